@@ -1,0 +1,40 @@
+"""The command ``torchdau``: names the commands and starts the one that was asked for."""
+
+import sys
+
+COMMANDS = {
+    "demo": "train a unit network and its convolutional twin on digits; needs no data",
+    "fit": "train a recipe: torchdau fit --config recipes/NAME.yaml",
+    "validate": "measure a checkpoint on the validation set",
+    "test": "measure a checkpoint on the test set",
+    "predict": "write what a checkpoint predicts",
+}
+
+
+def main() -> None:
+    """Runs the command in ``sys.argv``."""
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command not in COMMANDS:
+        listing = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
+        text = f"usage: torchdau COMMAND [--help]\n\n{listing}\n"
+        if command in ("-h", "--help"):
+            sys.stdout.write(text)
+            return
+        sys.exit(f"torchdau: COMMAND must be one of {', '.join(COMMANDS)}, got {command!r}.\n\n{text}")
+    try:
+        if command == "demo":
+            from torchdau.training import demo
+
+            demo.main(sys.argv[2:])
+        else:
+            from torchdau.training import cli
+
+            cli.main()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("torchdau"):
+            raise
+        sys.exit(f'torchdau {command}: {error.name} is missing. Install it with: pip install "torchdau[train,plots]"')
+
+
+if __name__ == "__main__":
+    main()

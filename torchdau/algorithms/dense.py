@@ -1,0 +1,38 @@
+"""The filters drawn as one dense kernel, then a plain convolution: any device, twice differentiable, never fast."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from torchdau.profile import Profile
+
+
+def dau_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    displacement: Tensor,
+    sigma: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    groups: int,
+    profile: Profile,
+) -> Tensor:
+    """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
+    y, x = (profile.value(mu, sigma) for mu in displacement.unbind(-1))
+    kernel = torch.einsum("oik,yoik,xoik->oiyx", weight.to(y.dtype), y, x).to(input.dtype)
+    # The window first..last may be longer at its end; conv2d pads both sides alike, and pads nothing negative.
+    top, left = (p - profile.first for p in padding)
+    longer = profile.last + profile.first
+    crop_y, crop_x = min(top, 0), min(left, 0)
+    if longer or crop_y or crop_x:
+        input = F.pad(input, (crop_x, crop_x + longer, crop_y, crop_y + longer))
+    return F.conv2d(input, kernel, bias, stride, (top - crop_y, left - crop_x), groups=groups)
+
+
+def cost(
+    n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
+) -> float:
+    """Multiply-adds of a forward pass; channels are worked through in vectors of 8."""
+    return n * groups * max(i, 8) * max(o, 8) * size[0] * size[1] * window**2

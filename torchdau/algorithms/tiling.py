@@ -1,0 +1,93 @@
+"""Images to overlapping tiles and back: where the tiles of the spectral algorithm lie, and the copying of pixels."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, order=True)
+class Tiles:
+    """``count`` segments of ``size`` pixels along one axis, ``step`` apart, the first at pixel ``start``."""
+
+    start: int
+    size: int
+    step: int
+    count: int
+
+    @property
+    def stop(self) -> int:
+        """The pixel after the last one of the last tile."""
+        return self.start + self.step * (self.count - 1) + self.size
+
+    def part(self, numbers: slice) -> "Tiles":
+        """Some of the tiles."""
+        return Tiles(self.start + numbers.start * self.step, self.size, self.step, numbers.stop - numbers.start)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the images, cut for circular convolutions of one length.
+
+    Attributes:
+        length: transform length T.
+        inputs: tiles of the input; they overlap by the window of the units.
+        outputs: tiles of the output, as many, that do not overlap.
+        positions: where, within an input tile, displacement 0 of each output of its output tile reads.
+    """
+
+    length: int
+    inputs: Tiles
+    outputs: Tiles
+    positions: range
+
+
+def output_size(size: int, stride: int, padding: int) -> int:
+    """Pixels of the output along an axis: those of a 1 x 1 convolution."""
+    return (size + 2 * padding - 1) // stride + 1
+
+
+def cut(count: int, size: int, outputs: int, stride: int, padding: int, first: int, last: int) -> Axis:
+    """An axis of ``size`` pixels in ``count`` tiles, for units that read at first..last.
+
+    One tile is the whole axis: the zeros of one side serve both, because the convolution is circular. More tiles
+    overlap, and what wraps around falls on outputs that belong to their neighbours (overlap-save).
+    """
+    if count == 1:
+        lowest, highest = first - padding, stride * (outputs - 1) - padding + last
+        positions = range(-padding, stride * outputs - padding, stride)
+        length = max(size - min(lowest, 0), highest + 1)
+        return Axis(length, Tiles(0, size, size, 1), Tiles(0, outputs, outputs, 1), positions)
+    each = -(-outputs // count)
+    count = -(-outputs // each)
+    length = stride * (each - 1) + 1 + last - first
+    inputs = Tiles(first - padding, length, stride * each, count)
+    return Axis(length, inputs, Tiles(0, each, each, count), range(-first, stride * each - first, stride))
+
+
+def gather(images: Tensor, ys: Tiles, xs: Tiles) -> Tensor:
+    """Tiles (G * N * tiles * C, h, w) of images (N, G, C, H, W), zero where they leave the image."""
+    height, width = images.shape[-2:]
+    margins = (-xs.start, xs.stop - width, -ys.start, ys.stop - height)
+    if any(margins):
+        images = F.pad(images, margins)
+    tiles = images.unfold(3, ys.size, ys.step).unfold(4, xs.size, xs.step)
+    return tiles.permute(1, 0, 3, 4, 2, 5, 6).reshape(-1, ys.size, xs.size)
+
+
+def scatter(tiles: Tensor, images: Tensor, ys: Tiles, xs: Tiles) -> None:
+    """Adjoint of :func:`gather`: adds tiles to the images, or writes them where tiles do not overlap."""
+    n, groups, c, height, width = images.shape
+    overlap = ys.step < ys.size or xs.step < xs.size
+    grid = tiles.view(groups, n, ys.count, xs.count, c, ys.size, xs.size).permute(1, 0, 4, 2, 3, 5, 6)
+    for row in range(ys.count):
+        top = ys.start + row * ys.step
+        y = slice(max(top, 0), min(top + ys.size, height))
+        for column in range(xs.count):
+            left = xs.start + column * xs.step
+            x = slice(max(left, 0), min(left + xs.size, width))
+            tile = grid[:, :, :, row, column, y.start - top : y.stop - top, x.start - left : x.stop - left]
+            if overlap:
+                images[..., y, x] += tile
+            else:
+                images[..., y, x] = tile

@@ -1,0 +1,239 @@
+"""The layer: parameters, their starting values and their bounds; the computation is torchdau.functional's."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from torchdau import init
+from torchdau.algorithms import ALGORITHMS
+from torchdau.functional import FLOATS, check_integer, check_number, check_option, check_sigma, dau_conv2d, pair
+from torchdau.profile import DISPLACEMENT_GRADIENTS, INTERPOLATIONS, MAX_REACH, MIN_SIGMA, Profile, bounded
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+class DAUConv2d(nn.Module):
+    r"""A 2-D convolution whose filters are displaced aggregation units, in place of :class:`torch.nn.Conv2d`.
+
+    Every filter is a sum of ``num_units`` Gaussians whose amplitude and sub-pixel displacement are learned, so the
+    receptive field is learned too, and a filter has ``3 * num_units`` parameters however far it reaches. See
+    :func:`torchdau.dau_conv2d` for what is computed.
+
+    The displacements are kept within the bound, and a learned sigma within its own, at every forward pass in training.
+    Both stay in float32 or better when the layer is cast to half precision: bfloat16 has steps of 0.06 px at 8 px.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        num_units: units per pair of input and output channel, the paper's K. Default: 2, that of the paper's residual
+            networks, in place of the 9 weights of a 3 x 3 kernel.
+        max_displacement: bound of the displacements in pixels. Default: 4, the paper's; more costs little.
+        stride: pixels of the input between two outputs, for both axes or (y, x).
+        padding: pixels added around the image, for both axes or (y, x). A unit layer has no kernel size: the default 0
+            keeps the size of the image at stride 1.
+        groups: groups of channels that are convolved separately.
+        bias: whether to add a learned bias to the output.
+        padding_mode: what lies outside of the image, as far as units read: ``"zeros"``, ``"reflect"``, ``"replicate"``
+            or ``"circular"``.
+        sigma: width of the Gaussians in pixels, or its starting value. Default: 0.5, the paper's.
+        learn_sigma: whether each unit learns its own sigma.
+        max_sigma: bound of a learned sigma in pixels; a fixed sigma is its own. Default: 1.
+        interpolation: ``"bilinear"`` or ``"gaussian"``.
+        displacement_gradient: ``"smooth"`` or ``"exact"``.
+        algorithm: ``"auto"``, or the name of one.
+        device: device of the parameters.
+        dtype: type of the weight and the bias.
+
+    Attributes:
+        weight: amplitudes, shape (O, I / groups, K). Start: Glorot uniform.
+        displacement: positions (y, x) in pixels, shape (O, I / groups, K, 2). Start: uniform in [-1.5, 1.5], that of
+            the paper's residual networks; :mod:`torchdau.init` has others.
+        sigma: a number, or the parameter of shape (O, I / groups, K) where it is learned.
+        bias: shape (O,), or None. Start: 0.
+
+    Shape:
+        - input: (N, C, H, W) or (C, H, W)
+        - output: (N, O, H_out, W_out) or (O, H_out, W_out) with ``H_out = (H + 2 * padding - 1) // stride + 1``
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: an argument's value does not fit; the message names it and what to do.
+
+    Reference:
+        Tabernik, Kristan, Leonardis, Spatially-Adaptive Filter Units for Compact and Efficient Deep Neural Networks,
+        IJCV 2020, section 3.
+
+    Example:
+        >>> layer = torchdau.DAUConv2d(16, 32, num_units=2)
+        >>> layer(torch.randn(1, 16, 20, 30)).shape
+        torch.Size([1, 32, 20, 30])
+    """
+
+    bias: nn.Parameter | None
+    sigma: nn.Parameter | float
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_units: int = 2,
+        *,
+        max_displacement: float = 4.0,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        sigma: float = 0.5,
+        learn_sigma: bool = False,
+        max_sigma: float = 1.0,
+        interpolation: str = "bilinear",
+        displacement_gradient: str = "smooth",
+        algorithm: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "num_units": num_units,
+            "groups": groups,
+        }.items():
+            check_integer(name, value, minimum=1)
+        for name, value in {"in_channels": in_channels, "out_channels": out_channels}.items():
+            if value % groups:
+                raise ValueError(f"{name} must be a multiple of groups, got {name}={value} for groups={groups}.")
+        check_number("max_displacement", max_displacement, 0, MAX_REACH)
+        check_option("padding_mode", padding_mode, PADDING_MODES)
+        check_option("interpolation", interpolation, INTERPOLATIONS)
+        check_option("displacement_gradient", displacement_gradient, DISPLACEMENT_GRADIENTS)
+        check_option("algorithm", algorithm, ("auto", *ALGORITHMS))
+        check_sigma(sigma)
+        if learn_sigma:
+            check_number("max_sigma", max_sigma, MIN_SIGMA, MAX_REACH // 3)
+            check_number("sigma", sigma, MIN_SIGMA, max_sigma)
+        dtype = dtype or torch.get_default_dtype()
+        if dtype not in FLOATS:
+            raise TypeError(f"dtype must be a real floating-point type, got dtype={dtype}.")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.num_units = num_units
+        self.max_displacement = float(max_displacement)
+        self.stride = pair("stride", stride, minimum=1)
+        self.padding = pair("padding", padding, minimum=0)
+        self.groups = groups
+        self.padding_mode = padding_mode
+        self.learn_sigma = learn_sigma
+        self.max_sigma = float(max_sigma if learn_sigma else sigma)
+        self.interpolation = interpolation
+        self.displacement_gradient = displacement_gradient
+        self.algorithm = algorithm
+
+        shape = out_channels, in_channels // groups, num_units
+        position = {"device": device, "dtype": torch.promote_types(dtype, torch.float32)}
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.displacement = nn.Parameter(torch.empty(*shape, 2, **position))
+        self.sigma = nn.Parameter(torch.full(shape, float(sigma), **position)) if learn_sigma else float(sigma)
+        self._initial_sigma = float(sigma)
+        if bias:
+            self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Gives all parameters new starting values."""
+        nn.init.xavier_uniform_(self.weight)
+        init.uniform_(self.displacement, min(1.5, self.max_displacement))
+        if isinstance(self.sigma, Tensor):
+            nn.init.constant_(self.sigma, self._initial_sigma)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training:
+            self.clip_parameters_()
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = self._extend(input)
+        return dau_conv2d(
+            input,
+            self.weight,
+            self.displacement,
+            self.sigma,
+            self.bias,
+            stride=self.stride,
+            padding=padding,
+            groups=self.groups,
+            max_displacement=self.max_displacement,
+            max_sigma=self.max_sigma,
+            interpolation=self.interpolation,
+            displacement_gradient=self.displacement_gradient,
+            algorithm=self.algorithm,
+        )
+
+    @torch.no_grad()
+    def clip_parameters_(self) -> None:
+        """Moves displacements and learned sigmas that an optimizer took out of their bounds back to them."""
+        self.displacement.copy_(bounded(self.displacement, -self.max_displacement, self.max_displacement))
+        if isinstance(self.sigma, Tensor):
+            self.sigma.copy_(bounded(self.sigma, MIN_SIGMA, self.max_sigma))
+
+    def extra_repr(self) -> str:
+        """The arguments that differ from their defaults, as of torch's own layers."""
+        options = {
+            "max_displacement": (self.max_displacement, 4.0),
+            "stride": (self.stride, (1, 1)),
+            "padding": (self.padding, (0, 0)),
+            "groups": (self.groups, 1),
+            "bias": (self.bias is not None, True),
+            "padding_mode": (self.padding_mode, "zeros"),
+            "sigma": (self._initial_sigma, 0.5),
+            "learn_sigma": (self.learn_sigma, False),
+            "max_sigma": (self.max_sigma if self.learn_sigma else 1.0, 1.0),
+            "interpolation": (self.interpolation, "bilinear"),
+            "displacement_gradient": (self.displacement_gradient, "smooth"),
+            "algorithm": (self.algorithm, "auto"),
+        }
+        shown = [f"{name}={value!r}" for name, (value, default) in options.items() if value != default]
+        return ", ".join([f"{self.in_channels}, {self.out_channels}, num_units={self.num_units}", *shown])
+
+    def _extend(self, input: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """The input with what units read outside of it, and the padding that is then left."""
+        profile = Profile(self.interpolation, self.displacement_gradient, self.max_displacement, self.max_sigma)
+        margins = tuple(p + profile.last for p in self.padding)
+        for axis, size, margin in zip("HW", input.shape[-2:], margins, strict=True):
+            most = {"reflect": size - 1, "circular": size}.get(self.padding_mode, margin)
+            if margin > most:
+                raise ValueError(
+                    f"padding_mode={self.padding_mode!r} must find {margin} pixels to continue the image with (padding "
+                    f"plus the reach of the units), got {axis}={size}. Lower max_displacement, or use 'replicate'."
+                )
+        extended = F.pad(input, (margins[1], margins[1], margins[0], margins[0]), mode=self.padding_mode)
+        return extended, (-profile.last, -profile.last)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DAUConv2d":
+        kept = {id(t) for p in (self.displacement, self.sigma) if isinstance(p, Tensor) for t in (p, p.grad)}
+
+        def keep_precision(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            if id(tensor) in kept and torch.finfo(result.dtype).bits < 32:
+                return tensor.to(result.device)
+            return result
+
+        super()._apply(keep_precision, recurse)
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in ("displacement", "sigma"):
+            values = state_dict.get(prefix + name)
+            if isinstance(values, Tensor) and not values.isfinite().all():
+                error_msgs: list[str] = args[-1]
+                error_msgs.append(f"{prefix}{name} must be finite, got NaN or infinity in the state dict.")
+                return
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+        self.clip_parameters_()

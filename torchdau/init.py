@@ -1,0 +1,80 @@
+"""Placements of units: functions that fill a tensor of displacements in place, like those of torch.nn.init."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def uniform_(displacement: Tensor, bound: float = 1.5) -> Tensor:
+    """Places every unit at random in a square around the centre.
+
+    Args:
+        displacement: displacements in pixels, any shape.
+        bound: half the side of the square in pixels. Default: 1.5, that of the paper's residual networks.
+
+    Returns:
+        ``displacement``.
+
+    Reference:
+        Section 5.2 of the paper.
+    """
+    return displacement.uniform_(-bound, bound)
+
+
+@torch.no_grad()
+def normal_(displacement: Tensor, std: float = 0.5) -> Tensor:
+    """Places every unit at random around the centre, most of them near to it.
+
+    Args:
+        displacement: displacements in pixels, any shape.
+        std: standard deviation in pixels. Default: 0.5, that of the paper's deblurring network.
+
+    Returns:
+        ``displacement``.
+
+    Reference:
+        Section 7 of the paper.
+    """
+    return displacement.normal_(0, std)
+
+
+@torch.no_grad()
+def grid_(displacement: Tensor, max_displacement: float = 4.0) -> Tensor:
+    """Places the K units of each filter on a grid, the same for all filters.
+
+    The grid has the two whole numbers of rows and columns whose product is K and that differ least, no more rows than
+    columns: 2 x 2 for 4 units, 1 x 2 for 2.
+
+    Args:
+        displacement: displacements in pixels, shape (O, I, K, 2).
+        max_displacement: bound of the displacements in pixels; the grid fills the square one pixel inside of it.
+
+    Returns:
+        ``displacement``.
+
+    Reference:
+        The official implementation (Caffe); the paper names no placement for its CIFAR-10 network.
+
+    Example:
+        >>> grid_(torch.empty(1, 1, 4, 2))
+        tensor([[[[-1.7500, -1.7500],
+                  [-1.7500,  1.7500],
+                  [ 1.7500, -1.7500],
+                  [ 1.7500,  1.7500]]]])
+    """
+    if displacement.ndim != 4 or displacement.shape[3] != 2:
+        raise ValueError(
+            f"displacement must be of shape (O, I, K, 2), got displacement of shape {tuple(displacement.shape)}."
+        )
+    num_units = displacement.shape[2]
+    rows = next(n for n in range(math.isqrt(num_units), 0, -1) if num_units % n == 0)
+    ys, xs = (_centres(n, max_displacement, displacement) for n in (rows, num_units // rows))
+    return displacement.copy_(torch.cartesian_prod(ys, xs).view(num_units, 2))
+
+
+def _centres(count: int, max_displacement: float, like: Tensor) -> Tensor:
+    """Centres of ``count`` equal parts of the window of 2 m + 1 pixels, m = max_displacement - 1."""
+    part = (2 * max(max_displacement - 1, 0) + 1) / count
+    return (torch.arange(count, dtype=like.dtype, device=like.device) - (count - 1) / 2) * part

@@ -1,0 +1,164 @@
+"""The 1-D profile of a unit, its derivatives and its window; it knows nothing of images or filters."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+INTERPOLATIONS = ("bilinear", "gaussian")
+DISPLACEMENT_GRADIENTS = ("smooth", "exact")
+
+MIN_SIGMA = 0.1
+"""Lower bound of a learned sigma in pixels, the one of the official code."""
+
+MAX_REACH = 1 << 14
+"""Farthest a unit may reach in pixels: more is a mistake in the arguments, not an image."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How a unit looks along one axis: which of the paper's two forms, and the window that holds it.
+
+    Along an axis a unit at displacement ``mu`` is a row of samples ``g(q; mu, sigma)`` at the integers ``q`` of the
+    window ``first..last``. In every table that this class returns the samples are the first dimension.
+
+    Attributes:
+        interpolation: ``"bilinear"``, equations (11) to (14), or ``"gaussian"``, equations (2) to (4).
+        displacement_gradient: ``"smooth"``, equation (16), or ``"exact"``; the Gaussian form has its true derivative.
+        max_displacement: bound of ``|mu|`` in pixels.
+        max_sigma: bound of ``sigma`` in pixels.
+    """
+
+    interpolation: str
+    displacement_gradient: str
+    max_displacement: float
+    max_sigma: float
+
+    @property
+    def radius(self) -> int:
+        """Half-width r of the sampled Gaussian in pixels."""
+        return math.ceil(3 * self.max_sigma)
+
+    @property
+    def reach(self) -> int:
+        """Half-width L of the window in pixels: no unit reads farther than this."""
+        return math.ceil(self.max_displacement) + self.radius
+
+    @property
+    def first(self) -> int:
+        """The first position of the window, in pixels."""
+        return -self.reach
+
+    @property
+    def last(self) -> int:
+        """The last position of the window: one beyond the reach where the derivative at the bound has a sample there."""
+        beyond = self.interpolation == "bilinear" and self.displacement_gradient == "exact"
+        return self.reach + int(beyond)
+
+    @property
+    def size(self) -> int:
+        """Number of positions in the window."""
+        return self.last - self.first + 1
+
+    def value(self, mu: Tensor, sigma: Tensor) -> Tensor:
+        """The samples ``g(q; mu, sigma)``.
+
+        Args:
+            mu: displacements along this axis in pixels, any shape.
+            sigma: Gaussian widths in pixels, broadcastable to ``mu``.
+
+        Returns:
+            Tensor of shape ``(size, *mu.shape)``, differentiable (twice) in both arguments.
+        """
+        value: Tensor = _Value.apply(mu, sigma, self)  # type: ignore[no-untyped-call]
+        return value
+
+    def samples(self, mu: Tensor, sigma: Tensor) -> Tensor:
+        """:meth:`value` without its derivative rule."""
+        if self.interpolation == "gaussian":
+            return self._drawn(mu, sigma)[1]
+        return self._spread(self._weights(sigma)[1], self._hats(mu))
+
+    def displacement_derivative(self, mu: Tensor, sigma: Tensor) -> Tensor:
+        """The table that stands for dg/dmu in the gradient, shape ``(size, *mu.shape)``."""
+        if self.interpolation == "gaussian":
+            distance, g = self._drawn(mu, sigma)
+            return g * (distance - (g * distance).sum(0)) / sigma**2
+        j, weights = self._weights(sigma)
+        if self.displacement_gradient == "smooth":
+            return self._spread(weights * j / sigma**2, self._hats(mu))
+        offset = self._hat_positions(mu) - torch.floor(mu)
+        return self._spread(weights, (offset == 1).to(mu) - (offset == 0).to(mu))
+
+    def sigma_derivative(self, mu: Tensor, sigma: Tensor) -> Tensor:
+        """The table dg/dsigma, shape ``(size, *mu.shape)``."""
+        if self.interpolation == "gaussian":
+            distance, g = self._drawn(mu, sigma)
+            square = distance**2
+            return g * (square - (g * square).sum(0)) / sigma**3
+        j, weights = self._weights(sigma)
+        return self._spread(weights * (j**2 - (weights * j**2).sum(0)) / sigma**3, self._hats(mu))
+
+    def _drawn(self, mu: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Distances ``q - mu`` and the Gaussian drawn at the sub-pixel position (2), (3), normalised over q (4)."""
+        distance = _column(self.first, self.last, mu) - mu
+        # The softmax is the normalised exponential, safe where a narrow Gaussian underflows at every position.
+        return distance, torch.softmax(-(distance**2) / (2 * sigma**2), dim=0)
+
+    def _weights(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The positions j = -r..r of the zero-mean Gaussian and its samples G(j), normalised (4)."""
+        j = _column(-self.radius, self.radius, sigma)
+        return j, torch.softmax(-(j**2) / (2 * sigma**2), dim=0)
+
+    def _hat_positions(self, mu: Tensor) -> Tensor:
+        return _column(self.first + self.radius, self.last - self.radius, mu)
+
+    def _hats(self, mu: Tensor) -> Tensor:
+        """The bilinear weights of the pixels around each unit (14): 1 - a at floor(mu), a at floor(mu) + 1, else 0."""
+        return (1 - (self._hat_positions(mu) - mu).abs_()).clamp_(min=0)
+
+    def _spread(self, weights: Tensor, hats: Tensor) -> Tensor:
+        """Sum over j of ``weights[j]``, a scalar or one per unit, times the hats shifted by j."""
+        if weights.ndim == 1:
+            q = torch.arange(self.size, device=hats.device)[:, None]
+            j = q - torch.arange(len(hats), device=hats.device)
+            band = torch.where((j >= 0) & (j < len(weights)), weights[j.clamp(0, len(weights) - 1)], 0)
+            return torch.mm(band, hats.flatten(1)).view(self.size, *hats.shape[1:])
+        samples = hats.new_zeros(self.size, *hats.shape[1:])
+        for j, weight in enumerate(weights):
+            samples[j : j + len(hats)] += weight * hats
+        return samples
+
+
+class _Value(torch.autograd.Function):
+    """The profile with the derivative that :class:`Profile` names, which need not be that of its samples."""
+
+    @staticmethod
+    def forward(mu: Tensor, sigma: Tensor, profile: Profile) -> Tensor:
+        return profile.samples(mu, sigma)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        mu, sigma, ctx.profile = inputs
+        ctx.save_for_backward(mu, sigma)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
+        mu, sigma = ctx.saved_tensors
+        grad_mu = grad_sigma = None
+        if ctx.needs_input_grad[0]:
+            grad_mu = (grad * ctx.profile.displacement_derivative(mu, sigma)).sum(0)
+        if ctx.needs_input_grad[1]:
+            grad_sigma = (grad * ctx.profile.sigma_derivative(mu, sigma)).sum(0).sum_to_size(sigma.shape)
+        return grad_mu, grad_sigma, None
+
+
+def _column(first: int, last: int, like: Tensor) -> Tensor:
+    """The integers first..last as a column that broadcasts over ``like``."""
+    return torch.arange(first, last + 1, dtype=like.dtype, device=like.device).view(-1, *[1] * like.ndim)
+
+
+def bounded(values: Tensor, low: float, high: float) -> Tensor:
+    """Values clipped to low..high, the gradient passed through; what is not finite becomes NaN, never a bound."""
+    return values.detach().clamp(low, high) + (values - values.detach())

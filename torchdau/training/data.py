@@ -1,0 +1,174 @@
+"""Data modules: where images lie, how they are read and normalised."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchvision.datasets import CIFAR10, ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms import v2
+
+CIFAR10_MEAN, CIFAR10_STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
+
+
+class ClassificationData(LightningDataModule, ABC):
+    """Pairs of an 8-bit image (C, H, W) and its class, normalised a batch at a time.
+
+    The test set serves for validation too, as in the paper, which has no set of its own for it.
+
+    Args:
+        batch_size: images per batch and process.
+        num_workers: processes that read images.
+        mean: mean of each channel, of intensities in [0, 1].
+        std: standard deviation of each channel.
+    """
+
+    def __init__(self, batch_size: int, num_workers: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
+
+    @abstractmethod
+    def dataset(self, train: bool) -> Dataset[Any]:
+        """The training or the test set."""
+
+    def setup(self, stage: str) -> None:
+        """Opens the sets that a stage needs."""
+        if stage == "fit":
+            self.train = self.dataset(train=True)
+        self.test = self.dataset(train=False)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of the training set in a new order every epoch."""
+        return self._loader(self.train, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Batches of the test set."""
+        return self._loader(self.test, shuffle=False)
+
+    test_dataloader = predict_dataloader = val_dataloader
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Normalises the images, where the network is."""
+        images, labels = batch
+        return self.normalise(images), labels
+
+    def _loader(self, dataset: Dataset[Any], shuffle: bool) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            self.batch_size,
+            shuffle=shuffle,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+
+class ImageFolderData(ClassificationData):
+    """Images in folders named after their classes: ``root/train/CLASS/*`` and ``root/test/CLASS/*``.
+
+    Args:
+        root: folder that holds the two sets. Default: the environment variable ``TORCHDAU_DATA``.
+        train_folder: name of the folder of the training set.
+        test_folder: name of the folder of the test set.
+        batch_size: images per batch and process.
+        num_workers: processes that read images.
+        mean: mean of each channel, of intensities in [0, 1]. Default: that of CIFAR-10.
+        std: standard deviation of each channel.
+
+    Raises:
+        ValueError: neither ``root`` nor the environment variable is there.
+        FileNotFoundError: a folder is missing or holds no image; the message says what was expected there.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        train_folder: str = "train",
+        test_folder: str = "test",
+        batch_size: int = 256,
+        num_workers: int = 2,
+        mean: Sequence[float] = CIFAR10_MEAN,
+        std: Sequence[float] = CIFAR10_STD,
+    ) -> None:
+        super().__init__(batch_size, num_workers, mean, std)
+        root = root or os.environ.get("TORCHDAU_DATA")
+        if not root:
+            raise ValueError(
+                f"root must name the folder that holds {train_folder} and {test_folder}, got root={root!r}. "
+                "Give data.init_args.root, or set the environment variable TORCHDAU_DATA."
+            )
+        self.folders = {True: Path(root) / train_folder, False: Path(root) / test_folder}
+
+    def dataset(self, train: bool) -> ImageFolder:
+        """The images of one folder."""
+        folder = self.folders[train]
+        layout = f"{folder}/CLASS/IMAGE, where IMAGE ends in one of {', '.join(IMG_EXTENSIONS)}"
+        if not folder.is_dir():
+            raise FileNotFoundError(f"root must hold {layout}; there is no folder {folder}.")
+        try:
+            return ImageFolder(folder, transform=v2.PILToTensor())
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"root must hold {layout}. {error}") from error
+
+
+class CIFAR10Data(ClassificationData):
+    """CIFAR-10 in its original files, as torchvision reads them.
+
+    Args:
+        root: folder that holds ``cifar-10-batches-py``.
+        download: whether to download the set (170 MB) to ``root`` where it is not there yet.
+        batch_size: images per batch and process.
+        num_workers: processes that read images.
+
+    Raises:
+        FileNotFoundError: the set is not there.
+    """
+
+    def __init__(self, root: str, download: bool = False, batch_size: int = 256, num_workers: int = 2) -> None:
+        super().__init__(batch_size, num_workers, CIFAR10_MEAN, CIFAR10_STD)
+        self.root = Path(root)
+        self.download = download
+
+    def prepare_data(self) -> None:
+        """Downloads the set, in one process, where that was asked for."""
+        if self.download:
+            CIFAR10(self.root, download=True)
+
+    def dataset(self, train: bool) -> CIFAR10:
+        """The training or the test set."""
+        try:
+            return CIFAR10(self.root, train, transform=v2.PILToTensor())
+        except RuntimeError as error:
+            raise FileNotFoundError(
+                f"root must hold {self.root / CIFAR10.base_folder} with the files of CIFAR-10; they are missing or "
+                "damaged. Unpack cifar-10-python.tar.gz there, or set download to true."
+            ) from error
+
+
+class DigitsData(ClassificationData):
+    """The handwritten digits that come with scikit-learn: 1,797 images of 8 x 8 pixels; every fifth is for the test.
+
+    Args:
+        batch_size: images per batch and process.
+        num_workers: processes that read images; the set is in memory, so none is fastest.
+    """
+
+    def __init__(self, batch_size: int = 32, num_workers: int = 0) -> None:
+        super().__init__(batch_size, num_workers, mean=[0.305], std=[0.376])
+
+    def dataset(self, train: bool) -> TensorDataset:
+        """The training or the test set."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None]
+        labels = torch.from_numpy(digits.target)
+        chosen = (torch.arange(len(labels)) % 5 == 0) != train
+        return TensorDataset(images[chosen], labels[chosen])

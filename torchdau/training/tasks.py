@@ -1,0 +1,82 @@
+"""What is trained: losses, metrics and optimizers around a network."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from torchdau.optim import parameter_groups
+
+
+class Classification(LightningModule):
+    """One class per image: softmax cross-entropy, top-1 accuracy.
+
+    Args:
+        network: maps images (N, C, H, W) to logits (N, classes); its attribute ``num_classes`` is their number.
+        lr: learning rate of all but displacements.
+        weight_decay: decay of the weights; displacements, sigmas, biases and norms have none.
+        displacement_lr: learning rate of displacements; see :func:`torchdau.parameter_groups` for the default.
+        optimizer: makes the optimizer from parameter groups that have their rates already.
+        scheduler: makes the schedule of the rates, stepped every epoch; none keeps them.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        lr: float = 0.01,
+        weight_decay: float = 0.0,
+        displacement_lr: float | None = None,
+        optimizer: OptimizerCallable = torch.optim.SGD,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.displacement_lr = displacement_lr
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        accuracy = MulticlassAccuracy(network.num_classes, average="micro")  # type: ignore[arg-type]
+        self.accuracies = nn.ModuleDict({f"{stage}_accuracy": accuracy.clone() for stage in ("train", "val", "test")})
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of a batch of images."""
+        return self.network(images)  # type: ignore[no-any-return]
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Logs loss and accuracy."""
+        self._step(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Logs loss and accuracy."""
+        self._step(batch, "test")
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Probabilities (N, classes) of a batch."""
+        return self(batch[0]).softmax(1)  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over the parameter groups, and the schedule."""
+        groups = parameter_groups(self.network, self.lr, self.weight_decay, self.displacement_lr)
+        optimizer = self.make_optimizer(groups)
+        if self.make_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+
+    def _step(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels)
+        accuracy = self.accuracies[f"{stage}_accuracy"]
+        accuracy(logits, labels)
+        self.log(f"{stage}_loss", loss, prog_bar=stage == "train")
+        self.log(f"{stage}_accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
