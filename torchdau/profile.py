@@ -124,7 +124,7 @@ class Profile:
             q = torch.arange(self.size, device=hats.device)[:, None]
             j = q - torch.arange(len(hats), device=hats.device)
             band = torch.where((j >= 0) & (j < len(weights)), weights[j.clamp(0, len(weights) - 1)], 0)
-            return torch.mm(band, hats.flatten(1)).view(self.size, *hats.shape[1:])
+            return torch.mm(band, hats.reshape(len(hats), -1)).view(self.size, *hats.shape[1:])
         samples = hats.new_zeros(self.size, *hats.shape[1:])
         for j, weight in enumerate(weights):
             samples[j : j + len(hats)] += weight * hats

@@ -6,6 +6,7 @@ units, and the product of the two goes back. One column of frequencies is worked
 tiles and output channels are taken in pieces, so memory is bounded.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
 from functools import lru_cache
@@ -262,10 +263,8 @@ def _plan(
     for size, stride, padding in axes:
         outputs = output_size(size, stride, padding)
         counts = range(1, max(1, outputs // 8) + 1)
-        options.append({cut(count, size, outputs, stride, padding, first, last) for count in counts})
-    return min(
-        ((y, x) for y in options[0] for x in options[1]), key=lambda axes: (_cost(n, groups, i, o, k, *axes), axes)
-    )
+        options.append(dict.fromkeys(cut(count, size, outputs, stride, padding, first, last) for count in counts))
+    return min(itertools.product(*options), key=lambda pair: _cost(n, groups, i, o, k, *pair))  # type: ignore[return-value]
 
 
 def _cost(n: int, groups: int, i: int, o: int, k: int, y: Axis, x: Axis) -> float:

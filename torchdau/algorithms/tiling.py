@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Tiles:
     """``count`` segments of ``size`` pixels along one axis, ``step`` apart, the first at pixel ``start``."""
 

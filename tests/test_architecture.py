@@ -1,0 +1,78 @@
+"""The rooms of the house: who may import whom (docs/architecture.md), and what importing costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import torchdau
+
+ROOT = Path(torchdau.__file__).parent
+ALLOWED = {
+    "profile": set(),
+    "algorithms": {"algorithms", "profile"},
+    "functional": {"algorithms", "profile"},
+    "init": set(),
+    "conv": {"algorithms", "functional", "init", "profile"},
+    "optim": {"conv"},
+    "models": {"conv", "init", "models"},
+    "analysis": {"analysis", "conv"},
+    "training": {"analysis", "conv", "init", "models", "optim", "training"},
+    "__main__": {"training"},
+    "__init__": {"conv", "functional", "init", "optim"},
+}
+OUTSIDE = {"analysis": {"matplotlib"}, "training": {"jsonargparse", "lightning", "rich", "sklearn", "torchmetrics", "torchvision"}}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{a.name}" if node.module == "torchdau" else node.module for a in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_arrows_point_down(path):
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    for name in imported(path):
+        top, *rest = name.split(".")
+        if top == "torchdau":
+            assert rest[0] in ALLOWED[room], f"{path} imports {name}"
+        elif top not in sys.stdlib_module_names and top != "torch":
+            assert top in OUTSIDE.get(room, set()), f"{path} imports {name}"
+        if top == "matplotlib":
+            assert path.name == "plots.py"
+
+
+def test_no_algorithm_imports_another():
+    names = set(torchdau.functional.ALGORITHMS)
+    for name in names:
+        others = {f"torchdau.algorithms.{other}" for other in names - {name}}
+        assert not others & set(imported(ROOT / "algorithms" / f"{name}.py"))
+
+
+def test_import_needs_torch_alone():
+    code = (
+        "import sys, torch; before = set(sys.modules); import torchdau\n"
+        "new = {m.split('.')[0] for m in set(sys.modules) - before}\n"
+        "assert not torch.cuda.is_initialized()\n"
+        "bad = new & {'matplotlib', 'lightning', 'torchvision', 'triton', 'timm', 'numpy', 'sklearn'}\n"
+        "assert not bad, bad\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_names():
+    assert set(torchdau.__all__) == {"DAUConv2d", "__version__", "dau_conv2d", "init", "parameter_groups"}
+
+
+def test_docs_name_every_room():
+    text = (ROOT.parent / "docs" / "architecture.md").read_text()
+    for path in FILES:
+        if path.name != "__init__.py":
+            assert path.name in text, f"docs/architecture.md does not speak of {path}"

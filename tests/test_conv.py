@@ -1,0 +1,197 @@
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from torchdau import DAUConv2d, dau_conv2d
+from torchdau.algorithms import CHOICES
+
+OPTIONS = [
+    {},
+    {"num_units": 1, "stride": (2, 1), "padding": 1, "groups": 2, "bias": False},
+    {"num_units": 3, "learn_sigma": True, "interpolation": "gaussian", "max_sigma": 0.8},
+    {"max_displacement": 9.5, "displacement_gradient": "exact", "sigma": 0.35},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_layer_is_the_function_of_its_parameters(options):
+    layer = DAUConv2d(4, 6, **options)
+    x = torch.randn(2, 4, 11, 9)
+    keys = ("stride", "padding", "groups", "max_displacement", "max_sigma", "interpolation", "displacement_gradient")
+    expected = dau_conv2d(
+        x, layer.weight, layer.displacement, layer.sigma, layer.bias, **{key: getattr(layer, key) for key in keys}
+    )
+    torch.testing.assert_close(layer(x), expected)
+    assert eval(repr(layer), {"DAUConv2d": DAUConv2d}).extra_repr() == layer.extra_repr()
+
+
+def test_starting_values():
+    torch.manual_seed(0)
+    layer = DAUConv2d(64, 32, 2, learn_sigma=True)
+    bound = (6 / (64 * 2 + 32 * 2)) ** 0.5  # Glorot uniform
+    assert 0.95 * bound < layer.weight.abs().max() <= bound
+    assert 1.45 < layer.displacement.abs().max() <= 1.5
+    assert layer.displacement.mean().abs() < 0.05
+    assert (layer.sigma == 0.5).all()
+    assert (layer.bias == 0).all()
+    assert DAUConv2d(3, 4, max_displacement=1).displacement.abs().max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("padding", [0, (2, 1)])
+@pytest.mark.parametrize("gradient", ["smooth", "exact"])
+def test_padding_modes_continue_the_image_as_far_as_units_read(mode, padding, gradient):
+    layer = DAUConv2d(2, 3, padding_mode=mode, padding=padding, displacement_gradient=gradient, dtype=torch.float64)
+    with torch.no_grad():
+        layer.displacement.uniform_(-4, 4)[0, 0, 0] = 4.0
+    x = torch.randn(1, 2, 24, 25, dtype=torch.float64, requires_grad=True)
+    output = layer(x)
+    py, px = layer.padding
+    margin = 12
+    zeros = DAUConv2d(2, 3, displacement_gradient=gradient, dtype=torch.float64)
+    zeros.load_state_dict(layer.state_dict())
+    whole = zeros(F.pad(x, (margin,) * 4, mode=mode))
+    expected = whole[..., margin - py : 24 + margin + py, margin - px : 25 + margin + px]
+    torch.testing.assert_close(output, expected)
+    upstream = torch.randn_like(output)
+    for got, want in zip(
+        torch.autograd.grad(output, [x, *layer.parameters()], upstream),
+        torch.autograd.grad(expected, [x, *zeros.parameters()], upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want)
+
+
+def test_circular_padding_commutes_with_rolling():
+    layer = DAUConv2d(2, 3, padding_mode="circular", dtype=torch.float64)
+    x = torch.randn(1, 2, 16, 17, dtype=torch.float64)
+    torch.testing.assert_close(layer(x.roll((3, 5), (2, 3))), layer(x).roll((3, 5), (2, 3)))
+
+
+def test_the_parameter_is_kept_within_its_bound_and_can_come_back():
+    layer = DAUConv2d(1, 1, 1, max_displacement=2, learn_sigma=True, algorithm="dense")
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1e-2)
+    with torch.no_grad():
+        layer.displacement.fill_(99.0)
+        layer.sigma.fill_(5.0)
+    x = torch.randn(1, 1, 16, 16)
+    target = dau_conv2d(x, layer.weight.detach(), torch.full((1, 1, 1, 2), 1.0))
+    layer(x)
+    assert layer.displacement.tolist() == [[[[2.0, 2.0]]]]
+    assert layer.sigma.tolist() == [[[1.0]]]
+    for _ in range(300):
+        optimizer.zero_grad()
+        F.mse_loss(layer(x), target, reduction="sum").backward()
+        optimizer.step()
+    assert layer.displacement.max() < 1.9
+
+
+def test_evaluation_changes_no_parameter():
+    layer = DAUConv2d(1, 1).eval()
+    with torch.no_grad():
+        layer.displacement.fill_(9.0)
+    layer(torch.randn(1, 1, 8, 8))
+    assert (layer.displacement == 9).all()
+
+
+def test_a_layer_used_twice_in_a_step():
+    layer = DAUConv2d(2, 2, learn_sigma=True)
+    layer(layer(torch.randn(1, 2, 8, 8))).sum().backward()
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+
+
+@pytest.mark.parametrize("cast", [lambda m: m.half(), lambda m: m.bfloat16(), lambda m: m.to(torch.bfloat16)])
+def test_half_precision_keeps_positions(cast):
+    layer = DAUConv2d(2, 3, learn_sigma=True)
+    positions = layer.displacement.detach().clone()
+    layer(torch.randn(1, 2, 8, 8)).sum().backward()
+    cast(layer)
+    assert layer.weight.dtype == layer.bias.dtype == layer.weight.grad.dtype != torch.float32
+    assert layer.displacement.dtype == layer.sigma.dtype == layer.displacement.grad.dtype == torch.float32
+    torch.testing.assert_close(layer.displacement.detach(), positions, rtol=0, atol=0)
+    assert layer(torch.randn(1, 2, 8, 8, dtype=layer.weight.dtype)).dtype == layer.weight.dtype
+    assert DAUConv2d(2, 3, dtype=torch.bfloat16).displacement.dtype == torch.float32
+    assert layer.double().displacement.dtype == torch.float64
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_copies_and_files(options):
+    layer = DAUConv2d(4, 6, **options)
+    x = torch.randn(1, 4, 8, 8)
+    expected = layer(x)
+    torch.testing.assert_close(copy.deepcopy(layer)(x), expected)
+    torch.testing.assert_close(pickle.loads(pickle.dumps(layer))(x), expected)
+    file = io.BytesIO()
+    torch.save(layer.state_dict(), file)
+    file.seek(0)
+    other = DAUConv2d(4, 6, **options)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    torch.testing.assert_close(other(x), expected)
+
+
+def test_loading_refuses_what_is_not_finite():
+    model = nn.Sequential(DAUConv2d(1, 2, learn_sigma=True))
+    before = copy.deepcopy(model.state_dict())
+    for name in ("0.displacement", "0.sigma"):
+        state = copy.deepcopy(before)
+        state[name].view(-1)[0] = float("nan")
+        with pytest.raises(RuntimeError, match=f"{name} must be finite, got NaN or infinity"):
+            model.load_state_dict(state)
+    torch.testing.assert_close(model.state_dict(), before)
+
+
+def test_other_ways_to_make_it():
+    with torch.device("meta"):
+        layer = DAUConv2d(2, 3, learn_sigma=True)
+    assert layer.displacement.is_meta
+    layer = nn.utils.skip_init(DAUConv2d, 2, 3)
+    layer.reset_parameters()
+    assert layer.displacement.abs().max() <= 1.5
+
+
+@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("learn_sigma", [False, True])
+def test_compiles_whole(algorithm, learn_sigma):
+    torch.manual_seed(0)
+    layer = DAUConv2d(3, 4, learn_sigma=learn_sigma, algorithm=algorithm)
+    with torch.no_grad():
+        layer.displacement[0, 0, 0, 0] = 9.0  # is clipped in both
+    twin = copy.deepcopy(layer)
+    x = torch.randn(2, 3, 12, 12, requires_grad=True)
+    x2 = x.detach().clone().requires_grad_()
+    expected, got = layer(x), torch.compile(twin, fullgraph=True)(x2)
+    torch.testing.assert_close(got, expected)
+    upstream = torch.randn_like(expected)
+    expected.backward(upstream)
+    got.backward(upstream)
+    torch.testing.assert_close(x2.grad, x.grad)
+    for a, b in zip(twin.parameters(), layer.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(a, b)
+
+
+def test_compiles_for_changing_sizes():
+    layer = torch.compile(DAUConv2d(3, 4).eval(), fullgraph=True, dynamic=True)
+    for shape in [(2, 3, 12, 12), (5, 3, 17, 40), (1, 3, 9, 9)]:
+        x = torch.randn(shape)
+        torch.testing.assert_close(layer(x), layer._orig_mod(x))
+
+
+@pytest.mark.parametrize("needed", [[True] * 4, [True, False, False, False], [False, True, True, False]])
+@pytest.mark.parametrize("shared", [True, False])
+def test_registered_operators(needed, shared):
+    import torchdau.algorithms.spectral as spectral
+
+    x, w, mu = torch.randn(2, 4, 6, 5), torch.randn(6, 2, 2), torch.rand(6, 2, 2, 2)
+    sigma = torch.tensor(0.5) if shared else torch.full((6, 2, 2), 0.5)
+    leaves = [t.requires_grad_(need) for t, need in zip((x, w, mu, sigma), needed, strict=True)]
+    options = ([1, 2], [0, 1], 2, "bilinear", "smooth", 2.0, 0.5)
+    torch.library.opcheck(spectral._spectral, (*leaves, *options))
+    plain = [t.detach() for t in leaves]
+    grad = torch.randn(2, 6, 6, 4)
+    torch.library.opcheck(spectral._spectral_backward, (grad, *plain, *options, needed))

@@ -1,0 +1,41 @@
+"""Pictures of what :mod:`torchdau.analysis` counts; the only file that imports matplotlib."""
+
+from matplotlib.figure import Figure
+from torch import nn
+
+from torchdau.analysis.displacements import units_of
+
+
+def plot_displacements(model: nn.Module) -> Figure:
+    """Where the units of each layer stand, as a density weighted by the units' absolute weights.
+
+    Args:
+        model: a model with unit layers.
+
+    Returns:
+        A figure with one map per layer; axes in pixels, y down as in an image, the bound as a dashed square.
+
+    Raises:
+        ValueError: the model has no unit layer.
+
+    Reference:
+        Figure 7 of the paper.
+    """
+    layers = units_of(model)
+    if not layers:
+        raise ValueError("model must have at least one DAUConv2d layer, got model with none.")
+    figure = Figure(figsize=(3.2 * len(layers) + 0.8, 3.6), layout="constrained")
+    for axes, layer in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
+        bound = layer.max_displacement
+        edge = bound + 0.5
+        y, x = layer.displacement.unbind(1)
+        *_, image = axes.hist2d(
+            x.numpy(), y.numpy(), bins=48, range=[[-edge, edge]] * 2, weights=layer.weight.abs().numpy(), cmap="cividis"
+        )
+        square = [-bound, bound, bound, -bound, -bound], [-bound, -bound, bound, bound, -bound]
+        axes.plot(*square, "w--", linewidth=0.8)
+        axes.invert_yaxis()
+        axes.set(aspect="equal", title=f"{layer.name} ({len(layer.weight):,} units)", xlabel="x [px]")
+        figure.colorbar(image, ax=axes, shrink=0.8, label="sum of absolute weights" if layer is layers[-1] else "")
+    figure.axes[0].set_ylabel("y [px]")
+    return figure
