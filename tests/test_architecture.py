@@ -23,7 +23,10 @@ ALLOWED = {
     "__main__": {"training"},
     "__init__": {"conv", "functional", "init", "optim"},
 }
-OUTSIDE = {"analysis": {"matplotlib"}, "training": {"jsonargparse", "lightning", "rich", "sklearn", "torchmetrics", "torchvision"}}
+OUTSIDE = {
+    "analysis": {"matplotlib"},
+    "training": {"jsonargparse", "lightning", "rich", "sklearn", "torchmetrics", "torchvision"},
+}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

@@ -22,12 +22,20 @@ FUNCTION = [
     ({"input": X[:, :3]}, ValueError, r"input must have 4 channels, got 3 channels for weight of shape \(8, 4, 3\)"),
     ({"input": X.numpy()}, TypeError, "input must be a tensor, got input of type ndarray"),
     ({"input": X.long()}, TypeError, "input must be of a real floating-point type, got input of torch.int64"),
-    ({"input": X.double()}, TypeError, "weight must be of the type of the input, got weight of torch.float32 for input"),
+    (
+        {"input": X.double()},
+        TypeError,
+        "weight must be of the type of the input, got weight of torch.float32 for input",
+    ),
     ({"input": X[..., :0]}, ValueError, "input must have at least 1 pixel per axis after padding, got W=0"),
     ({"weight": W[0]}, ValueError, r"weight must be \(O, I, K\) with no size of 0, got weight of shape \(4, 3\)"),
     ({"weight": W[..., :0]}, ValueError, r"weight must be \(O, I, K\) with no size of 0"),
     ({"weight": W.to(torch.complex64)}, TypeError, "weight must be of a real floating-point type"),
-    ({"weight": W.to("meta")}, ValueError, "weight must be on the device of the input, got weight on meta for input on cpu"),
+    (
+        {"weight": W.to("meta")},
+        ValueError,
+        "weight must be on the device of the input, got weight on meta for input on cpu",
+    ),
     ({"displacement": MU[..., 0]}, ValueError, r"displacement must be of shape \(8, 4, 3, 2\), got .* \(8, 4, 3\)"),
     ({"displacement": filled(MU, math.nan)}, ValueError, "displacement must be finite, got values from nan"),
     ({"displacement": filled(MU, math.inf)}, ValueError, "displacement must be finite, got values from 0.0 to inf"),
@@ -44,7 +52,11 @@ FUNCTION = [
     ({"sigma": filled(SIGMA, math.nan)}, ValueError, "sigma must be finite, got values from nan"),
     ({"sigma": filled(SIGMA, 1e9)}, ValueError, "sigma must be at most 16384 pixels"),
     ({"sigma": torch.tensor(0.0)}, ValueError, "sigma must be above 0 pixels"),
-    ({"sigma": SIGMA, "max_sigma": 0.01}, ValueError, "max_sigma must be between 0.1 and 16384 pixels, got max_sigma=0.01"),
+    (
+        {"sigma": SIGMA, "max_sigma": 0.01},
+        ValueError,
+        "max_sigma must be between 0.1 and 16384 pixels, got max_sigma=0.01",
+    ),
     ({"bias": torch.zeros(4)}, ValueError, r"bias must be of shape \(8,\), got bias of shape \(4,\)"),
     ({"bias": torch.zeros(8).double()}, TypeError, "bias must be of the type of the input, got bias of torch.float64"),
     ({"stride": 0}, ValueError, "stride must be at least 1, got stride=0"),
@@ -56,10 +68,18 @@ FUNCTION = [
     ({"groups": 0}, ValueError, "groups must be at least 1, got groups=0"),
     ({"groups": 3}, ValueError, "groups must divide the output channels, got groups=3 for 8 of them"),
     ({"groups": 2}, ValueError, "input must have 8 channels, got 4 channels .* groups=2"),
-    ({"max_displacement": -1}, ValueError, "max_displacement must be between 0 and 16384 pixels, got max_displacement=-1"),
+    (
+        {"max_displacement": -1},
+        ValueError,
+        "max_displacement must be between 0 and 16384 pixels, got max_displacement=-1",
+    ),
     ({"max_displacement": math.nan}, ValueError, "max_displacement must be between 0 and 16384 pixels"),
     ({"max_displacement": 16384, "sigma": 1.0}, ValueError, "must reach at most 16384 pixels together"),
-    ({"interpolation": "cubic"}, ValueError, "interpolation must be one of 'bilinear', 'gaussian', got interpolation='cubic'"),
+    (
+        {"interpolation": "cubic"},
+        ValueError,
+        "interpolation must be one of 'bilinear', 'gaussian', got interpolation='cubic'",
+    ),
     ({"displacement_gradient": "none"}, ValueError, "displacement_gradient must be one of 'smooth', 'exact'"),
     ({"algorithm": "fast"}, ValueError, "algorithm must be one of 'auto', 'reference', 'dense', 'spectral'"),
 ]
@@ -108,5 +128,7 @@ def test_a_second_derivative_of_spectral_is_refused():
     layer = DAUConv2d(4, 8, algorithm="spectral")
     x = torch.randn(1, 4, 6, 6, requires_grad=True)
     (grad,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
-    with pytest.raises(NotImplementedError, match='algorithm must be "dense" or "reference" for the gradient of a gradient'):
+    with pytest.raises(
+        NotImplementedError, match='algorithm must be "dense" or "reference" for the gradient of a gradient'
+    ):
         grad.sum().backward()

@@ -130,7 +130,9 @@ def test_algorithms_equal_the_reference(size, layer, interpolation, gradient, le
     expected = gradients(inputs, algorithm="reference", **options)
     for algorithm in CHOICES:
         got = gradients(inputs, algorithm=algorithm, **options)
-        for name, a, b in zip(("output", "input", "weight", "displacement", "sigma", "bias"), got, expected, strict=True):
+        for name, a, b in zip(
+            ("output", "input", "weight", "displacement", "sigma", "bias"), got, expected, strict=True
+        ):
             if b.norm() < 1e-12:  # such as the gradient of a displacement along an axis of one pixel
                 torch.testing.assert_close(a, b, atol=1e-12, rtol=0, msg=f"{algorithm}: {name}")
             else:
@@ -177,7 +179,12 @@ def test_any_shape(n, groups, o, i, k, height, width, stride, padding, bound, si
     options = {"sigma": sigma, "stride": stride, "padding": padding, "groups": groups, "max_displacement": bound}
     expected = gradients([x, w, mu], algorithm="dense", **options)
     got = gradients([x, w, mu], algorithm="spectral", **options)
-    assert got[0].shape == (n, groups * o, (height + 2 * padding - 1) // stride + 1, (width + 2 * padding - 1) // stride + 1)
+    assert got[0].shape == (
+        n,
+        groups * o,
+        (height + 2 * padding - 1) // stride + 1,
+        (width + 2 * padding - 1) // stride + 1,
+    )
     for a, b in zip(got, expected, strict=True):
         assert relative(a, b) < 1e-10 or b.norm() < 1e-9
 
@@ -226,7 +233,10 @@ def test_smooth_gradient_is_the_formula(algorithm):
         return ((1 - a) * f(q - floor) + a * f(q - floor - 1)) / total
 
     y, xx = mu[0, 0, 0].tolist()
-    kernels = [torch.outer(shifted(slope, y), shifted(gaussian, xx)), torch.outer(shifted(gaussian, y), shifted(slope, xx))]
+    kernels = [
+        torch.outer(shifted(slope, y), shifted(gaussian, xx)),
+        torch.outer(shifted(gaussian, y), shifted(slope, xx)),
+    ]
     leaf = mu.clone().requires_grad_()
     output = dau_conv2d(x, w, leaf, sigma, max_displacement=2, algorithm=algorithm)
     upstream = images(*output.shape, seed=2)

@@ -155,6 +155,7 @@ class DAUConv2d(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
+        """The convolution of ``input``; in training, parameters are moved back into their bounds first."""
         if self.training:
             self.clip_parameters_()
         padding = self.padding

@@ -179,9 +179,7 @@ def pair(name: str, value: Any, minimum: int | None = None) -> tuple[int, int]:
     return values[0], values[1]
 
 
-def _check_tensors(
-    input: Any, weight: Any, displacement: Any, sigma: Any, bias: Any, groups: int
-) -> None:
+def _check_tensors(input: Any, weight: Any, displacement: Any, sigma: Any, bias: Any, groups: int) -> None:
     tensors = {"input": input, "weight": weight, "displacement": displacement}
     if isinstance(sigma, Tensor):
         tensors["sigma"] = sigma

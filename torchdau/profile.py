@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ class Profile:
     """How a unit looks along one axis: which of the paper's two forms, and the window that holds it.
 
     Along an axis a unit at displacement ``mu`` is a row of samples ``g(q; mu, sigma)`` at the integers ``q`` of the
-    window ``first..last``. In every table that this class returns the samples are the first dimension.
+    window ``first..last``; in every tensor of this class they are the first dimension.
 
     Attributes:
         interpolation: ``"bilinear"``, equations (11) to (14), or ``"gaussian"``, equations (2) to (4).
@@ -52,7 +53,7 @@ class Profile:
 
     @property
     def last(self) -> int:
-        """The last position of the window: one beyond the reach where the derivative at the bound has a sample there."""
+        """The last position of the window: one beyond the reach where the derivative at the bound reads there."""
         beyond = self.interpolation == "bilinear" and self.displacement_gradient == "exact"
         return self.reach + int(beyond)
 
@@ -74,29 +75,29 @@ class Profile:
         value: Tensor = _Value.apply(mu, sigma, self)  # type: ignore[no-untyped-call]
         return value
 
-    def samples(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        """:meth:`value` without its derivative rule."""
+    def samples(self, mu: Tensor, sigma: Tensor) -> "Samples":
+        """:meth:`value` in factors, without its derivative rule."""
         if self.interpolation == "gaussian":
-            return self._drawn(mu, sigma)[1]
+            return Samples(None, self._drawn(mu, sigma)[1])
         return self._spread(self._weights(sigma)[1], self._hats(mu))
 
-    def displacement_derivative(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        """The table that stands for dg/dmu in the gradient, shape ``(size, *mu.shape)``."""
+    def displacement_derivative(self, mu: Tensor, sigma: Tensor) -> "Samples":
+        """The samples that stand for dg/dmu in the gradient."""
         if self.interpolation == "gaussian":
             distance, g = self._drawn(mu, sigma)
-            return g * (distance - (g * distance).sum(0)) / sigma**2
+            return Samples(None, g * (distance - (g * distance).sum(0)) / sigma**2)
         j, weights = self._weights(sigma)
         if self.displacement_gradient == "smooth":
             return self._spread(weights * j / sigma**2, self._hats(mu))
         offset = self._hat_positions(mu) - torch.floor(mu)
         return self._spread(weights, (offset == 1).to(mu) - (offset == 0).to(mu))
 
-    def sigma_derivative(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        """The table dg/dsigma, shape ``(size, *mu.shape)``."""
+    def sigma_derivative(self, mu: Tensor, sigma: Tensor) -> "Samples":
+        """The samples dg/dsigma."""
         if self.interpolation == "gaussian":
             distance, g = self._drawn(mu, sigma)
             square = distance**2
-            return g * (square - (g * square).sum(0)) / sigma**3
+            return Samples(None, g * (square - (g * square).sum(0)) / sigma**3)
         j, weights = self._weights(sigma)
         return self._spread(weights * (j**2 - (weights * j**2).sum(0)) / sigma**3, self._hats(mu))
 
@@ -118,17 +119,39 @@ class Profile:
         """The bilinear weights of the pixels around each unit (14): 1 - a at floor(mu), a at floor(mu) + 1, else 0."""
         return (1 - (self._hat_positions(mu) - mu).abs_()).clamp_(min=0)
 
-    def _spread(self, weights: Tensor, hats: Tensor) -> Tensor:
+    def _spread(self, weights: Tensor, hats: Tensor) -> "Samples":
         """Sum over j of ``weights[j]``, a scalar or one per unit, times the hats shifted by j."""
         if weights.ndim == 1:
             q = torch.arange(self.size, device=hats.device)[:, None]
             j = q - torch.arange(len(hats), device=hats.device)
             band = torch.where((j >= 0) & (j < len(weights)), weights[j.clamp(0, len(weights) - 1)], 0)
-            return torch.mm(band, hats.reshape(len(hats), -1)).view(self.size, *hats.shape[1:])
+            return Samples(band, hats)
         samples = hats.new_zeros(self.size, *hats.shape[1:])
         for j, weight in enumerate(weights):
             samples[j : j + len(hats)] += weight * hats
-        return samples
+        return Samples(None, samples)
+
+
+class Samples(NamedTuple):
+    """Samples over a window as a product of a matrix that all units share and a column for each unit.
+
+    Attributes:
+        band: matrix (size, columns), or None for the identity.
+        columns: tensor (columns, ...), one column per unit.
+    """
+
+    band: Tensor | None
+    columns: Tensor
+
+    def table(self) -> Tensor:
+        """The samples, shape ``(size, ...)``."""
+        if self.band is None:
+            return self.columns
+        return torch.mm(self.band, self.columns.reshape(len(self.columns), -1)).view(-1, *self.columns.shape[1:])
+
+    def after(self, matrix: Tensor) -> Tensor:
+        """``matrix`` (m, size) as it acts on the columns: (m, columns)."""
+        return matrix if self.band is None else torch.mm(matrix, self.band.to(matrix))
 
 
 class _Value(torch.autograd.Function):
@@ -136,7 +159,7 @@ class _Value(torch.autograd.Function):
 
     @staticmethod
     def forward(mu: Tensor, sigma: Tensor, profile: Profile) -> Tensor:
-        return profile.samples(mu, sigma)
+        return profile.samples(mu, sigma).table()
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -148,9 +171,9 @@ class _Value(torch.autograd.Function):
         mu, sigma = ctx.saved_tensors
         grad_mu = grad_sigma = None
         if ctx.needs_input_grad[0]:
-            grad_mu = (grad * ctx.profile.displacement_derivative(mu, sigma)).sum(0)
+            grad_mu = (grad * ctx.profile.displacement_derivative(mu, sigma).table()).sum(0)
         if ctx.needs_input_grad[1]:
-            grad_sigma = (grad * ctx.profile.sigma_derivative(mu, sigma)).sum(0).sum_to_size(sigma.shape)
+            grad_sigma = (grad * ctx.profile.sigma_derivative(mu, sigma).table()).sum(0).sum_to_size(sigma.shape)
         return grad_mu, grad_sigma, None
 
 

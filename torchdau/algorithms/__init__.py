@@ -34,4 +34,10 @@ def choose(
         stride: input pixels between two outputs (y, x).
         window: positions of a unit's profile along an axis.
     """
-    return min(CHOICES, key=lambda name: ALGORITHMS[name].cost(n, groups, i, o, k, size, stride, window))
+    best = least = None
+    for name in CHOICES:  # a loop and no min(key=), which torch.compile cannot trace for sizes that change
+        cost = ALGORITHMS[name].cost(n, groups, i, o, k, size, stride, window)
+        if least is None or cost < least:
+            best, least = name, cost
+    assert best is not None
+    return best

@@ -22,7 +22,7 @@ from torchdau.profile import Profile
 IMAGE_WORKSPACE = 256 << 20
 """Bytes that half-transformed tiles may take; more are worked through in pieces of images and rows of tiles."""
 
-UNIT_WORKSPACE = 64 << 20
+UNIT_WORKSPACE = 24 << 20
 """Bytes that spectra of filters may take; more are worked through in pieces of output channels."""
 
 
@@ -154,7 +154,7 @@ class _Task:
 
     def forward(self) -> Tensor:
         output = self.input.new_empty(self.n, self.groups, self.o, *self.output_size)
-        channel_pieces = self._channel_pieces(copies=1)
+        channel_pieces = self._channel_pieces()
         for images, rows in self._image_pieces(keep=len(channel_pieces) > 1):
             tiles = gather(self.input[images].to(self.dtype), self.y.inputs.part(rows), self.x.inputs)
             spectra = self._spectra(self.inside, tiles, self.i, keep=len(channel_pieces) > 1)
@@ -171,11 +171,12 @@ class _Task:
     def backward(self, grad: Tensor, needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         grad = grad.unflatten(1, (self.groups, -1))
         grads = [grad.zero_() for grad in _grads((self.input, self.weight, self.displacement, self.sigma), needed)]
-        channel_pieces = self._channel_pieces(copies=2)
+        channel_pieces = self._channel_pieces()
         for images, rows in self._image_pieces(keep=len(channel_pieces) > 1):
             tiles = gather(self.input[images].to(self.dtype), self.y.inputs.part(rows), self.x.inputs)
             spectra = self._spectra(self.inside, tiles, self.i, keep=len(channel_pieces) > 1)
             half = self._half(len(tiles), self.y.inputs.size)
+            products: dict[int, Tensor] = {}  # by column, summed over the output channels
             for channels in channel_pieces:
                 units = self._units(channels)
                 filters = FilterSpectra(self.frequencies, self.profile, *units)
@@ -186,7 +187,12 @@ class _Task:
                     d = grad_spectra(column)
                     if needed[0]:
                         w = self._matrices(filters.parts(column), self.i)
-                        self.inside.put(half, column, torch.bmm(d, w), accumulate=channels.start > 0)
+                        if channels.start == 0:
+                            products[column] = torch.bmm(d, w)
+                        else:
+                            products[column].baddbmm_(d, w)
+                        if channels.stop == self.o:
+                            self.inside.put(half, column, products.pop(column))
                     if any(needed[1:]):
                         filters.add_gradient(column, torch.bmm(d.mT, spectra(column)))
                 if any(needed[1:]):
@@ -224,9 +230,7 @@ class _Task:
         """Parts of a column of spectra as one matrix per part, frequency and group."""
         return parts.view(parts.shape[0] * parts.shape[1] * self.groups, -1, channels)
 
-    def _spectra(
-        self, transform: ImageTransform, tiles: Tensor, channels: int, keep: bool
-    ) -> Callable[[int], Tensor]:
+    def _spectra(self, transform: ImageTransform, tiles: Tensor, channels: int, keep: bool) -> Callable[[int], Tensor]:
         """The spectra of tiles as a function of the column; ``keep`` makes them once for several uses."""
         half = transform.start(tiles)
 
@@ -237,11 +241,11 @@ class _Task:
             return spectra
         return [spectra(column) for column in range(self.frequencies.columns)].__getitem__
 
-    def _channel_pieces(self, copies: int) -> list[slice]:
-        """Slices of a group's output channels whose filters' spectra, ``copies`` times, fit into the workspace."""
+    def _channel_pieces(self) -> list[slice]:
+        """Slices of a group's output channels whose filters' spectra fit into the workspace."""
         f = self.frequencies
         numbers = 2 * self.k * (f.half + f.columns + self.profile.size) + 4 * f.half + 3 * f.height
-        return _slices(self.o, UNIT_WORKSPACE // (numbers * copies * self.groups * self.i * self.dtype.itemsize))
+        return _slices(self.o, UNIT_WORKSPACE // (numbers * self.groups * self.i * self.dtype.itemsize))
 
     def _image_pieces(self, keep: bool) -> Iterator[tuple[slice, slice]]:
         """Slices of images and of rows of tiles whose half-transformed tiles, and kept spectra, fit."""
@@ -286,9 +290,11 @@ def _grads(tensors: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor]:
 
 
 def _slices(total: int, size: int) -> list[slice]:
-    """The range 0..total in equal slices of at most ``size``, and at least 1."""
-    count = -(-total // max(size, 1))
-    return [slice(total * part // count, total * (part + 1) // count) for part in range(count)]
+    """The range 0..total in slices of about ``size`` or less, at least 1; multiples of 16 are fast."""
+    each = -(-total // -(-total // max(size, 1))) if total else 1
+    if 16 < each < total:
+        each += -each % 16
+    return [slice(start, min(start + each, total)) for start in range(0, total, each)]
 
 
 def cost(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from torchdau.algorithms.workspace import workspace
-from torchdau.profile import Profile
+from torchdau.profile import Profile, Samples
 
 NARROW = 12
 """A matrix product with fewer columns than this is made transposed: it runs at a fraction of the speed otherwise."""
@@ -123,19 +123,16 @@ class ImageTransform:
         torch.sub(real, imag, out=difference)
         return parts
 
-    def put(self, half: Tensor, column: int, parts: Tensor, accumulate: bool = False) -> None:
-        """Adjoint of :meth:`parts`: writes, or adds, a column of half-transformed tiles; overwrites the parts."""
+    def put(self, half: Tensor, column: int, parts: Tensor) -> None:
+        """Adjoint of :meth:`parts`: writes a column of half-transformed tiles; overwrites the parts."""
         f, b = self.frequencies, half.shape[2]
         difference, real, imag = (parts.view(3, -1, b)[place] for place in self._order)
         real += difference
         imag -= difference
         products = half.new_empty(2, f.half, 2, b)
         f.split(real, imag, products.transpose(1, 2))
-        pixels = _product(products.view(2 * f.half, 2 * b), self._to_y[f.mirrored(column)]).view(half.shape[1:])
-        if accumulate:
-            half[column] += pixels
-        else:
-            half[column] = pixels
+        pixels = _product(products.view(2 * f.half, 2 * b), self._to_y[f.mirrored(column)])
+        half[column] = pixels.view(half.shape[1:])
 
 
 class FilterSpectra:
@@ -158,11 +155,11 @@ class FilterSpectra:
         positions = range(profile.first, profile.last + 1)
         self._to_y = _stacked(f.half, positions, f.height).flatten(0, 1).to(weight)  # (2 half, taps)
         self._to_x = _interleaved(f.columns, positions, f.width).to(weight)  # (2 columns, taps)
-        y, x = (profile.samples(mu, sigma).to(weight) for mu in displacement)
         self._y = workspace("y", (2, f.half, k, p), weight)
         self._x = workspace("x", (f.columns, 2, k, p), weight)
-        torch.mm(self._to_y, y.flatten(1), out=self._y.view(2 * f.half, k * p))
-        torch.mm(self._to_x, x.flatten(1), out=self._x.view(f.columns * 2, k * p))
+        for mu, matrix, spectra in zip(displacement, (self._to_y, self._to_x), (self._y, self._x), strict=True):
+            samples = profile.samples(mu, sigma)
+            torch.mm(samples.after(matrix), samples.columns.flatten(1).to(weight), out=spectra.view(-1, k * p))
         self._products = workspace("filter products", (2, 2, f.half, p), weight)
         self._parts = workspace("filter parts", (3 * f.height, p), weight)
         self._grad_y: Tensor | None = None
@@ -189,6 +186,7 @@ class FilterSpectra:
         """Adds what the gradient of one column of the parts gives to that of the units; overwrites it."""
         if self._grad_y is None or self._grad_x is None:
             self._grad_y = workspace("grad y", self._y.shape, self._y).zero_()
+            self._scratch = workspace("filter scratch", (2, self.frequencies.half, self._weight.shape[1]), self._y)
             self._grad_x = workspace("grad x", self._x.shape, self._x)
         real, difference, total = grad.view(3, self.frequencies.rows(column), -1)
         real += difference
@@ -200,23 +198,30 @@ class FilterSpectra:
             for part in range(2):  # with the cosine of x, then with the sine
                 products = self._products[:, part]
                 self._grad_y[:, :, unit].addcmul_(products, x[part, unit])
-                torch.sum(products * self._y[:, :, unit], (0, 1), out=self._grad_x[column, part, unit])
+                torch.mul(products, self._y[:, :, unit], out=self._scratch)
+                torch.sum(self._scratch, (0, 1), out=self._grad_x[column, part, unit])
 
     def gradients(self, sigma: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of weight (K, P), displacement (2, K, P) and, where asked for, sigma (K, P); all columns added."""
-        assert self._grad_y is not None and self._grad_x is not None
+        assert self._grad_y is not None
+        assert self._grad_x is not None
         grad_weight = (self._grad_x * self._x).sum((0, 1))
-        along_y = torch.mm(self._to_y.t(), self._grad_y.flatten(0, 1).flatten(1))
-        along_x = torch.mm(self._to_x.t(), self._grad_x.mul_(self._weight).flatten(0, 1).flatten(1))
+        grads = self._grad_y.flatten(0, 1).flatten(1), self._grad_x.mul_(self._weight).flatten(0, 1).flatten(1)
         grad_displacement = torch.empty_like(self._displacement)
         grad_sigma = torch.zeros_like(self._weight if sigma else self._weight[:0])
-        for axis, grad in enumerate((along_y, along_x)):
-            mu, grad = self._displacement[axis], grad.view(-1, *self._weight.shape)
+        for axis, (grad, matrix) in enumerate(zip(grads, (self._to_y, self._to_x), strict=True)):
+            mu = self._displacement[axis]
             derivative = self._profile.displacement_derivative(mu, self._sigma)
-            torch.sum(derivative.mul_(grad), 0, out=grad_displacement[axis])
+            grad_displacement[axis] = _contract(grad, matrix, derivative)
             if sigma:
-                grad_sigma += (self._profile.sigma_derivative(mu, self._sigma) * grad).sum(0)
+                grad_sigma += _contract(grad, matrix, self._profile.sigma_derivative(mu, self._sigma))
         return grad_weight, grad_displacement, grad_sigma
+
+
+def _contract(grad: Tensor, matrix: Tensor, samples: Samples) -> Tensor:
+    """Sum over the window of ``matrix.t() @ grad``, one column per unit, times the samples."""
+    columns = torch.mm(samples.after(matrix).t(), grad).view(samples.columns.shape)
+    return columns.mul_(samples.columns).sum(0)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -86,7 +86,9 @@ def train(name: str, network: CIFARNet, output: Path, epochs: int) -> Result:
     data = DigitsData()
     schedule = partial(MultiStepLR, milestones=[max(1, epochs * 3 // 4)])
     # The paper's factor of 500 is for batches of 256 images; gradients of 32 digits are noisier.
-    task = Classification(network, lr=0.01, displacement_lr=0.5, optimizer=partial(torch.optim.SGD, momentum=0.9), scheduler=schedule)
+    task = Classification(
+        network, lr=0.01, displacement_lr=0.5, optimizer=partial(torch.optim.SGD, momentum=0.9), scheduler=schedule
+    )
     checkpoint = ModelCheckpoint(dirpath=output, filename=name.replace(" ", "_"), enable_version_counter=False)
     trainer = Trainer(
         max_epochs=epochs,

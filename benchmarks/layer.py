@@ -1,0 +1,170 @@
+"""How fast is a unit layer, and how much memory does it take, beside the dense algorithm and the 3 x 3 convolution?
+
+    uv run python benchmarks/layer.py [--csv FILE] [--repeats N] [--threads N] [--device cuda] [--shape N,I,O,H,K ...]
+
+Prints one row per shape: medians, all forms interleaved in one run, float32, R = 4, sigma 0.5, with bias. The dense
+algorithm comes in two forms: the blur folded into the kernel (13 x 13, the package's) and the image blurred first, then
+a 9 x 9 kernel (the paper's order); ratios are to the faster of the two. Peak memory is that of a process of its own that
+makes one training step, above what it held before the step.
+"""
+
+import argparse
+import csv
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from torchdau import dau_conv2d
+from torchdau.profile import Profile
+
+SHAPES = [
+    (64, 192, 192, 32, 2),
+    (64, 96, 192, 16, 4),
+    (64, 64, 64, 56, 2),
+    (32, 128, 128, 28, 2),
+    (64, 256, 256, 14, 2),
+    (64, 512, 512, 7, 2),
+]
+BOUND, SIGMA = 4, 0.5
+Shape = tuple[int, int, int, int, int]
+
+
+def blur_first(input: Tensor, weight: Tensor, displacement: Tensor, bias: Tensor) -> Tensor:
+    """The dense algorithm in the paper's order: blur every channel once, then filters of bilinear weights alone."""
+    n, i, h, w = input.shape
+    centred = Profile("bilinear", "smooth", 0, SIGMA)
+    r, gauss = centred.radius, centred.value(input.new_zeros(()), input.new_tensor(SIGMA))
+    flat = input.reshape(n * i, 1, h, w)
+    flat = F.conv2d(F.conv2d(flat, gauss.view(1, 1, -1, 1), padding=(2 * r, 0)), gauss.view(1, 1, 1, -1), padding=(0, 2 * r))
+    y, x = (
+        (1 - (torch.arange(-BOUND, BOUND + 1, device=mu.device).view(-1, 1, 1, 1) - mu).abs()).clamp_min(0)
+        for mu in displacement.unbind(-1)
+    )
+    kernel = torch.einsum("oik,yoik,xoik->oiyx", weight, y, x)
+    return F.conv2d(flat.view(n, i, h + 2 * r, w + 2 * r), kernel, bias, padding=BOUND - r)
+
+
+def forms(shape: Shape, device: str) -> dict[str, tuple[Callable[..., Tensor], list[Tensor]]]:
+    """Each form by name: a function, and the tensors that it is differentiated by."""
+    n, i, o, h, k = shape
+    torch.manual_seed(0)
+    x = torch.randn(n, i, h, h, device=device)
+    weight, displacement = torch.randn(o, i, k, device=device), torch.rand(o, i, k, 2, device=device) * 2 * BOUND - BOUND
+    kernel, bias = torch.randn(o, i, 3, 3, device=device), torch.zeros(o, device=device)
+
+    def layer(algorithm: str) -> Callable[..., Tensor]:
+        return lambda x, w, mu, b: dau_conv2d(x, w, mu, SIGMA, b, max_displacement=BOUND, algorithm=algorithm)
+
+    units = [x, weight, displacement, bias]
+    return {
+        "conv2d": (lambda x, k, b: F.conv2d(x, k, b, padding=1), [x, kernel, bias]),
+        "spectral": (layer("spectral"), units),
+        "dense": (layer("dense"), units),
+        "blur first": (blur_first, units),
+    }
+
+
+def steps(shape: Shape, device: str) -> dict[str, Callable[[], None]]:
+    """A forward pass and a training step of each form, by the names "FORM forward" and "FORM training"."""
+    made: dict[str, Callable[[], None]] = {}
+    for name, (function, tensors) in forms(shape, device).items():
+        leaves = [t.clone().requires_grad_() for t in tensors]
+        upstream = torch.randn(shape[0], shape[2], shape[3], shape[3], device=device)
+
+        def forward(function: Callable[..., Tensor] = function, tensors: list[Tensor] = tensors) -> None:
+            with torch.no_grad():
+                function(*tensors)
+
+        def training(
+            function: Callable[..., Tensor] = function, leaves: list[Tensor] = leaves, upstream: Tensor = upstream
+        ) -> None:
+            torch.autograd.grad(function(*leaves), leaves, upstream)
+
+        made |= {f"{name} forward": forward, f"{name} training": training}
+    return made
+
+
+def medians(shape: Shape, device: str, repeats: int) -> dict[str, float]:
+    """Median milliseconds of each step, all steps interleaved."""
+    made = steps(shape, device)
+    seconds: dict[str, list[float]] = {name: [] for name in made}
+    for number in track(range(repeats + 1), f"{shape}", transient=True):
+        for name, step in made.items():
+            start = time.perf_counter()
+            step()
+            if device != "cpu":
+                torch.cuda.synchronize()
+            if number:  # the first round is for warming up
+                seconds[name].append(time.perf_counter() - start)
+    return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
+
+
+def peak_memory(shape: Shape, name: str, threads: int) -> float:
+    """Megabytes that the second training step of a process of its own takes at most, its tensors included."""
+    code = (
+        "import resource, sys; sys.path.insert(0, 'benchmarks'); import layer, torch\n"
+        f"torch.set_num_threads({threads})\n"
+        "torch.nn.functional.conv2d(torch.ones(1, 8, 8, 8), torch.ones(8, 8, 3, 3))\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"step = layer.training_step({shape}, {name!r})\n"
+        "step(); step(); print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def training_step(shape: Shape, name: str) -> Callable[[], None]:
+    """One form's training step, with nothing else in memory."""
+    function, tensors = forms(shape, "cpu")[name]
+    leaves = [t.requires_grad_() for t in tensors]
+    upstream = torch.randn(shape[0], shape[2], shape[3], shape[3])
+    return lambda: None if torch.autograd.grad(function(*leaves), leaves, upstream) else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--csv", help="write the table to this file as well")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--shape", nargs="*", default=[",".join(map(str, s)) for s in SHAPES], metavar="N,I,O,H,K")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows: list[dict[str, str | float]] = []
+    for text in options.shape:
+        n, i, o, h, k = (int(v) for v in text.split(","))
+        shape = n, i, o, h, k
+        ms = medians(shape, options.device, options.repeats)
+        row: dict[str, str | float] = {"shape": text}
+        for pass_ in ("forward", "training"):
+            row |= {f"{name} {pass_} ms": ms[f"{name} {pass_}"] for name in ("conv2d", "spectral", "dense", "blur first")}
+            spectral, dense = ms[f"spectral {pass_}"], min(ms[f"dense {pass_}"], ms[f"blur first {pass_}"])
+            row[f"{pass_} dense / spectral"] = dense / spectral
+            row[f"{pass_} conv2d / spectral"] = ms[f"conv2d {pass_}"] / spectral
+        if options.device == "cpu":
+            row |= {f"{name} peak MB": peak_memory(shape, name, options.threads) for name in ("conv2d", "spectral")}
+        rows.append(row)
+    console = Console(width=200)
+    for pass_ in ("forward", "training", "peak"):
+        table = Table("shape", *[name for name in rows[0] if pass_ in name], title="peak memory" if pass_ == "peak" else pass_)
+        for row in rows:
+            table.add_row(*[f"{v:.2f}" if isinstance(v, float) else v for name, v in row.items() if name == "shape" or pass_ in name])
+        console.print(table)
+    if options.csv:
+        with open(options.csv, "w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
