@@ -1,11 +1,11 @@
 """How fast is a unit layer, and how much memory does it take, beside the dense algorithm and the 3 x 3 convolution?
 
-    uv run python benchmarks/layer.py [--csv FILE] [--repeats N] [--threads N] [--device cuda] [--shape N,I,O,H,K ...]
+    uv run python benchmarks/layer.py [--csv FILE] [--repeats N] [--device cuda] [--shape N,I,O,H,K ...]
 
 Prints one row per shape: medians, all forms interleaved in one run, float32, R = 4, sigma 0.5, with bias. The dense
 algorithm comes in two forms: the blur folded into the kernel (13 x 13, the package's) and the image blurred first, then
-a 9 x 9 kernel (the paper's order); ratios are to the faster of the two. Peak memory is that of a process of its own that
-makes one training step, above what it held before the step.
+a 9 x 9 kernel (the paper's order); ratios are to the faster of the two. Peak memory is that of a process of its own
+that makes two training steps, its tensors included, above what it held before (Linux).
 """
 
 import argparse
@@ -44,7 +44,9 @@ def blur_first(input: Tensor, weight: Tensor, displacement: Tensor, bias: Tensor
     centred = Profile("bilinear", "smooth", 0, SIGMA)
     r, gauss = centred.radius, centred.value(input.new_zeros(()), input.new_tensor(SIGMA))
     flat = input.reshape(n * i, 1, h, w)
-    flat = F.conv2d(F.conv2d(flat, gauss.view(1, 1, -1, 1), padding=(2 * r, 0)), gauss.view(1, 1, 1, -1), padding=(0, 2 * r))
+    flat = F.conv2d(
+        F.conv2d(flat, gauss.view(1, 1, -1, 1), padding=(2 * r, 0)), gauss.view(1, 1, 1, -1), padding=(0, 2 * r)
+    )
     y, x = (
         (1 - (torch.arange(-BOUND, BOUND + 1, device=mu.device).view(-1, 1, 1, 1) - mu).abs()).clamp_min(0)
         for mu in displacement.unbind(-1)
@@ -58,7 +60,10 @@ def forms(shape: Shape, device: str) -> dict[str, tuple[Callable[..., Tensor], l
     n, i, o, h, k = shape
     torch.manual_seed(0)
     x = torch.randn(n, i, h, h, device=device)
-    weight, displacement = torch.randn(o, i, k, device=device), torch.rand(o, i, k, 2, device=device) * 2 * BOUND - BOUND
+    weight, displacement = (
+        torch.randn(o, i, k, device=device),
+        torch.rand(o, i, k, 2, device=device) * 2 * BOUND - BOUND,
+    )
     kernel, bias = torch.randn(o, i, 3, 3, device=device), torch.zeros(o, device=device)
 
     def layer(algorithm: str) -> Callable[..., Tensor]:
@@ -111,15 +116,21 @@ def medians(shape: Shape, device: str, repeats: int) -> dict[str, float]:
 def peak_memory(shape: Shape, name: str, threads: int) -> float:
     """Megabytes that the second training step of a process of its own takes at most, its tensors included."""
     code = (
-        "import resource, sys; sys.path.insert(0, 'benchmarks'); import layer, torch\n"
+        "import sys; sys.path.insert(0, 'benchmarks'); import layer, torch\n"
         f"torch.set_num_threads({threads})\n"
-        "torch.nn.functional.conv2d(torch.ones(1, 8, 8, 8), torch.ones(8, 8, 3, 3))\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "layer.training_step((1, 8, 8, 8, 2), 'spectral')(), layer.training_step((1, 8, 8, 8, 2), 'conv2d')()\n"
+        "before = layer.high_water_mark()\n"
         f"step = layer.training_step({shape}, {name!r})\n"
-        "step(); step(); print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
+        "step(); step(); print(layer.high_water_mark() - before)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
+
+
+def high_water_mark() -> float:
+    """Megabytes of memory that this process has held at most (Linux)."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
 
 
 def training_step(shape: Shape, name: str) -> Callable[[], None]:
@@ -127,7 +138,11 @@ def training_step(shape: Shape, name: str) -> Callable[[], None]:
     function, tensors = forms(shape, "cpu")[name]
     leaves = [t.requires_grad_() for t in tensors]
     upstream = torch.randn(shape[0], shape[2], shape[3], shape[3])
-    return lambda: None if torch.autograd.grad(function(*leaves), leaves, upstream) else None
+
+    def training() -> None:
+        torch.autograd.grad(function(*leaves), leaves, upstream)
+
+    return training
 
 
 def main() -> None:
@@ -146,7 +161,9 @@ def main() -> None:
         ms = medians(shape, options.device, options.repeats)
         row: dict[str, str | float] = {"shape": text}
         for pass_ in ("forward", "training"):
-            row |= {f"{name} {pass_} ms": ms[f"{name} {pass_}"] for name in ("conv2d", "spectral", "dense", "blur first")}
+            row |= {
+                f"{name} {pass_} ms": ms[f"{name} {pass_}"] for name in ("conv2d", "spectral", "dense", "blur first")
+            }
             spectral, dense = ms[f"spectral {pass_}"], min(ms[f"dense {pass_}"], ms[f"blur first {pass_}"])
             row[f"{pass_} dense / spectral"] = dense / spectral
             row[f"{pass_} conv2d / spectral"] = ms[f"conv2d {pass_}"] / spectral
@@ -155,9 +172,17 @@ def main() -> None:
         rows.append(row)
     console = Console(width=200)
     for pass_ in ("forward", "training", "peak"):
-        table = Table("shape", *[name for name in rows[0] if pass_ in name], title="peak memory" if pass_ == "peak" else pass_)
+        table = Table(
+            "shape", *[name for name in rows[0] if pass_ in name], title="peak memory" if pass_ == "peak" else pass_
+        )
         for row in rows:
-            table.add_row(*[f"{v:.2f}" if isinstance(v, float) else v for name, v in row.items() if name == "shape" or pass_ in name])
+            table.add_row(
+                *[
+                    f"{v:.2f}" if isinstance(v, float) else v
+                    for name, v in row.items()
+                    if name == "shape" or pass_ in name
+                ]
+            )
         console.print(table)
     if options.csv:
         with open(options.csv, "w", newline="") as file:

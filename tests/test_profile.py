@@ -82,7 +82,8 @@ def test_one_sigma_for_all_is_that_sigma_for_each(interpolation):
     torch.testing.assert_close(
         p.sigma_derivative(mu, tensor(0.4)).table(),
         p.sigma_derivative(mu, torch.full_like(mu, 0.4)).table(),
-        atol=1e-14, rtol=1e-12
+        atol=1e-14,
+        rtol=1e-12,
     )
 
 

@@ -134,10 +134,12 @@ class DAUConv2d(nn.Module):
         self.algorithm = algorithm
 
         shape = out_channels, in_channels // groups, num_units
-        position = {"device": device, "dtype": torch.promote_types(dtype, torch.float32)}
+        precise = torch.promote_types(dtype, torch.float32)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-        self.displacement = nn.Parameter(torch.empty(*shape, 2, **position))
-        self.sigma = nn.Parameter(torch.full(shape, float(sigma), **position)) if learn_sigma else float(sigma)
+        self.displacement = nn.Parameter(torch.empty(*shape, 2, device=device, dtype=precise))
+        self.sigma = float(sigma)
+        if learn_sigma:
+            self.sigma = nn.Parameter(torch.full(shape, self.sigma, device=device, dtype=precise))
         self._initial_sigma = float(sigma)
         if bias:
             self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype))
@@ -236,5 +238,5 @@ class DAUConv2d(nn.Module):
                 error_msgs: list[str] = args[-1]
                 error_msgs.append(f"{prefix}{name} must be finite, got NaN or infinity in the state dict.")
                 return
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *args)
         self.clip_parameters_()

@@ -129,8 +129,8 @@ def dau_conv2d(
         bias = None if bias is None else bias.to(dtype)
     if algorithm == "auto":
         o, i, k = weight.shape
-        size = tuple((s + 2 * p - 1) // t + 1 for s, p, t in zip(batched.shape[2:], padding, stride, strict=True))
-        algorithm = choose(len(batched), groups, i, o // groups, k, size, stride, profile.size)
+        height, width = ((s + 2 * p - 1) // t + 1 for s, p, t in zip(batched.shape[2:], padding, stride, strict=True))
+        algorithm = choose(len(batched), groups, i, o // groups, k, (height, width), stride, profile.size)
     with torch.autocast(device, enabled=False):
         output: Tensor = ALGORITHMS[algorithm].dau_conv2d(
             batched, weight, displacement, sigma, bias, stride=stride, padding=padding, groups=groups, profile=profile
@@ -171,12 +171,13 @@ def check_sigma(sigma: Any) -> None:
 
 def pair(name: str, value: Any, minimum: int | None = None) -> tuple[int, int]:
     """``value`` for both axes, checked."""
-    values = (value, value) if isinstance(value, int | torch.SymInt) else value
+    values: Any = (value, value) if isinstance(value, int | torch.SymInt) else value
     if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 2:
         raise TypeError(f"{name} must be an integer or a pair of integers (y, x), got {name}={value!r}.")
-    for each in values:
+    y, x = values
+    for each in (y, x):
         check_integer(name, each, minimum)
-    return values[0], values[1]
+    return y, x
 
 
 def _check_tensors(input: Any, weight: Any, displacement: Any, sigma: Any, bias: Any, groups: int) -> None:

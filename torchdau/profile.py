@@ -72,7 +72,7 @@ class Profile:
         Returns:
             Tensor of shape ``(size, *mu.shape)``, differentiable (twice) in both arguments.
         """
-        value: Tensor = _Value.apply(mu, sigma, self)  # type: ignore[no-untyped-call]
+        value: Tensor = _Value.apply(mu, sigma, self)
         return value
 
     def samples(self, mu: Tensor, sigma: Tensor) -> "Samples":
@@ -127,8 +127,8 @@ class Profile:
             band = torch.where((j >= 0) & (j < len(weights)), weights[j.clamp(0, len(weights) - 1)], 0)
             return Samples(band, hats)
         samples = hats.new_zeros(self.size, *hats.shape[1:])
-        for j, weight in enumerate(weights):
-            samples[j : j + len(hats)] += weight * hats
+        for shift, weight in enumerate(weights):
+            samples[shift : shift + len(hats)] += weight * hats
         return Samples(None, samples)
 
 

@@ -1,7 +1,7 @@
 """The ways to compute the operator, and the choice between them; nothing numeric.
 
 Every algorithm is a module with a function ``dau_conv2d(input, weight, displacement, sigma, bias, *, stride, padding,
-groups, profile)`` of one meaning, defined in docs/operator.md: ``input`` (N, G * I, H, W), ``weight`` (G * O, I, K),
+groups, profile)`` of one meaning, that of docs/operator.md: ``input`` (N, G * I, H, W), ``weight`` (G * O, I, K),
 ``displacement`` (G * O, I, K, 2) in pixels, finite or NaN, within ``profile.max_displacement``; ``sigma`` of shape () or
 (G * O, I, K) within ``profile.max_sigma``; ``bias`` (G * O,) or None; ``stride`` and ``padding`` per axis (y, x), where
 a negative padding crops. The output has the type and device of the input. An algorithm that "auto" may choose also has

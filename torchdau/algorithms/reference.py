@@ -20,7 +20,7 @@ def dau_conv2d(
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
     height, width = input.shape[2:]
-    out_channels, in_channels, num_units = weight.shape
+    out_channels, in_channels, _ = weight.shape
     output = []
     for o in range(out_channels):
         first = o // (out_channels // groups) * in_channels  # the first input channel of the group

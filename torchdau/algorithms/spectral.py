@@ -1,6 +1,6 @@
 """Units as products of 1-D spectra: one matrix product over channels per frequency; knows nothing of other algorithms.
 
-docs/algorithms.md derives what stands here. Images are cut into tiles (one, where a small image is cheapest whole), each
+docs/algorithms.md derives what stands here. Images are cut into tiles (one, where a small image is cheapest whole), a
 tile goes to frequencies by constant matrix products, the spectrum of a filter is built from the 1-D spectra of its
 units, and the product of the two goes back. One column of frequencies is worked through at a time; images, rows of
 tiles and output channels are taken in pieces, so memory is bounded.
@@ -199,10 +199,9 @@ class _Task:
                     self._add_unit_gradients(grads[1:], filters.gradients(needed[3]), channels)
             if needed[0]:
                 scatter(self.inside.finish(half), grads[0][images], self.y.inputs.part(rows), self.x.inputs)
-        return (
-            grads[0].flatten(1, 2) if needed[0] else grads[0],
-            *(grad.flatten(0, 1) if grad.ndim > 1 else grad for grad in grads[1:]),
-        )
+        image = grads[0]
+        w, mu, sigma = (grad.flatten(0, 1) if grad.ndim > 1 else grad for grad in grads[1:])
+        return image.flatten(1, 2) if needed[0] else image, w, mu, sigma
 
     def _units(self, channels: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Weight (K, P), displacement (2, K, P) and sigma, (K, P) or a scalar, of some output channels."""

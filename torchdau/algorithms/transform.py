@@ -59,7 +59,7 @@ class Frequencies:
     def split(self, real: Tensor, imag: Tensor, products: Tensor) -> None:
         """Adjoint of :meth:`merge`."""
         (cc, cs), (sc, ss) = products
-        upper, lower, twin = self._ranges(len(real))
+        _, lower, twin = self._ranges(len(real))
         for alone in (slice(0, 1), slice(twin.stop, self.half)):  # rows with no row of the other sign
             cc[alone], cs[alone], sc[alone] = real[alone], imag[alone], imag[alone]
             torch.neg(real[alone], out=ss[alone])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import auto_cli
@@ -23,7 +24,7 @@ from torchdau.models import CIFARNet, cifarnet, dau_cifarnet
 from torchdau.training.data import DigitsData
 from torchdau.training.tasks import Classification
 
-NETWORK = {"in_channels": 1, "image_size": 8, "widths": (32, 32, 64)}
+NETWORK: dict[str, Any] = {"in_channels": 1, "image_size": 8, "widths": (32, 32, 64)}
 
 
 @dataclass(frozen=True)

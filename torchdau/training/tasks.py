@@ -1,6 +1,6 @@
 """What is trained: losses, metrics and optimizers around a network."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,7 @@ class Classification(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch of images."""
-        return self.network(images)  # type: ignore[no-any-return]
+        return self.network(images)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
@@ -61,7 +61,7 @@ class Classification(LightningModule):
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Probabilities (N, classes) of a batch."""
-        return self(batch[0]).softmax(1)  # type: ignore[no-any-return]
+        return self(batch[0]).softmax(1)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the parameter groups, and the schedule."""
@@ -75,7 +75,7 @@ class Classification(LightningModule):
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels)
-        accuracy = self.accuracies[f"{stage}_accuracy"]
+        accuracy = cast("MulticlassAccuracy", self.accuracies[f"{stage}_accuracy"])
         accuracy(logits, labels)
         self.log(f"{stage}_loss", loss, prog_bar=stage == "train")
         self.log(f"{stage}_accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True)

@@ -1,0 +1,139 @@
+"""Every recipe runs a step, from the command line in its first lines; what is wrong is refused with its name."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.training.test_data import make_folder
+from torchdau.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted(p for p in (ROOT / "recipes").glob("*.yaml") if "network" in p.read_text())
+LIGHTNING_WARNINGS = [
+    "ignore:.*does not have many workers",
+    "ignore:The number of training batches",
+    "ignore:.*is deprecated, use `isinstance",  # Lightning's own
+    "ignore:`isinstance.treespec",
+    "ignore:.*exists and is not empty",
+    "ignore:.*Checkpoint directory",
+    "ignore:.*lr_scheduler.step",
+    "ignore:Experiment logs directory",
+    "ignore:.*litlogger",
+    "ignore:The dirpath has changed",
+]
+pytestmark = [pytest.mark.filterwarnings(w) for w in LIGHTNING_WARNINGS]
+
+
+@pytest.fixture
+def torchdau(monkeypatch, tmp_path):
+    """Runs a command in an empty folder, as a user would."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["torchdau", *map(str, args)])
+        main()
+
+    return run
+
+
+def command_of(recipe):
+    words = recipe.read_text().splitlines()[0].removeprefix("# ").split()
+    assert words[:2] == ["torchdau", "fit"]
+    return [ROOT / word if word.endswith(".yaml") else word for word in words[1:]]
+
+
+ONE_STEP = ["--trainer.fast_dev_run", "1", "--data.init_args.batch_size", "4", "--data.init_args.num_workers", "0"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
+def test_recipe_runs_a_step(recipe, torchdau, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHDAU_DATA", str(make_folder(tmp_path, classes=[f"class{n}" for n in range(10)], count=1)))
+    torchdau(*command_of(recipe), *ONE_STEP)
+
+
+def test_recipes_are_the_papers(monkeypatch):
+    shared = yaml.safe_load((ROOT / "recipes/cifar10.yaml").read_text())
+    task = shared["model"]["init_args"]
+    assert shared["trainer"]["max_epochs"] == 100
+    assert shared["data"]["init_args"]["batch_size"] == 256
+    assert (task["lr"], task["optimizer"]["init_args"], task["scheduler"]["init_args"]) == (
+        0.01,
+        {"momentum": 0.9},
+        {"milestones": [75], "gamma": 0.1},
+    )
+
+
+def test_fit_resume_validate_test_predict(torchdau, tmp_path, capsys):
+    recipe = ["--config", ROOT / "recipes/digits.yaml", "--config", ROOT / "recipes/digits_dau.yaml"]
+    quiet = ["--trainer.enable_progress_bar", "false", "--trainer.limit_train_batches", "3"]
+    torchdau("fit", *recipe, *quiet, "--trainer.max_epochs", "1")
+    (last,) = tmp_path.glob("runs/digits/**/last.ckpt")
+    assert list(tmp_path.glob("runs/digits/tensorboard/**/events*"))
+    assert list(tmp_path.glob("runs/digits/csv/**/metrics.csv"))
+    before = torch.load(last, weights_only=True)
+    torchdau("fit", *recipe, *quiet, "--trainer.max_epochs", "2", "--ckpt_path", last)
+    after = torch.load(max(tmp_path.glob("runs/digits/**/last*.ckpt"), key=os.path.getmtime), weights_only=True)
+    assert (before["global_step"], after["global_step"]) == (3, 6)
+    torchdau("validate", *recipe, *quiet[:2], "--ckpt_path", last)
+    torchdau("test", *recipe, *quiet[:2], "--ckpt_path", last)
+    assert "test_accuracy" in capsys.readouterr().out
+    torchdau("predict", *recipe, *quiet[:2], "--ckpt_path", last)
+    (table,) = tmp_path.glob("runs/digits/predictions.csv")
+    lines = table.read_text().splitlines()
+    assert lines[0] == "image,class,probability"
+    assert len(lines) == 361
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("model.init_args.network.init_args.num_unit=3", "num_unit"),
+        ("trainer.max_epoch=3", "max_epoch"),
+        ("data.init_args.batchsize=3", "batchsize"),
+        ("model.init_args.learning_rate=3", "learning_rate"),
+    ],
+)
+def test_a_typo_is_refused_before_data_is_read(key, named, torchdau, capsys, monkeypatch):
+    monkeypatch.setattr("torchdau.training.DigitsData.setup", lambda *_: pytest.fail("data was read"))
+    name, value = key.split("=")
+    with pytest.raises(SystemExit) as stop:
+        torchdau("fit", *command_of(ROOT / "recipes/digits_dau.yaml"), f"--{name}", value)
+    assert stop.value.code == 2
+    assert named in capsys.readouterr().err
+
+
+def test_a_missing_recipe_is_named(torchdau, capsys):
+    with pytest.raises(SystemExit):
+        torchdau("fit", "--config", "nowhere.yaml")
+    assert "nowhere.yaml" in capsys.readouterr().err
+
+
+def test_a_wrong_command_lists_the_right_ones(torchdau, capsys):
+    with pytest.raises(SystemExit, match=r"COMMAND must be one of demo, fit, validate, test, predict, got 'train'"):
+        torchdau("train")
+    torchdau("--help")
+    assert "usage: torchdau COMMAND" in capsys.readouterr().out
+
+
+def test_a_missing_extra_is_named(torchdau, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchdau.training.cli", None)
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    for name in [n for n in sys.modules if n.startswith("torchdau.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(
+        SystemExit, match=r'lightning is missing. Install it with: pip install "torchdau\[train,plots\]"'
+    ):
+        torchdau("fit")
+
+
+def test_demo(torchdau, capsys, tmp_path):
+    torchdau("demo", "--epochs", "1", "--output", tmp_path / "out")
+    out = capsys.readouterr().out
+    for word in ("units", "3 x 3 twin", "18,624", "27,936", "displacements.png", "units.ckpt"):
+        assert word in out
+    assert (tmp_path / "out/displacements.png").read_bytes().startswith(b"\x89PNG")
+    assert torch.load(tmp_path / "out/units.ckpt", weights_only=True)["epoch"] == 0

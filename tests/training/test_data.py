@@ -1,0 +1,91 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from torchdau.training import CIFAR10Data, DigitsData, ImageFolderData
+
+
+def make_folder(root, sets=("train", "test"), classes=("cat", "dog"), count=4, size=32):
+    """Small images in the layout of the image-folder form of CIFAR-10."""
+    generator = np.random.default_rng(0)
+    for folder in sets:
+        for label, name in enumerate(classes):
+            (root / folder / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 128, (size, size, 3)) + 127 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(root / folder / name / f"{number:04}.png")
+    return root
+
+
+def make_cifar10(root):
+    """Two images per file in the original layout (the checksums are those of the real files, so loading refuses it)."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in ["data_batch_1", "test_batch"]:
+        (folder / name).write_bytes(pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}))
+    return root
+
+
+def test_image_folder(tmp_path):
+    data = ImageFolderData(str(make_folder(tmp_path)), batch_size=8, num_workers=0)
+    data.setup("fit")
+    images, labels = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    assert images.shape == (8, 3, 32, 32)
+    assert labels.tolist() == [0] * 4 + [1] * 4
+    raw = torch.from_numpy(np.array(Image.open(tmp_path / "test/cat/0000.png"))).permute(2, 0, 1) / 255
+    mean, std = torch.tensor([0.491, 0.482, 0.447]), torch.tensor([0.247, 0.243, 0.262])
+    torch.testing.assert_close(images[0], (raw - mean[:, None, None]) / std[:, None, None])
+
+
+def test_training_order_changes_and_all_images_come(tmp_path):
+    data = ImageFolderData(str(make_folder(tmp_path, count=16)), batch_size=32, num_workers=0)
+    data.setup("fit")
+    first, second = (next(iter(data.train_dataloader()))[1].tolist() for _ in range(2))
+    assert first != second
+    assert sorted(first) == sorted(second) == [0] * 16 + [1] * 16
+
+
+def test_folders_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHDAU_DATA", str(make_folder(tmp_path)))
+    data = ImageFolderData(num_workers=0)
+    data.setup("test")
+    assert len(data.test) == 8
+    monkeypatch.delenv("TORCHDAU_DATA")
+    with pytest.raises(ValueError, match="root must name the folder that holds train and test, got root=None"):
+        ImageFolderData()
+
+
+def test_missing_and_empty_folders(tmp_path):
+    make_folder(tmp_path, sets=["train"])
+    data = ImageFolderData(str(tmp_path), num_workers=0)
+    with pytest.raises(FileNotFoundError, match=r"root must hold .*test/CLASS/IMAGE.* there is no folder .*test"):
+        data.setup("fit")
+    (tmp_path / "test").mkdir()
+    with pytest.raises(FileNotFoundError, match="Couldn't find any class folder"):
+        data.setup("fit")
+    (tmp_path / "test" / "cat").mkdir()
+    with pytest.raises(FileNotFoundError, match="Found no valid file for the classes cat"):
+        data.setup("fit")
+
+
+def test_missing_and_damaged_cifar10(tmp_path):
+    for make in (lambda: None, lambda: make_cifar10(tmp_path)):
+        make()
+        data = CIFAR10Data(str(tmp_path))
+        data.prepare_data()
+        with pytest.raises(FileNotFoundError, match=r"root must hold .*cifar-10-batches-py .* missing or damaged"):
+            data.setup("fit")
+
+
+def test_digits():
+    data = DigitsData(batch_size=2000)
+    data.setup("fit")
+    assert (len(data.train), len(data.test)) == (1437, 360)
+    images, labels = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    assert images.shape == (1437, 1, 8, 8)
+    assert set(labels.tolist()) == set(range(10))
+    assert images.mean().abs() < 0.02
+    assert (images.std() - 1).abs() < 0.02
