@@ -1,6 +1,7 @@
 """The operator: laws that need no oracle, then every algorithm against the reference."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -262,6 +263,33 @@ def test_precision(algorithm, shape):
         for a, b, c in zip(got, truth, dense, strict=True):
             assert a.dtype == c.dtype
             assert relative(a, b) <= 2 * relative(c, b)
+
+
+def test_half_precision_sums_in_pieces(monkeypatch):
+    """Gradients of half-precision parameters are summed over pieces of images in float32."""
+    x, (w, mu) = images(32, 4, 24, 24), units(4, 4, 2)
+    rounded = [x.bfloat16(), w.bfloat16(), mu.float()]
+    truth = gradients([t.double() for t in rounded], algorithm="dense")
+    monkeypatch.setattr(spectral_module, "IMAGE_WORKSPACE", 1)
+    got = gradients(rounded, algorithm="spectral")
+    for a, b in zip(got, truth, strict=True):
+        assert relative(a, b) < 2**-8
+
+
+def test_inference_mode_leaves_nothing_behind():
+    x, (w, mu) = images(2, 4, 24, 24), units(4, 4, 2)
+    with torch.inference_mode():
+        expected = dau_conv2d(x, w, mu, algorithm="spectral")
+    torch.testing.assert_close(gradients([x, w, mu], algorithm="spectral")[0], expected.clone())
+
+
+def test_threads_do_not_share_memory():
+    inputs = [(images(2, 4, 20 + n, 24, seed=n), *units(4, 4, 2, seed=n)) for n in range(8)]
+    expected = [dau_conv2d(*each, algorithm="spectral") for each in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda each: dau_conv2d(*each, algorithm="spectral"), inputs * 8))
+    for a, b in zip(got, expected * 8, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("algorithm", CHOICES)

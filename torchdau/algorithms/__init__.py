@@ -2,7 +2,7 @@
 
 Every algorithm is a module with a function ``dau_conv2d(input, weight, displacement, sigma, bias, *, stride, padding,
 groups, profile)`` of one meaning, that of docs/operator.md: ``input`` (N, G * I, H, W), ``weight`` (G * O, I, K),
-``displacement`` (G * O, I, K, 2) in pixels, finite or NaN, within ``profile.max_displacement``; ``sigma`` of shape () or
+``displacement`` (G * O, I, K, 2) in pixels, within ``profile.max_displacement`` or NaN; ``sigma`` of shape () or
 (G * O, I, K) within ``profile.max_sigma``; ``bias`` (G * O,) or None; ``stride`` and ``padding`` per axis (y, x), where
 a negative padding crops. The output has the type and device of the input. An algorithm that "auto" may choose also has
 ``cost``: its time, in multiply-adds of a large matrix product, as a function of shapes alone.

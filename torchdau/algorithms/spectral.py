@@ -40,7 +40,7 @@ def dau_conv2d(
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
     output: Tensor = _spectral(input, weight, displacement, sigma, stride, padding, groups, *astuple(profile))
-    return output if bias is None else output + bias[:, None, None]
+    return output if bias is None else output.add_(bias[:, None, None])
 
 
 @torch.library.custom_op("torchdau::spectral", mutates_args=())
@@ -170,7 +170,10 @@ class _Task:
 
     def backward(self, grad: Tensor, needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         grad = grad.unflatten(1, (self.groups, -1))
-        grads = [grad.zero_() for grad in _grads((self.input, self.weight, self.displacement, self.sigma), needed)]
+        tensors = self.input, self.weight, self.displacement, self.sigma
+        totals = [
+            torch.zeros_like(t, dtype=torch.promote_types(t.dtype, torch.float32)) for t in _grads(tensors, needed)
+        ]
         channel_pieces = self._channel_pieces()
         for images, rows in self._image_pieces(keep=len(channel_pieces) > 1):
             tiles = gather(self.input[images].to(self.dtype), self.y.inputs.part(rows), self.x.inputs)
@@ -178,8 +181,7 @@ class _Task:
             half = self._half(len(tiles), self.y.inputs.size)
             products: dict[int, Tensor] = {}  # by column, summed over the output channels
             for channels in channel_pieces:
-                units = self._units(channels)
-                filters = FilterSpectra(self.frequencies, self.profile, *units)
+                filters = FilterSpectra(self.frequencies, self.profile, *self._units(channels))
                 source = grad[images, :, channels].to(self.dtype)
                 tiles = gather(source, self.y.outputs.part(rows), self.x.outputs)
                 grad_spectra = self._spectra(self.outside, tiles, source.shape[2], keep=False)
@@ -196,12 +198,16 @@ class _Task:
                     if any(needed[1:]):
                         filters.add_gradient(column, torch.bmm(d.mT, spectra(column)))
                 if any(needed[1:]):
-                    self._add_unit_gradients(grads[1:], filters.gradients(needed[3]), channels)
+                    self._add_unit_gradients(totals[1:], filters.gradients(needed[3]), channels)
             if needed[0]:
-                scatter(self.inside.finish(half), grads[0][images], self.y.inputs.part(rows), self.x.inputs)
-        image = grads[0]
-        w, mu, sigma = (grad.flatten(0, 1) if grad.ndim > 1 else grad for grad in grads[1:])
-        return image.flatten(1, 2) if needed[0] else image, w, mu, sigma
+                scatter(self.inside.finish(half), totals[0][images], self.y.inputs.part(rows), self.x.inputs)
+        image, w, mu, sigma = (total.to(t.dtype) for total, t in zip(totals, tensors, strict=True))
+        return (
+            image.flatten(1, 2) if needed[0] else image,
+            w.flatten(0, 1) if needed[1] else w,
+            mu.flatten(0, 1) if needed[2] else mu,
+            sigma.flatten(0, 1) if sigma.ndim > 1 else sigma,
+        )
 
     def _units(self, channels: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Weight (K, P), displacement (2, K, P) and sigma, (K, P) or a scalar, of some output channels."""
