@@ -138,10 +138,11 @@ class _Task:
         self.dtype = torch.promote_types(input.dtype, torch.float32)
         self.profile = profile
         self.groups = groups
-        self.input = input.unflatten(1, (groups, -1))
-        self.weight = weight.unflatten(0, (groups, -1))
-        self.displacement = displacement.unflatten(0, (groups, -1))
-        self.sigma = sigma.unflatten(0, (groups, -1)) if sigma.ndim else sigma
+        self.tensors = input, weight, displacement, sigma
+        self.input = self._by_groups(input, 1)
+        self.weight = self._by_groups(weight, 0)
+        self.displacement = self._by_groups(displacement, 0)
+        self.sigma = self._by_groups(sigma, 0) if sigma.ndim else sigma
         self.n, _, self.i, *size = self.input.shape
         _, self.o, _, self.k = self.weight.shape
         axes = tuple(zip(size, stride, padding, strict=True))
@@ -153,27 +154,31 @@ class _Task:
         self.outside = ImageTransform(f, self.y.positions, self.x.positions, True, like)
 
     def forward(self) -> Tensor:
-        output = self.input.new_empty(self.n, self.groups, self.o, *self.output_size)
+        output = self.input.new_empty(self.n, self.groups * self.o, *self.output_size)
         channel_pieces = self._channel_pieces()
         for images, rows in self._image_pieces(keep=len(channel_pieces) > 1):
             tiles = gather(self.input[images].to(self.dtype), self.y.inputs.part(rows), self.x.inputs)
             spectra = self._spectra(self.inside, tiles, self.i, keep=len(channel_pieces) > 1)
             for channels in channel_pieces:
                 filters = FilterSpectra(self.frequencies, self.profile, *self._units(channels))
-                target = output[images, :, channels]
+                target = self._by_groups(output, 1)[images, :, channels]
                 half = self._half(len(tiles) // self.i * target.shape[2], self.y.outputs.size)
                 for column in range(self.frequencies.columns):
                     w = self._matrices(filters.parts(column), self.i)
                     self.outside.put(half, column, torch.bmm(spectra(column), w.mT))
                 scatter(self.outside.finish(half), target, self.y.outputs.part(rows), self.x.outputs)
-        return output.flatten(1, 2)
+        return output
 
     def backward(self, grad: Tensor, needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        grad = grad.unflatten(1, (self.groups, -1))
-        tensors = self.input, self.weight, self.displacement, self.sigma
+        grad = self._by_groups(grad, 1)
         totals = [
-            torch.zeros_like(t, dtype=torch.promote_types(t.dtype, torch.float32)) for t in _grads(tensors, needed)
+            torch.zeros_like(total, dtype=torch.promote_types(total.dtype, torch.float32))
+            for total in _grads(self.tensors, needed)
         ]
+        grad_input, *grad_units = (
+            self._by_groups(total, 0 if number else 1) if need and total.ndim else total
+            for number, (total, need) in enumerate(zip(totals, needed, strict=True))
+        )
         channel_pieces = self._channel_pieces()
         for images, rows in self._image_pieces(keep=len(channel_pieces) > 1):
             tiles = gather(self.input[images].to(self.dtype), self.y.inputs.part(rows), self.x.inputs)
@@ -198,16 +203,15 @@ class _Task:
                     if any(needed[1:]):
                         filters.add_gradient(column, torch.bmm(d.mT, spectra(column)))
                 if any(needed[1:]):
-                    self._add_unit_gradients(totals[1:], filters.gradients(needed[3]), channels)
+                    self._add_unit_gradients(grad_units, filters.gradients(needed[3]), channels)
             if needed[0]:
-                scatter(self.inside.finish(half), totals[0][images], self.y.inputs.part(rows), self.x.inputs)
-        image, w, mu, sigma = (total.to(t.dtype) for total, t in zip(totals, tensors, strict=True))
-        return (
-            image.flatten(1, 2) if needed[0] else image,
-            w.flatten(0, 1) if needed[1] else w,
-            mu.flatten(0, 1) if needed[2] else mu,
-            sigma.flatten(0, 1) if sigma.ndim > 1 else sigma,
-        )
+                scatter(self.inside.finish(half), grad_input[images], self.y.inputs.part(rows), self.x.inputs)
+        image, w, mu, sigma = (total.to(t.dtype) for total, t in zip(totals, self.tensors, strict=True))
+        return image, w, mu, sigma
+
+    def _by_groups(self, tensor: Tensor, axis: int) -> Tensor:
+        """A view with the channels of ``axis`` as (groups, channels of a group)."""
+        return tensor.unflatten(axis, (self.groups, -1))
 
     def _units(self, channels: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Weight (K, P), displacement (2, K, P) and sigma, (K, P) or a scalar, of some output channels."""

@@ -63,7 +63,7 @@ class ClassificationData(LightningDataModule, ABC):
     def _loader(self, dataset: Dataset[Any], shuffle: bool) -> DataLoader[Any]:
         return DataLoader(
             dataset,
-            self.batch_size,
+            batch_size=self.batch_size,
             shuffle=shuffle,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

@@ -1,0 +1,65 @@
+"""What the README and the docs say: commands that exist, files that exist, Python that runs."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.test_cli import pytestmark  # noqa: F401  Lightning's own warnings
+from torchdau.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python(code):
+    names = {}
+    exec(code, names)
+    if "output" in names:
+        assert names["output"].shape == (8, 128, 56, 56)
+    if "model" in names:
+        names["model"](torch.randn(2, 3, 32, 32)).sum().backward()
+        names["optimizer"].step()
+
+
+def test_digits_commands(monkeypatch, tmp_path):
+    """The block that trains, tests, predicts and resumes, as it stands, with a step per epoch."""
+    (block,) = [b for b in blocks("bash") if "torchdau predict" in b]
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+    for line in block.splitlines():
+        words = line.split("#")[0].split()
+        if "CHECKPOINT" in words:
+            (checkpoint,) = tmp_path.glob("runs/digits/**/last.ckpt")
+            words[words.index("CHECKPOINT")] = str(checkpoint)
+        if words[1] == "fit":
+            words += [
+                "--trainer.limit_train_batches",
+                "1",
+                "--trainer.max_epochs",
+                "2" if "--ckpt_path" in words else "1",
+            ]
+        monkeypatch.setattr(sys, "argv", [*words, "--trainer.enable_progress_bar", "false"])
+        main()
+
+
+def test_linked_files_exist():
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path} links to {target}"
+    for command in re.findall(r"recipes/\S+\.yaml|benchmarks/\S+\.py", README):
+        assert (ROOT / command).exists(), command
+    assert len(README.splitlines()) < 150
+
+
+def test_ci_runs_the_readmes_test_command():
+    assert "pip install uv && uv run pytest" in README
+    assert re.search(r"^uv run pytest$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
