@@ -317,5 +317,5 @@ def cost(
         tiles = tiles * (-(-pixels // (length - window)))
     numbers = lengths[0] * (lengths[1] // 2 + 1)
     product = 3 * max(i, 8) * max(o, 8)
-    image = (i + o) * (3 * max(lengths) + 45)
-    return groups * numbers * (tiles * (product + image) + 15 * i * o * (2 * k + 4)) + 1e8
+    image = (i + o) * (12 * max(lengths) + 180)
+    return groups * numbers * (tiles * (product + image) + 15 * i * o * (2 * k + 4)) + 2e8
