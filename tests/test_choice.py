@@ -34,4 +34,6 @@ def test_auto_calls_the_choice(monkeypatch):
     w, mu = torch.randn(2, 2, 1), torch.zeros(2, 2, 1, 2)
     dau_conv2d(torch.randn(1, 2, 5, 5), w, mu)
     dau_conv2d(torch.randn(1, 2, 5, 5), w, mu, algorithm="spectral")
-    assert calls == ["dense", "spectral"]
+    w, mu = torch.randn(64, 64, 1), torch.zeros(64, 64, 1, 2)
+    dau_conv2d(torch.randn(1, 64, 56, 56), w, mu, max_displacement=4)
+    assert calls == ["dense", "spectral", "spectral"]

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from torchdau import DAUConv2d, dau_conv2d
+from tests.test_optim import names_by_group
+from torchdau import DAUConv2d, dau_conv2d, parameter_groups
 from torchdau.algorithms import CHOICES
 
 OPTIONS = [
@@ -45,15 +46,17 @@ def test_starting_values():
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 @pytest.mark.parametrize("padding", [0, (2, 1)])
 @pytest.mark.parametrize("gradient", ["smooth", "exact"])
-def test_padding_modes_continue_the_image_as_far_as_units_read(mode, padding, gradient):
-    layer = DAUConv2d(2, 3, padding_mode=mode, padding=padding, displacement_gradient=gradient, dtype=torch.float64)
+@pytest.mark.parametrize("algorithm", CHOICES)
+def test_padding_modes_continue_the_image_as_far_as_units_read(algorithm, mode, padding, gradient):
+    options = {"displacement_gradient": gradient, "dtype": torch.float64, "algorithm": algorithm}
+    layer = DAUConv2d(2, 3, padding_mode=mode, padding=padding, **options)
     with torch.no_grad():
         layer.displacement.uniform_(-4, 4)[0, 0, 0] = 4.0
     x = torch.randn(1, 2, 24, 25, dtype=torch.float64, requires_grad=True)
     output = layer(x)
     py, px = layer.padding
     margin = 12
-    zeros = DAUConv2d(2, 3, displacement_gradient=gradient, dtype=torch.float64)
+    zeros = DAUConv2d(2, 3, **options)
     zeros.load_state_dict(layer.state_dict())
     whole = zeros(F.pad(x, (margin,) * 4, mode=mode))
     expected = whole[..., margin - py : 24 + margin + py, margin - px : 25 + margin + px]
@@ -79,7 +82,9 @@ def test_the_parameter_is_kept_within_its_bound_and_can_come_back():
     with torch.no_grad():
         layer.displacement.fill_(99.0)
         layer.sigma.fill_(5.0)
-    x = torch.randn(1, 1, 16, 16)
+        layer.weight.fill_(1.0)
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    x = (0.3 * y).cos()[None, None] + (0.3 * x).cos()
     target = dau_conv2d(x, layer.weight.detach(), torch.full((1, 1, 1, 2), 1.0))
     layer(x)
     assert layer.displacement.tolist() == [[[[2.0, 2.0]]]]
@@ -99,8 +104,9 @@ def test_evaluation_changes_no_parameter():
     assert (layer.displacement == 9).all()
 
 
-def test_a_layer_used_twice_in_a_step():
-    layer = DAUConv2d(2, 2, learn_sigma=True)
+@pytest.mark.parametrize("algorithm", CHOICES)
+def test_a_layer_used_twice_in_a_step(algorithm):
+    layer = DAUConv2d(2, 2, learn_sigma=True, algorithm=algorithm)
     layer(layer(torch.randn(1, 2, 8, 8))).sum().backward()
     assert all(p.grad.isfinite().all() for p in layer.parameters())
 
@@ -143,6 +149,65 @@ def test_loading_refuses_what_is_not_finite():
         with pytest.raises(RuntimeError, match=f"{name} must be finite, got NaN or infinity"):
             model.load_state_dict(state)
     torch.testing.assert_close(model.state_dict(), before)
+
+
+def test_loading_refuses_what_the_layer_cannot_hold():
+    far = DAUConv2d(1, 1, max_displacement=8)
+    with torch.no_grad():
+        far.displacement.fill_(7.0)
+    with pytest.raises(RuntimeError, match=r"displacement must be within max_displacement=4.0, got 7.0 .* saved with"):
+        DAUConv2d(1, 1).load_state_dict(far.state_dict())
+
+
+def test_a_state_dict_is_within_the_bounds():
+    layer = DAUConv2d(1, 1)
+    with torch.no_grad():
+        layer.displacement.fill_(9.0)  # as after a step of an optimizer
+    assert (layer.state_dict()["displacement"] == 4).all()
+    DAUConv2d(1, 1).load_state_dict(layer.state_dict())
+
+
+def test_assigned_state_keeps_its_precision():
+    layer = DAUConv2d(1, 1)
+    state = {name: value.half() for name, value in layer.state_dict().items()}
+    layer.load_state_dict(state, assign=True)
+    assert (layer.weight.dtype, layer.displacement.dtype) == (torch.float16, torch.float32)
+
+
+def test_meta_device():
+    layer = DAUConv2d(2, 3, device="meta")
+    assert layer(torch.empty(1, 2, 9, 9, device="meta")).shape == (1, 3, 9, 9)
+    layer.load_state_dict(DAUConv2d(2, 3, device="meta").state_dict())
+
+
+def test_a_sigma_that_is_set_later():
+    layer = DAUConv2d(1, 1, padding_mode="circular", dtype=torch.float64)
+    layer.sigma = 2.0
+    x = torch.randn(1, 1, 24, 24, dtype=torch.float64)
+    torch.testing.assert_close(layer(x.roll(5, 2)), layer(x).roll(5, 2))
+    assert "sigma=2.0" in repr(layer)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, about FSDP on a CPU
+def test_fsdp(tmp_path):
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        layer = DAUConv2d(2, 2)
+        with torch.no_grad():
+            layer.displacement.fill_(9.0)
+        model = FullyShardedDataParallel(
+            nn.Sequential(layer, nn.ReLU(), DAUConv2d(2, 2)), use_orig_params=True, device_id=torch.device("cpu")
+        )
+        groups = names_by_group(parameter_groups(model, 0.1), model)
+        assert [len(names) for names in groups.values()] == [2, 2, 2]
+        model(torch.randn(1, 2, 8, 8)).sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
+        with FullyShardedDataParallel.summon_full_params(model):
+            assert layer.displacement.max() == 4
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_other_ways_to_make_it():

@@ -255,6 +255,8 @@ def test_precision(algorithm, shape):
     single = gradients([t.float() for t in (x, w, mu)], algorithm=algorithm)
     for a, b in zip(single, expected, strict=True):
         assert relative(a, b) < 2e-6
+    if algorithm == "dense":
+        return  # the yardstick of what follows
     for dtype in (torch.bfloat16, torch.float16):
         rounded = [x.to(dtype), w.to(dtype), mu.float()]
         truth = gradients([t.double() for t in rounded], algorithm="dense")
@@ -352,6 +354,7 @@ def test_far_displacements_count_as_the_bound():
     assert leaf.grad.abs().min() > 0  # it can come back
 
 
-def test_auto_is_one_of_them_and_equal():
-    x, (w, mu) = images(2, 3, 9, 9), units(4, 3, 2)
-    torch.testing.assert_close(dau_conv2d(x, w, mu), dau_conv2d(x, w, mu, algorithm="dense"))
+def test_a_learned_sigma_is_at_least_a_tenth():
+    x, (w, mu) = images(1, 1, 9, 9), units(1, 1, 1)
+    narrow, tenth = torch.full((1, 1, 1), 0.02, dtype=F64), torch.full((1, 1, 1), 0.1, dtype=F64)
+    torch.testing.assert_close(dau_conv2d(x, w, mu, narrow), dau_conv2d(x, w, mu, tenth, max_sigma=0.1))

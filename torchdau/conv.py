@@ -22,7 +22,8 @@ class DAUConv2d(nn.Module):
     receptive field is learned too, and a filter has ``3 * num_units`` parameters however far it reaches. See
     :func:`torchdau.dau_conv2d` for what is computed.
 
-    The displacements are kept within the bound, and a learned sigma within its own, at every forward pass in training.
+    The displacements are kept within the bound, and a learned sigma within its own, at every forward pass in training
+    and in every state dict; loading one that exceeds them is an error. A fixed sigma is not in the state dict.
     Both stay in float32 or better when the layer is cast to half precision: bfloat16 has steps of 0.06 px at 8 px.
 
     Args:
@@ -179,12 +180,12 @@ class DAUConv2d(nn.Module):
             algorithm=self.algorithm,
         )
 
-    @torch.no_grad()
     def clip_parameters_(self) -> None:
         """Moves displacements and learned sigmas that an optimizer took out of their bounds back to them."""
-        self.displacement.copy_(bounded(self.displacement, -self.max_displacement, self.max_displacement))
+        # Through .data, because a layer may be used twice before a backward pass, and because FSDP hands out views.
+        self.displacement.data.copy_(bounded(self.displacement.data, -self.max_displacement, self.max_displacement))
         if isinstance(self.sigma, Tensor):
-            self.sigma.copy_(bounded(self.sigma, MIN_SIGMA, self.max_sigma))
+            self.sigma.data.copy_(bounded(self.sigma.data, MIN_SIGMA, self.max_sigma))
 
     def extra_repr(self) -> str:
         """The arguments that differ from their defaults, as of torch's own layers."""
@@ -195,7 +196,7 @@ class DAUConv2d(nn.Module):
             "groups": (self.groups, 1),
             "bias": (self.bias is not None, True),
             "padding_mode": (self.padding_mode, "zeros"),
-            "sigma": (self._initial_sigma, 0.5),
+            "sigma": (self._initial_sigma if isinstance(self.sigma, Tensor) else self.sigma, 0.5),
             "learn_sigma": (self.learn_sigma, False),
             "max_sigma": (self.max_sigma if self.learn_sigma else 1.0, 1.0),
             "interpolation": (self.interpolation, "bilinear"),
@@ -207,7 +208,8 @@ class DAUConv2d(nn.Module):
 
     def _extend(self, input: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """The input with what units read outside of it, and the padding that is then left."""
-        profile = Profile(self.interpolation, self.displacement_gradient, self.max_displacement, self.max_sigma)
+        sigma = self.max_sigma if isinstance(self.sigma, Tensor) else self.sigma
+        profile = Profile(self.interpolation, self.displacement_gradient, self.max_displacement, sigma)
         margins = tuple(p + profile.last for p in self.padding)
         for axis, size, margin in zip("HW", input.shape[-2:], margins, strict=True):
             most = {"reflect": size - 1, "circular": size}.get(self.padding_mode, margin)
@@ -231,12 +233,29 @@ class DAUConv2d(nn.Module):
         super()._apply(keep_precision, recurse)
         return self
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        for name in ("displacement", "sigma"):
-            values = state_dict.get(prefix + name)
-            if isinstance(values, Tensor) and not values.isfinite().all():
-                error_msgs: list[str] = args[-1]
-                error_msgs.append(f"{prefix}{name} must be finite, got NaN or infinity in the state dict.")
-                return
-        super()._load_from_state_dict(state_dict, prefix, *args)
+    def _save_to_state_dict(self, *args: Any) -> None:
         self.clip_parameters_()
+        super()._save_to_state_dict(*args)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        error_msgs: list[str] = args[-1]
+        state_dict = dict(state_dict)
+        for name, bound in {"displacement": self.max_displacement, "sigma": self.max_sigma}.items():
+            key = prefix + name
+            values = state_dict.get(key)
+            if not isinstance(values, Tensor):
+                continue
+            state_dict[key] = values.to(torch.promote_types(values.dtype, torch.float32))  # kept where assign=True
+            if values.is_meta or not values.numel():
+                continue
+            if not values.isfinite().all():
+                error_msgs.append(f"{key} must be finite, got NaN or infinity in the state dict.")
+            elif (largest := values.abs().amax().item()) > bound:
+                error_msgs.append(
+                    f"{key} must be within max_{name}={bound}, got {largest} in the state dict. "
+                    f"Make the layer with the max_{name} that it was saved with."
+                )
+            else:
+                continue
+            return
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 
 from torchdau.algorithms import ALGORITHMS, choose
 from torchdau.profile import DISPLACEMENT_GRADIENTS, INTERPOLATIONS, MAX_REACH, MIN_SIGMA, Profile, bounded
+
+SMALLEST_SIGMA = 0.01
+"""Smallest fixed width in pixels: a unit is one pixel from about 0.1 down, and float32 has the square of this."""
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -58,8 +62,9 @@ def dau_conv2d(
             interpolation, or ``"gaussian"``, its general form, the Gaussian drawn at the sub-pixel position.
         displacement_gradient: of the bilinear form, ``"smooth"``, the paper's, which samples the derivative of the
             Gaussian, or ``"exact"``, the derivative of the output. The Gaussian form has its true derivative.
-        algorithm: ``"auto"`` chooses by device, type and shapes; ``"spectral"``, ``"dense"`` and ``"reference"`` name
-            one. All compute the same.
+        algorithm: ``"auto"`` chooses by shapes; ``"spectral"``, ``"dense"`` and ``"reference"`` name one. All compute
+            the same, but a NaN or infinite *pixel* spoils the outputs that read it with the other two, and all outputs
+            of its tile of the image with ``"spectral"``.
 
     Shape:
         - input: (N, C, H, W) or (C, H, W)
@@ -82,7 +87,7 @@ def dau_conv2d(
         >>> import torch, torchdau
         >>> image = torch.arange(16.0).view(1, 1, 4, 4)
         >>> weight, displacement = torch.ones(1, 1, 1), torch.tensor([[[[0.0, 1.0]]]])
-        >>> torchdau.dau_conv2d(image, weight, displacement, sigma=0.1)  # reads one pixel to the right
+        >>> torchdau.dau_conv2d(image, weight, displacement, sigma=0.05)  # reads one pixel to the right
         tensor([[[[ 1.,  2.,  3.,  0.],
                   [ 5.,  6.,  7.,  0.],
                   [ 9., 10., 11.,  0.],
@@ -107,10 +112,9 @@ def dau_conv2d(
     if isinstance(sigma, Tensor):
         sigma = sigma.to(displacement.dtype)
         if max_sigma is None:
-            max_sigma = _largest("sigma", sigma, positive=True)
-        else:
-            check_number("max_sigma", max_sigma, MIN_SIGMA, MAX_REACH)
-            sigma = bounded(sigma, MIN_SIGMA, max_sigma)
+            max_sigma = max(_largest("sigma", sigma, positive=True), MIN_SIGMA)
+        check_number("max_sigma", max_sigma, MIN_SIGMA, MAX_REACH)
+        sigma = bounded(sigma, MIN_SIGMA, max_sigma)
     else:
         check_sigma(sigma)
         max_sigma = sigma
@@ -123,7 +127,7 @@ def dau_conv2d(
         )
 
     device = input.device.type
-    if torch.is_autocast_enabled(device) and input.dtype != torch.float64:
+    if _autocast(input):
         dtype = torch.get_autocast_dtype(device)
         batched, weight = batched.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
@@ -131,7 +135,8 @@ def dau_conv2d(
         o, i, k = weight.shape
         height, width = ((s + 2 * p - 1) // t + 1 for s, p, t in zip(batched.shape[2:], padding, stride, strict=True))
         algorithm = choose(len(batched), groups, i, o // groups, k, (height, width), stride, profile.size)
-    with torch.autocast(device, enabled=False):
+    plain = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    with plain:
         output: Tensor = ALGORITHMS[algorithm].dau_conv2d(
             batched, weight, displacement, sigma, bias, stride=stride, padding=padding, groups=groups, profile=profile
         )
@@ -164,9 +169,7 @@ def check_number(name: str, value: Any, minimum: float, maximum: float) -> None:
 
 def check_sigma(sigma: Any) -> None:
     """Raises unless ``sigma`` is a usable width for all units."""
-    check_number("sigma", sigma, 0, MAX_REACH // 3)
-    if sigma == 0:
-        raise ValueError("sigma must be above 0 pixels, got sigma=0. A width of 0.1 or less is one pixel already.")
+    check_number("sigma", sigma, SMALLEST_SIGMA, MAX_REACH // 3)
 
 
 def pair(name: str, value: Any, minimum: int | None = None) -> tuple[int, int]:
@@ -215,13 +218,18 @@ def _check_tensors(input: Any, weight: Any, displacement: Any, sigma: Any, bias:
             f"input must have {weight.shape[1] * groups} channels, got {input.shape[-3]} channels for weight of shape "
             f"{tuple(weight.shape)} and groups={groups}."
         )
-    autocast = torch.is_autocast_enabled(input.device.type) and input.dtype != torch.float64
     for name in ("weight", "bias"):
-        if name in tensors and tensors[name].dtype != input.dtype and not autocast:
+        if name in tensors and tensors[name].dtype != input.dtype and not _autocast(input):
             raise TypeError(
                 f"{name} must be of the type of the input, got {name} of {tensors[name].dtype} for input of "
                 f"{input.dtype}. Convert one of them with .to()."
             )
+
+
+def _autocast(input: Tensor) -> bool:
+    device = input.device.type
+    available = torch.amp.is_autocast_available(device) and input.dtype != torch.float64
+    return available and torch.is_autocast_enabled(device)
 
 
 def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], other: str, fits: Tensor) -> None:

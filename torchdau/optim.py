@@ -15,8 +15,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Splits the parameters of a model into groups for any optimizer of torch.optim.
 
-    Displacements, sigmas, biases and the parameters of norms (all that are vectors) do not decay: a displacement of
-    zero is no simpler than another. Displacements have their own rate: their gradient is that of a weight times a
+    Displacements, sigmas, biases and the parameters of norms do not decay: a displacement of zero is no simpler than
+    another. Displacements have their own rate: their gradient is that of a weight times a
     derivative of the image, and a step is in pixels.
 
     Args:
@@ -48,19 +48,13 @@ def parameter_groups(
     for name, value in {"lr": lr, "weight_decay": weight_decay, "displacement_lr": displacement_lr}.items():
         if not 0 <= value < float("inf"):
             raise ValueError(f"{name} must be a finite number, 0 or more, got {name}={value}.")
-    layers = [module for module in model.modules() if isinstance(module, DAUConv2d)]
-    displacements = {id(layer.displacement) for layer in layers}
-    sigmas = {id(layer.sigma) for layer in layers}
     members: dict[str, list[nn.Parameter]] = {"weights": [], "no_decay": [], "displacements": []}
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            continue
-        if id(parameter) in displacements:
-            members["displacements"].append(parameter)
-        elif id(parameter) in sigmas or parameter.ndim <= 1:
-            members["no_decay"].append(parameter)
-        else:
-            members["weights"].append(parameter)
+    seen = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and parameter not in seen:
+                members[_group(module, name)].append(parameter)
+                seen.add(parameter)
     return [
         {
             "params": parameters,
@@ -71,3 +65,12 @@ def parameter_groups(
         for name, parameters in members.items()
         if parameters
     ]
+
+
+def _group(module: nn.Module, name: str) -> str:
+    """The group of a module's own parameter; by its owner and not its shape, which a sharding strategy may change."""
+    if isinstance(module, DAUConv2d) and name == "displacement":
+        return "displacements"
+    if isinstance(module, DAUConv2d) and name == "sigma":
+        return "no_decay"
+    return "no_decay" if name.endswith("bias") or "Norm" in type(module).__name__ else "weights"

@@ -128,7 +128,7 @@ class Profile:
             return Samples(band, hats)
         samples = hats.new_zeros(self.size, *hats.shape[1:])
         for shift, weight in enumerate(weights):
-            samples[shift : shift + len(hats)] += weight * hats
+            samples[shift : shift + len(hats)].addcmul_(weight, hats)
         return Samples(None, samples)
 
 

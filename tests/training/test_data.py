@@ -67,8 +67,16 @@ def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match="Couldn't find any class folder"):
         data.setup("fit")
     (tmp_path / "test" / "cat").mkdir()
-    with pytest.raises(FileNotFoundError, match="Found no valid file for the classes cat"):
+    (tmp_path / "test" / "dog").mkdir()
+    with pytest.raises(FileNotFoundError, match="Found no valid file for the classes cat, dog"):
         data.setup("fit")
+
+
+def test_sets_with_other_classes(tmp_path):
+    make_folder(tmp_path, sets=["train"], classes=["cat", "dog", "eel"])
+    make_folder(tmp_path, sets=["test"], classes=["cat", "eel"])
+    with pytest.raises(ValueError, match="must have folders for the same classes, got dog in one only"):
+        ImageFolderData(str(tmp_path)).setup("fit")
 
 
 def test_missing_and_damaged_cifar10(tmp_path):

@@ -35,8 +35,8 @@ def dau_conv2d(
                 under = kernel[:, y.start - top - profile.first :, x.start - left - profile.first :]
                 under = under[:, : pixels.shape[2], : pixels.shape[3]].to(input.dtype)
                 output.append((pixels * under).sum((1, 2, 3)) + (0 if bias is None else bias[o]))
-    out_height = len(range(-padding[0], height + padding[0], stride[0]))
-    return torch.stack(output, 1).view(len(input), out_channels, out_height, -1)
+    size = (len(range(-p, s + p, t)) for p, s, t in zip(padding, (height, width), stride, strict=True))
+    return torch.stack(output, 1).view(len(input), out_channels, *size)
 
 
 def _filter(o: int, i: int, weight: Tensor, displacement: Tensor, sigma: Tensor, profile: Profile) -> Tensor:

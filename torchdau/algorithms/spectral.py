@@ -260,7 +260,7 @@ class _Task:
         """Slices of images and of rows of tiles whose half-transformed tiles, and kept spectra, fit."""
         f = self.frequencies
         size = max(self.y.inputs.size, self.y.outputs.size)
-        numbers = 2 * f.columns * size * (self.i + self.o) + 3 * f.height * self.i * (f.columns if keep else 1)
+        numbers = 2 * f.columns * size * (self.i + self.o) + 3 * f.height * self.i * (2 * f.columns if keep else 1)
         rows = IMAGE_WORKSPACE // (numbers * self.groups * self.x.inputs.count * self.dtype.itemsize)
         for images in _slices(self.n, rows // self.y.inputs.count):
             for part in _slices(self.y.inputs.count, rows):

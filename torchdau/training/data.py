@@ -11,7 +11,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision.datasets import CIFAR10, ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes
 from torchvision.transforms import v2
 
 CIFAR10_MEAN, CIFAR10_STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
@@ -84,6 +84,7 @@ class ImageFolderData(ClassificationData):
 
     Raises:
         ValueError: neither ``root`` nor the environment variable is there.
+        ValueError: the two folders have different classes.
         FileNotFoundError: a folder is missing or holds no image; the message says what was expected there.
     """
 
@@ -113,9 +114,16 @@ class ImageFolderData(ClassificationData):
         if not folder.is_dir():
             raise FileNotFoundError(f"root must hold {layout}; there is no folder {folder}.")
         try:
-            return ImageFolder(folder, transform=v2.PILToTensor())
+            images = ImageFolder(folder, transform=v2.PILToTensor())
         except FileNotFoundError as error:
             raise FileNotFoundError(f"root must hold {layout}. {error}") from error
+        other = self.folders[not train]
+        if other.is_dir() and (classes := find_classes(other)[0]) != images.classes:
+            only = sorted(set(classes) ^ set(images.classes))
+            raise ValueError(
+                f"{folder} and {other} must have folders for the same classes, got {', '.join(only)} in one only."
+            )
+        return images
 
 
 class CIFAR10Data(ClassificationData):

@@ -1,0 +1,14 @@
+"""What every test and doctest starts from."""
+
+import pytest
+import torch
+
+import torchdau
+
+
+@pytest.fixture(autouse=True)
+def _start(doctest_namespace):
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    torch._dynamo.reset()  # tests must not use up each other's limit of recompilations
+    doctest_namespace.update(torch=torch, nn=torch.nn, torchdau=torchdau)
