@@ -154,41 +154,38 @@ def main() -> None:
     parser.add_argument("--shape", nargs="*", default=[",".join(map(str, s)) for s in SHAPES], metavar="N,I,O,H,K")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    console = Console(width=200)
     rows: list[dict[str, str | float]] = []
     for text in options.shape:
         n, i, o, h, k = (int(v) for v in text.split(","))
-        shape = n, i, o, h, k
-        ms = medians(shape, options.device, options.repeats)
-        row: dict[str, str | float] = {"shape": text}
-        for pass_ in ("forward", "training"):
-            row |= {
-                f"{name} {pass_} ms": ms[f"{name} {pass_}"] for name in ("conv2d", "spectral", "dense", "blur first")
-            }
-            spectral, dense = ms[f"spectral {pass_}"], min(ms[f"dense {pass_}"], ms[f"blur first {pass_}"])
-            row[f"{pass_} dense / spectral"] = dense / spectral
-            row[f"{pass_} conv2d / spectral"] = ms[f"conv2d {pass_}"] / spectral
-        if options.device == "cpu":
-            row |= {f"{name} peak MB": peak_memory(shape, name, options.threads) for name in ("conv2d", "spectral")}
-        rows.append(row)
-    console = Console(width=200)
-    for pass_ in ("forward", "training", "peak"):
-        table = Table(
-            "shape", *[name for name in rows[0] if pass_ in name], title="peak memory" if pass_ == "peak" else pass_
-        )
+        rows.append(measure((n, i, o, h, k), options.device, options.repeats, options.threads))
+        console.print({name: round(v, 2) if isinstance(v, float) else v for name, v in rows[-1].items()})
+        if options.csv:  # after every shape, so that a run that is cut short loses nothing
+            with open(options.csv, "w", newline="") as file:
+                writer = csv.DictWriter(file, rows[0])
+                writer.writeheader()
+                writer.writerows(rows)
+    for kind in ("forward", "training", "peak"):
+        names = [name for name in rows[0] if kind in name]
+        table = Table("shape", *names, title=kind)
         for row in rows:
-            table.add_row(
-                *[
-                    f"{v:.2f}" if isinstance(v, float) else v
-                    for name, v in row.items()
-                    if name == "shape" or pass_ in name
-                ]
-            )
-        console.print(table)
-    if options.csv:
-        with open(options.csv, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+            table.add_row(str(row["shape"]), *[f"{row[name]:.2f}" for name in names])
+        if names:
+            console.print(table)
+
+
+def measure(shape: Shape, device: str, repeats: int, threads: int) -> dict[str, str | float]:
+    """The row of one shape."""
+    ms = medians(shape, device, repeats)
+    row: dict[str, str | float] = {"shape": ",".join(map(str, shape))}
+    for kind in ("forward", "training"):
+        row |= {f"{name} {kind} ms": ms[f"{name} {kind}"] for name in ("conv2d", "spectral", "dense", "blur first")}
+        spectral, dense = ms[f"spectral {kind}"], min(ms[f"dense {kind}"], ms[f"blur first {kind}"])
+        row[f"{kind} dense / spectral"] = dense / spectral
+        row[f"{kind} conv2d / spectral"] = ms[f"conv2d {kind}"] / spectral
+    if device == "cpu":
+        row |= {f"{name} peak MB": peak_memory(shape, name, threads) for name in ("conv2d", "spectral")}
+    return row
 
 
 if __name__ == "__main__":
