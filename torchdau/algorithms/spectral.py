@@ -156,16 +156,17 @@ class _Task:
     def forward(self) -> Tensor:
         output = self.input.new_empty(self.n, self.groups * self.o, *self.output_size)
         channel_pieces = self._channel_pieces()
-        for images, rows in self._image_pieces(keep=len(channel_pieces) > 1):
+        keep = len(channel_pieces) > 1
+        for images, rows in self._image_pieces(keep):
             tiles = gather(self.input[images].to(self.dtype), self.y.inputs.part(rows), self.x.inputs)
-            spectra = self._spectra(self.inside, tiles, self.i, keep=len(channel_pieces) > 1)
+            spectra = self._spectra(self.inside, tiles, self.i, keep)
             for channels in channel_pieces:
                 filters = FilterSpectra(self.frequencies, self.profile, *self._units(channels))
                 target = self._by_groups(output, 1)[images, :, channels]
                 half = self._half(len(tiles) // self.i * target.shape[2], self.y.outputs.size)
                 for column in range(self.frequencies.columns):
                     w = self._matrices(filters.parts(column), self.i)
-                    self.outside.put(half, column, torch.bmm(spectra(column), w.mT))
+                    self.outside.put(half, column, _product(spectra(column), w.mT, "product"))
                 scatter(self.outside.finish(half), target, self.y.outputs.part(rows), self.x.outputs)
         return output
 
@@ -180,9 +181,10 @@ class _Task:
             for number, (total, need) in enumerate(zip(totals, needed, strict=True))
         )
         channel_pieces = self._channel_pieces()
-        for images, rows in self._image_pieces(keep=len(channel_pieces) > 1):
+        keep = len(channel_pieces) > 1
+        for images, rows in self._image_pieces(keep):
             tiles = gather(self.input[images].to(self.dtype), self.y.inputs.part(rows), self.x.inputs)
-            spectra = self._spectra(self.inside, tiles, self.i, keep=len(channel_pieces) > 1)
+            spectra = self._spectra(self.inside, tiles, self.i, keep)
             half = self._half(len(tiles), self.y.inputs.size)
             products: dict[int, Tensor] = {}  # by column, summed over the output channels
             for channels in channel_pieces:
@@ -195,13 +197,13 @@ class _Task:
                     if needed[0]:
                         w = self._matrices(filters.parts(column), self.i)
                         if channels.start == 0:
-                            products[column] = torch.bmm(d, w)
+                            products[column] = _product(d, w, f"product {column if keep else 0}")
                         else:
                             products[column].baddbmm_(d, w)
                         if channels.stop == self.o:
                             self.inside.put(half, column, products.pop(column))
                     if any(needed[1:]):
-                        filters.add_gradient(column, torch.bmm(d.mT, spectra(column)))
+                        filters.add_gradient(column, _product(d.mT, spectra(column), "filter gradient"))
                 if any(needed[1:]):
                     self._add_unit_gradients(grad_units, filters.gradients(needed[3]), channels)
             if needed[0]:
@@ -296,6 +298,11 @@ def _cost(n: int, groups: int, i: int, o: int, k: int, y: Axis, x: Axis) -> floa
 def _grads(tensors: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor]:
     """Room for a gradient of each tensor, empty for those that are not needed."""
     return [torch.empty_like(t) if need else t.new_empty(0) for t, need in zip(tensors, needed, strict=True)]
+
+
+def _product(a: Tensor, b: Tensor, name: str) -> Tensor:
+    """``a @ b`` in the workspace of this name."""
+    return torch.bmm(a, b, out=workspace(name, (len(a), a.shape[1], b.shape[2]), a))
 
 
 def _slices(total: int, size: int) -> list[slice]:

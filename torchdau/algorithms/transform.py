@@ -111,12 +111,15 @@ class ImageTransform:
     def finish(self, half: Tensor) -> Tensor:
         """Adjoint of :meth:`start`."""
         columns, _, b, h = half.shape
-        return _product(half.view(columns * 2, b * h), self._to_x).view(b, h, -1)
+        tiles = half.new_empty(b, h, self._to_x.shape[1])
+        _product(half.view(columns * 2, b * h), self._to_x, tiles.flatten(0, 1))
+        return tiles
 
     def parts(self, half: Tensor, column: int, keep: bool) -> Tensor:
         """The three parts (3, rows, B) of one column of the spectra."""
         f, b = self.frequencies, half.shape[2]
-        products = torch.mm(self._to_y[f.mirrored(column)], half[column].flatten(0, 1).t())
+        products = workspace("products", (2 * f.half, 2 * b), half)
+        torch.mm(self._to_y[f.mirrored(column)], half[column].flatten(0, 1).t(), out=products)
         parts = workspace(f"{self._name} parts {column if keep else 0}", (3, f.rows(column), b), half)
         difference, real, imag = (parts[place] for place in self._order)
         f.merge(products.view(2, f.half, 2, b).transpose(1, 2), real, imag)
@@ -129,10 +132,9 @@ class ImageTransform:
         difference, real, imag = (parts.view(3, -1, b)[place] for place in self._order)
         real += difference
         imag -= difference
-        products = half.new_empty(2, f.half, 2, b)
+        products = workspace("products", (2, f.half, 2, b), half)
         f.split(real, imag, products.transpose(1, 2))
-        pixels = _product(products.view(2 * f.half, 2 * b), self._to_y[f.mirrored(column)])
-        half[column] = pixels.view(half.shape[1:])
+        _product(products.view(2 * f.half, 2 * b), self._to_y[f.mirrored(column)], half[column].flatten(0, 1))
 
 
 class FilterSpectra:
@@ -224,9 +226,12 @@ def _contract(grad: Tensor, matrix: Tensor, samples: Samples) -> Tensor:
     return columns.mul_(samples.columns).sum(0)
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """``a.t() @ b``."""
-    return torch.mm(b.t(), a).t().contiguous() if b.shape[1] < NARROW else torch.mm(a.t(), b)
+def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Writes ``a.t() @ b``."""
+    if b.shape[1] < NARROW:
+        out.copy_(torch.mm(b.t(), a).t())
+    else:
+        torch.mm(a.t(), b, out=out)
 
 
 def _stacked(frequencies: int, positions: Iterable[int], length: int) -> Tensor:
