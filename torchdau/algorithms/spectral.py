@@ -22,7 +22,7 @@ from torchdau.profile import Profile
 IMAGE_WORKSPACE = 256 << 20
 """Bytes that half-transformed tiles may take; more are worked through in pieces of images and rows of tiles."""
 
-UNIT_WORKSPACE = 24 << 20
+UNIT_WORKSPACE = 96 << 20
 """Bytes that spectra of filters may take; more are worked through in pieces of output channels."""
 
 
