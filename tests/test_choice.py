@@ -16,6 +16,8 @@ from torchdau.algorithms import ALGORITHMS, CHOICES, choose
         (1, 256, 256, 14, 2, 13, "spectral"),
         (1, 512, 512, 7, 2, 13, "spectral"),
         (2, 8, 8, 128, 2, 37, "spectral"),
+        (256, 3, 96, 32, 4, 15, "spectral"),
+        (256, 3, 96, 32, 4, 13, "dense"),
         (1, 16, 16, 8, 2, 13, "dense"),
         (32, 1, 32, 8, 2, 13, "dense"),
         (4, 8, 8, 16, 2, 7, "dense"),

@@ -34,5 +34,5 @@ def dau_conv2d(
 def cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
-    """Multiply-adds of a forward pass; drawing the kernel counts by its time, channels by vectors of 8."""
-    return groups * window**2 * (n * size[0] * size[1] * max(i, 8) * max(o, 8) + 250 * i * o)
+    """Multiply-adds of a forward pass; drawing the kernel counts by its time, few channels as more."""
+    return groups * window**2 * (n * size[0] * size[1] * max(i, 12) * max(o, 8) + 250 * i * o)
