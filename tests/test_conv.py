@@ -246,19 +246,3 @@ def test_compiles_for_changing_sizes(algorithm):
     for shape in [(2, 3, 12, 12), (5, 3, 17, 40), (1, 3, 9, 9)]:
         x = torch.randn(shape)
         torch.testing.assert_close(layer(x), layer._orig_mod(x))
-
-
-@pytest.mark.parametrize("needed", [[True] * 4, [True, False, False, False], [False, True, True, False]])
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # inside of opcheck
-def test_registered_operators(needed, shared):
-    import torchdau.algorithms.spectral as spectral
-
-    x, w, mu = torch.randn(2, 4, 6, 5), torch.randn(6, 2, 2), torch.rand(6, 2, 2, 2)
-    sigma = torch.tensor(0.5) if shared else torch.full((6, 2, 2), 0.5)
-    leaves = [t.requires_grad_(need) for t, need in zip((x, w, mu, sigma), needed, strict=True)]
-    options = ([1, 2], [0, 1], 2, "bilinear", "smooth", 2.0, 0.5)
-    torch.library.opcheck(spectral._spectral, (*leaves, *options))
-    plain = [t.detach() for t in leaves]
-    grad = torch.randn(2, 6, 6, 4)
-    torch.library.opcheck(spectral._spectral_backward, (grad, *plain, *options, needed))

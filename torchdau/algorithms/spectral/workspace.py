@@ -28,5 +28,6 @@ def workspace(name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
     key = name, like.dtype
     size = math.prod(shape)
     if key not in _buffers.by_name or _buffers.by_name[key].numel() < size:
-        _buffers.by_name[key] = like.new_empty(size)
+        with torch.inference_mode(False):  # memory that a call in inference mode leaves must serve training as well
+            _buffers.by_name[key] = like.new_empty(size)
     return _buffers.by_name[key][:size].view(shape)

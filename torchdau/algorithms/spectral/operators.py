@@ -1,0 +1,103 @@
+"""The spectral algorithm as operators of PyTorch: what they return, and their derivatives."""
+
+from collections.abc import Sequence
+from dataclasses import astuple
+
+import torch
+from torch import Tensor
+
+from torchdau.algorithms.spectral.task import Task, room_for_gradients
+from torchdau.algorithms.spectral.tiling import output_size
+from torchdau.profile import Profile
+
+
+def dau_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    displacement: Tensor,
+    sigma: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    groups: int,
+    profile: Profile,
+) -> Tensor:
+    """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
+    output: Tensor = _spectral(input, weight, displacement, sigma, stride, padding, groups, *astuple(profile))
+    return output if bias is None else output.add_(bias[:, None, None])
+
+
+@torch.library.custom_op("torchdau::spectral", mutates_args=())
+def _spectral(
+    input: Tensor,
+    weight: Tensor,
+    displacement: Tensor,
+    sigma: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+    interpolation: str,
+    displacement_gradient: str,
+    max_displacement: float,
+    max_sigma: float,
+) -> Tensor:
+    profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
+    with torch.autocast(input.device.type, enabled=False):
+        return Task(input, weight, displacement, sigma, stride, padding, groups, profile).forward()
+
+
+@torch.library.custom_op("torchdau::spectral_backward", mutates_args=())
+def _spectral_backward(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    displacement: Tensor,
+    sigma: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+    interpolation: str,
+    displacement_gradient: str,
+    max_displacement: float,
+    max_sigma: float,
+    needed: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of input, weight, displacement and sigma; one that is not ``needed`` is an empty tensor."""
+    profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
+    with torch.autocast(input.device.type, enabled=False):
+        return Task(input, weight, displacement, sigma, stride, padding, groups, profile).backward(grad, needed)
+
+
+@_spectral.register_fake
+def _(input, weight, displacement, sigma, stride, padding, *options):  # type: ignore[no-untyped-def]
+    n, _, *size = input.shape
+    axes = zip(size, stride, padding, strict=True)
+    return input.new_empty(n, weight.shape[0], *(output_size(*axis) for axis in axes))
+
+
+@_spectral_backward.register_fake
+def _(grad, input, weight, displacement, sigma, *options):  # type: ignore[no-untyped-def]
+    return tuple(room_for_gradients((input, weight, displacement, sigma), options[-1]))
+
+
+def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    ctx.save_for_backward(*inputs[:4])
+    ctx.options = inputs[4:]
+
+
+def _autograd(ctx, grad):  # type: ignore[no-untyped-def]
+    needed = list(ctx.needs_input_grad[:4])
+    grads = _spectral_backward(grad, *ctx.saved_tensors, *ctx.options, needed)
+    return *(g if need else None for g, need in zip(grads, needed, strict=True)), *[None] * len(ctx.options)
+
+
+def _no_second_derivative(ctx, *grads):  # type: ignore[no-untyped-def]
+    raise NotImplementedError(
+        'algorithm must be "dense" or "reference" for the gradient of a gradient, got algorithm="spectral". '
+        'Pass algorithm="dense" to the layer or function that is differentiated twice.'
+    )
+
+
+_spectral.register_autograd(_autograd, setup_context=_setup_context)
+_spectral_backward.register_autograd(_no_second_derivative)

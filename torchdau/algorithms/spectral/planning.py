@@ -1,0 +1,47 @@
+"""What the spectral algorithm costs, and the tiles that make it cheapest."""
+
+import itertools
+from functools import lru_cache
+
+from torchdau.algorithms.spectral.tiling import Axis, cut, output_size
+
+
+@lru_cache(maxsize=256)
+def plan(
+    n: int, groups: int, i: int, o: int, k: int, axes: tuple[tuple[int, int, int], ...], first: int, last: int
+) -> tuple[Axis, Axis]:
+    """The cheapest tiling of both axes, each of (size, stride, padding)."""
+    options = []
+    for size, stride, padding in axes:
+        outputs = output_size(size, stride, padding)
+        counts = range(1, max(1, outputs // 8) + 1)
+        options.append(dict.fromkeys(cut(count, size, outputs, stride, padding, first, last) for count in counts))
+    return min(itertools.product(*options), key=lambda pair: _cost(n, groups, i, o, k, *pair))  # type: ignore[return-value]
+
+
+def _cost(n: int, groups: int, i: int, o: int, k: int, y: Axis, x: Axis) -> float:
+    """Multiply-adds of a forward pass; what runs slower than a large matrix product counts by its time."""
+    tiles = n * y.inputs.count * x.inputs.count
+    columns = x.length // 2 + 1
+    numbers = columns * y.length
+    image = 0.0
+    for channels, height, width in ((i, y.inputs.size, x.inputs.size), (o, y.outputs.size, x.outputs.size)):
+        products = 2 * columns * height * (width + y.length)
+        copies = height * width if y.inputs.count * x.inputs.count > 1 else 0
+        image += channels * (1.5 * products + 45 * numbers + 75 * copies)
+    return groups * (tiles * (3 * numbers * i * o + image) + 15 * numbers * i * o * (2 * k + 4))
+
+
+def cost(
+    n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
+) -> float:
+    """Multiply-adds of a forward pass, estimated without planning it; what runs slower counts by its time."""
+    pixels_in = [pixels * s for pixels, s in zip(size, stride, strict=True)]
+    lengths = [min(pixels, max(26, window)) + window for pixels in pixels_in]
+    tiles = n
+    for pixels, length in zip(pixels_in, lengths, strict=True):
+        tiles = tiles * (-(-pixels // (length - window)))
+    numbers = lengths[0] * (lengths[1] // 2 + 1)
+    product = 3 * max(i, 8) * max(o, 8)
+    image = (i + o) * (12 * max(lengths) + 180)
+    return groups * numbers * (tiles * (product + image) + 15 * i * o * (2 * k + 4)) + 2e8
