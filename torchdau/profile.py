@@ -75,31 +75,31 @@ class Profile:
         value: Tensor = _Value.apply(mu, sigma, self)
         return value
 
-    def samples(self, mu: Tensor, sigma: Tensor) -> "Samples":
-        """:meth:`value` in factors, without its derivative rule."""
+    def samples(self, mu: Tensor, sigma: Tensor, out: Tensor | None = None) -> "Samples":
+        """:meth:`value` in factors, without its derivative rule; ``out`` may hold the columns, here and below."""
         if self.interpolation == "gaussian":
-            return Samples(None, self._drawn(mu, sigma)[1])
-        return self._spread(self._weights(sigma)[1], self._hats(mu))
+            return Samples(self._drawn(mu, sigma)[1])
+        return Samples(self._hats(mu, out), self._weights(sigma)[1])
 
-    def displacement_derivative(self, mu: Tensor, sigma: Tensor) -> "Samples":
+    def displacement_derivative(self, mu: Tensor, sigma: Tensor, out: Tensor | None = None) -> "Samples":
         """The samples that stand for dg/dmu in the gradient."""
         if self.interpolation == "gaussian":
             distance, g = self._drawn(mu, sigma)
-            return Samples(None, g * (distance - (g * distance).sum(0)) / sigma**2)
+            return Samples(g * (distance - (g * distance).sum(0)) / sigma**2)
         j, weights = self._weights(sigma)
         if self.displacement_gradient == "smooth":
-            return self._spread(weights * j / sigma**2, self._hats(mu))
+            return Samples(self._hats(mu, out), weights * j / sigma**2, odd=True)
         offset = self._hat_positions(mu) - torch.floor(mu)
-        return self._spread(weights, (offset == 1).to(mu) - (offset == 0).to(mu))
+        return Samples((offset == 1).to(mu) - (offset == 0).to(mu), weights)
 
-    def sigma_derivative(self, mu: Tensor, sigma: Tensor) -> "Samples":
+    def sigma_derivative(self, mu: Tensor, sigma: Tensor, out: Tensor | None = None) -> "Samples":
         """The samples dg/dsigma."""
         if self.interpolation == "gaussian":
             distance, g = self._drawn(mu, sigma)
             square = distance**2
-            return Samples(None, g * (square - (g * square).sum(0)) / sigma**3)
+            return Samples(g * (square - (g * square).sum(0)) / sigma**3)
         j, weights = self._weights(sigma)
-        return self._spread(weights * (j**2 - (weights * j**2).sum(0)) / sigma**3, self._hats(mu))
+        return Samples(self._hats(mu, out), weights * (j**2 - (weights * j**2).sum(0)) / sigma**3)
 
     def _drawn(self, mu: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Distances ``q - mu`` and the Gaussian drawn at the sub-pixel position (2), (3), normalised over q (4)."""
@@ -115,43 +115,47 @@ class Profile:
     def _hat_positions(self, mu: Tensor) -> Tensor:
         return _column(self.first + self.radius, self.last - self.radius, mu)
 
-    def _hats(self, mu: Tensor) -> Tensor:
+    def _hats(self, mu: Tensor, out: Tensor | None) -> Tensor:
         """The bilinear weights of the pixels around each unit (14): 1 - a at floor(mu), a at floor(mu) + 1, else 0."""
-        return (1 - (self._hat_positions(mu) - mu).abs_()).clamp_(min=0)
-
-    def _spread(self, weights: Tensor, hats: Tensor) -> "Samples":
-        """Sum over j of ``weights[j]``, a scalar or one per unit, times the hats shifted by j."""
-        if weights.ndim == 1:
-            q = torch.arange(self.size, device=hats.device)[:, None]
-            j = q - torch.arange(len(hats), device=hats.device)
-            band = torch.where((j >= 0) & (j < len(weights)), weights[j.clamp(0, len(weights) - 1)], 0)
-            return Samples(band, hats)
-        samples = hats.new_zeros(self.size, *hats.shape[1:])
-        for shift, weight in enumerate(weights):
-            samples[shift : shift + len(hats)].addcmul_(weight, hats)
-        return Samples(None, samples)
+        return torch.sub(self._hat_positions(mu), mu, out=out).abs_().neg_().add_(1).clamp_(min=0)
 
 
 class Samples(NamedTuple):
-    """Samples over a window as a product of a matrix that all units share and a column for each unit.
+    """Samples over a window in factors: columns of one per unit, convolved with a kernel of 2 r + 1 positions.
 
     Attributes:
-        band: matrix (size, columns), or None for the identity.
-        columns: tensor (columns, ...), one column per unit.
+        columns: tensor (n, ...), one column per unit.
+        kernel: (2 r + 1,) for all units, (2 r + 1, ...) with one for each, or None where the columns are the samples.
+        odd: whether the kernel is odd; else it is even.
     """
 
-    band: Tensor | None
     columns: Tensor
+    kernel: Tensor | None = None
+    odd: bool = False
 
     def table(self) -> Tensor:
-        """The samples, shape ``(size, ...)``."""
-        if self.band is None:
+        """The samples, shape ``(n + 2 r, ...)``."""
+        if self.kernel is None:
             return self.columns
-        return torch.mm(self.band, self.columns.reshape(len(self.columns), -1)).view(-1, *self.columns.shape[1:])
+        if self.kernel.ndim == 1:
+            return torch.mm(self.band(), self.columns.reshape(len(self.columns), -1)).view(-1, *self.columns.shape[1:])
+        table = self.columns.new_zeros(self.size, *self.columns.shape[1:])
+        for shift, weight in enumerate(self.kernel):
+            table[shift : shift + len(self.columns)].addcmul_(weight, self.columns)
+        return table
 
-    def after(self, matrix: Tensor) -> Tensor:
-        """``matrix`` (m, size) as it acts on the columns: (m, columns)."""
-        return matrix if self.band is None else torch.mm(matrix, self.band.to(matrix))
+    def band(self) -> Tensor:
+        """The matrix (n + 2 r, n) that convolves a column with the kernel of all units."""
+        assert self.kernel is not None
+        q = torch.arange(self.size, device=self.columns.device)[:, None]
+        j = q - torch.arange(len(self.columns), device=self.columns.device)
+        last = len(self.kernel) - 1
+        return torch.where((j >= 0) & (j <= last), self.kernel[j.clamp(0, last)], 0)
+
+    @property
+    def size(self) -> int:
+        """Positions of the window."""
+        return len(self.columns) + (0 if self.kernel is None else len(self.kernel) - 1)
 
 
 class _Value(torch.autograd.Function):

@@ -42,43 +42,37 @@ class ImageTransform:
         self._to_y = {False: plain.flatten(0, 1).to(like), True: mirrored.flatten(0, 1).to(like)}  # (2 half, h)
 
     def start(self, tiles: Tensor) -> Tensor:
-        """Half-transformed tiles (columns, 2, B, h), cos and sin of x by rows of pixels, of tiles (B, h, w)."""
-        b, h, w = tiles.shape
-        half = workspace(f"{self._name} half", (len(self._to_x), b * h), tiles)
-        return torch.mm(self._to_x, tiles.reshape(b * h, w).t(), out=half).view(-1, 2, b, h)
+        """Half-transformed tiles (columns, 2, h, B), cos and sin of x by rows of pixels, of tiles (h, B, w)."""
+        h, b, w = tiles.shape
+        half = workspace(f"{self._name} half", (len(self._to_x), h * b), tiles)
+        return torch.mm(self._to_x, tiles.view(h * b, w).t(), out=half).view(-1, 2, h, b)
 
     def finish(self, half: Tensor) -> Tensor:
         """Adjoint of :meth:`start`."""
-        columns, _, b, h = half.shape
-        tiles = half.new_empty(b, h, self._to_x.shape[1])
-        _product(half.view(columns * 2, b * h), self._to_x, tiles.flatten(0, 1))
-        return tiles
+        _, _, h, b = half.shape
+        half, w = half.view(-1, h * b), self._to_x.shape[1]
+        if w < NARROW:
+            return torch.mm(self._to_x.t(), half, out=workspace("tiles", (w, h * b), half)).t().view(h, b, w)
+        return torch.mm(half.t(), self._to_x, out=workspace("tiles", (h * b, w), half)).view(h, b, w)
 
     def parts(self, half: Tensor, column: int, keep: bool) -> Tensor:
         """The three parts (3, rows, B) of one column of the spectra."""
-        f, b = self.frequencies, half.shape[2]
-        products = workspace("products", (2 * f.half, 2 * b), half)
-        torch.mm(self._to_y[f.mirrored(column)], half[column].flatten(0, 1).t(), out=products)
+        f, b = self.frequencies, half.shape[3]
+        matrix = self._to_y[f.mirrored(column)].expand(2, -1, -1)
+        products = torch.bmm(matrix, half[column], out=workspace("products", (2, 2 * f.half, b), half))
         parts = workspace(f"{self._name} parts {column if keep else 0}", (3, f.rows(column), b), half)
         difference, real, imag = (parts[place] for place in self._order)
-        f.merge(products.view(2, f.half, 2, b).transpose(1, 2), real, imag)
+        f.merge(products.view(2, 2, f.half, b).transpose(0, 1), real, imag)
         torch.sub(real, imag, out=difference)
         return parts
 
     def put(self, half: Tensor, column: int, parts: Tensor) -> None:
         """Adjoint of :meth:`parts`: writes a column of half-transformed tiles; overwrites the parts."""
-        f, b = self.frequencies, half.shape[2]
+        f, b = self.frequencies, half.shape[3]
         difference, real, imag = (parts.view(3, -1, b)[place] for place in self._order)
         real += difference
         imag -= difference
-        products = workspace("products", (2, f.half, 2, b), half)
-        f.split(real, imag, products.transpose(1, 2))
-        _product(products.view(2 * f.half, 2 * b), self._to_y[f.mirrored(column)], half[column].flatten(0, 1))
-
-
-def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """Writes ``a.t() @ b``."""
-    if b.shape[1] < NARROW:
-        out.copy_(torch.mm(b.t(), a).t())
-    else:
-        torch.mm(a.t(), b, out=out)
+        products = workspace("products", (2, 2 * f.half, b), half)
+        f.split(real, imag, products.view(2, 2, f.half, b).transpose(0, 1))
+        matrix = self._to_y[f.mirrored(column)].expand(2, -1, -1)
+        torch.bmm(matrix.mT, products, out=half[column])

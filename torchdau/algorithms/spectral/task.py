@@ -16,7 +16,7 @@ from torchdau.profile import Profile
 IMAGE_WORKSPACE = 256 << 20
 """Bytes that half-transformed tiles may take; more are worked through in pieces of images and rows of tiles."""
 
-UNIT_WORKSPACE = 96 << 20
+UNIT_WORKSPACE = 128 << 20
 """Bytes that spectra of filters may take; more are worked through in pieces of output channels."""
 
 
@@ -61,12 +61,12 @@ class Task:
         channel_pieces = self._channel_pieces()
         keep = len(channel_pieces) > 1
         for images, rows in self._image_pieces(keep):
-            tiles = gather(self.input[images].to(self.dtype), self.y.inputs.part(rows), self.x.inputs)
+            tiles = gather(self.input[images], self.y.inputs.part(rows), self.x.inputs, self.like)
             spectra = self._spectra(self.inside, tiles, self.i, keep)
             for channels in channel_pieces:
                 filters = FilterSpectra(self.frequencies, self.profile, *self._units(channels))
                 target = self._by_groups(output, 1)[images, :, channels]
-                half = self._half(len(tiles) // self.i * target.shape[2], self.y.outputs.size)
+                half = self._half(tiles.shape[1] // self.i * target.shape[2], self.y.outputs.size)
                 for column in range(self.frequencies.columns):
                     w = self._matrices(filters.parts(column), self.i)
                     self.outside.put(half, column, _product(spectra(column), w.mT, "product"))
@@ -87,14 +87,14 @@ class Task:
         channel_pieces = self._channel_pieces()
         keep = len(channel_pieces) > 1
         for images, rows in self._image_pieces(keep):
-            tiles = gather(self.input[images].to(self.dtype), self.y.inputs.part(rows), self.x.inputs)
+            tiles = gather(self.input[images], self.y.inputs.part(rows), self.x.inputs, self.like)
             spectra = self._spectra(self.inside, tiles, self.i, keep)
-            half = self._half(len(tiles), self.y.inputs.size)
+            half = self._half(tiles.shape[1], self.y.inputs.size)
             products: dict[int, Tensor] = {}  # by column, summed over the output channels
             for channels in channel_pieces:
                 filters = FilterSpectra(self.frequencies, self.profile, *self._units(channels))
-                source = grad[images, :, channels].to(self.dtype)
-                tiles = gather(source, self.y.outputs.part(rows), self.x.outputs)
+                source = grad[images, :, channels]
+                tiles = gather(source, self.y.outputs.part(rows), self.x.outputs, self.like)
                 grad_spectra = self._spectra(self.outside, tiles, source.shape[2], keep=False)
                 for column in range(self.frequencies.columns):
                     d = grad_spectra(column)
@@ -138,8 +138,8 @@ class Task:
                 target += grad.unflatten(-1, target.shape[:3]).permute(order)
 
     def _half(self, channels: int, size: int) -> Tensor:
-        """Room for half-transformed tiles (columns, re and im, channels of all tiles, rows of pixels)."""
-        return workspace("out half", (self.frequencies.columns, 2, channels, size), self.like)
+        """Room for half-transformed tiles (columns, cos and sin, rows of pixels, channels of all tiles)."""
+        return workspace("out half", (self.frequencies.columns, 2, size, channels), self.like)
 
     def _matrices(self, parts: Tensor, channels: int) -> Tensor:
         """Parts of a column of spectra as one matrix per part, frequency and group."""
@@ -159,7 +159,7 @@ class Task:
     def _channel_pieces(self) -> list[slice]:
         """Slices of a group's output channels whose filters' spectra fit into the workspace."""
         f = self.frequencies
-        numbers = 2 * self.k * (f.half + f.columns + self.profile.size) + 4 * f.half + 3 * f.height
+        numbers = self.k * (2 * f.half + 2 * f.columns + self.profile.size) + 3 * f.height
         return _slices(self.o, UNIT_WORKSPACE // (numbers * self.groups * self.i * self.dtype.itemsize))
 
     def _image_pieces(self, keep: bool) -> Iterator[tuple[slice, slice]]:

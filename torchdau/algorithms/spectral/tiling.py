@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from torchdau.algorithms.spectral.workspace import workspace
+
 
 @dataclass(frozen=True)
 class Tiles:
@@ -65,21 +67,22 @@ def cut(count: int, size: int, outputs: int, stride: int, padding: int, first: i
     return Axis(length, inputs, Tiles(0, each, each, count), range(-first, stride * each - first, stride))
 
 
-def gather(images: Tensor, ys: Tiles, xs: Tiles) -> Tensor:
-    """Tiles (G * N * tiles * C, h, w) of images (N, G, C, H, W), zero where they leave the image."""
+def gather(images: Tensor, ys: Tiles, xs: Tiles, like: Tensor) -> Tensor:
+    """Tiles (h, G * N * tiles * C, w), of the type of ``like``, of images (N, G, C, H, W), zero where they leave them."""
     height, width = images.shape[-2:]
     margins = (-xs.start, xs.stop - width, -ys.start, ys.stop - height)
     if any(margins):
         images = F.pad(images, margins)
     tiles = images.unfold(3, ys.size, ys.step).unfold(4, xs.size, xs.step)
-    return tiles.permute(1, 0, 3, 4, 2, 5, 6).reshape(-1, ys.size, xs.size)
+    tiles = tiles.permute(5, 1, 0, 3, 4, 2, 6)
+    return workspace("tiles", tiles.shape, like).copy_(tiles).flatten(1, 5)
 
 
 def scatter(tiles: Tensor, images: Tensor, ys: Tiles, xs: Tiles) -> None:
     """Adjoint of :func:`gather`: adds tiles to the images, or writes them where tiles do not overlap."""
     n, groups, c, height, width = images.shape
     overlap = ys.step < ys.size or xs.step < xs.size
-    grid = tiles.view(groups, n, ys.count, xs.count, c, ys.size, xs.size).permute(1, 0, 4, 2, 3, 5, 6)
+    grid = tiles.unflatten(1, (groups, n, ys.count, xs.count, c)).permute(2, 1, 5, 3, 4, 0, 6)
     for row in range(ys.count):
         top = ys.start + row * ys.step
         y = slice(max(top, 0), min(top + ys.size, height))
