@@ -68,7 +68,7 @@ def cut(count: int, size: int, outputs: int, stride: int, padding: int, first: i
 
 
 def gather(images: Tensor, ys: Tiles, xs: Tiles, like: Tensor) -> Tensor:
-    """Tiles (h, G * N * tiles * C, w), of the type of ``like``, of images (N, G, C, H, W), zero where they leave them."""
+    """Tiles (h, G * N * tiles * C, w) of images (N, G, C, H, W), zero outside of them, in the type of ``like``."""
     height, width = images.shape[-2:]
     margins = (-xs.start, xs.stop - width, -ys.start, ys.stop - height)
     if any(margins):
