@@ -10,7 +10,7 @@ from torchdau.algorithms.spectral.units import UnitSpectra
 from torchdau.algorithms.spectral.workspace import workspace
 from torchdau.profile import Profile
 
-BLOCK = 1 << 15
+BLOCK = 1 << 16
 """Pairs of channels that elementwise operations take at a time, so that what they share stays in the cache."""
 
 
