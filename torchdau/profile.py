@@ -188,4 +188,4 @@ def _column(first: int, last: int, like: Tensor) -> Tensor:
 
 def bounded(values: Tensor, low: float, high: float) -> Tensor:
     """Values clipped to low..high, the gradient passed through; what is not finite becomes NaN, never a bound."""
-    return values.detach().clamp(low, high) + (values - values.detach())
+    return values.detach().clamp(low, high).add_(values - values.detach())

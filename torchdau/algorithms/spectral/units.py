@@ -54,13 +54,16 @@ class UnitSpectra:
         torch.mm(self._matrix(samples), samples.columns.flatten(1).to(out), out=out)
 
     def _contract(self, samples: Samples, grad: Tensor) -> Tensor:
-        """Sum over frequencies of ``grad`` times the spectra of the samples, one number per unit."""
+        """Sum over frequencies of ``grad`` times the spectra of the samples, one number per unit.
+
+        It uses the memory of the filters' parts, which are of no use by then.
+        """
         shape = samples.columns.shape[1:]
         if samples.kernel is None or samples.kernel.ndim == 1:
-            products = workspace("contracted", samples.columns.shape, grad)
+            products = workspace("filter parts", samples.columns.shape, grad)
             torch.mm(self._matrix(samples).t(), grad.flatten(0, 1).flatten(1), out=products.flatten(1))
             return products.mul_(samples.columns).sum(0)
-        spectra = workspace("contracted", grad.shape, grad)
+        spectra = workspace("filter parts", grad.shape, grad)
         self._transform(samples, spectra.view(2 * self._count, -1))
         if samples.odd:  # the kernel's spectrum is imaginary: it turns cosines into sines
             spectra[1].mul_(grad[0]).neg_().addcmul_(spectra[0], grad[1])
