@@ -13,9 +13,10 @@ ROOT = Path(torchdau.__file__).parent
 ALLOWED = {
     "profile": set(),
     "algorithms": {"algorithms", "profile"},
-    "functional": {"algorithms", "profile"},
+    "arguments": {"profile"},
+    "functional": {"algorithms", "arguments", "profile"},
     "init": set(),
-    "conv": {"algorithms", "functional", "init", "profile"},
+    "conv": {"algorithms", "arguments", "functional", "init", "profile"},
     "optim": {"conv"},
     "models": {"conv", "init", "models"},
     "analysis": {"analysis", "conv"},

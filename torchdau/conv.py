@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from torchdau import init
 from torchdau.algorithms import ALGORITHMS
-from torchdau.functional import FLOATS, check_integer, check_number, check_option, check_sigma, dau_conv2d, pair
+from torchdau.arguments import FLOATS, check_integer, check_number, check_option, check_sigma, pair
+from torchdau.functional import dau_conv2d
 from torchdau.profile import DISPLACEMENT_GRADIENTS, INTERPOLATIONS, MAX_REACH, MIN_SIGMA, Profile, bounded
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")

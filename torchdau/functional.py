@@ -3,18 +3,22 @@
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchdau.algorithms import ALGORITHMS, choose
+from torchdau.arguments import (
+    check_integer,
+    check_number,
+    check_option,
+    check_output_size,
+    check_sigma,
+    check_tensors,
+    pair,
+    under_autocast,
+)
 from torchdau.profile import DISPLACEMENT_GRADIENTS, INTERPOLATIONS, MAX_REACH, MIN_SIGMA, Profile, bounded
-
-SMALLEST_SIGMA = 0.01
-"""Smallest fixed width in pixels: a unit is one pixel from about 0.1 down, and float32 has the square of this."""
-
-FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def dau_conv2d(
@@ -99,9 +103,9 @@ def dau_conv2d(
     stride = pair("stride", stride, minimum=1)
     padding = pair("padding", padding)
     check_integer("groups", groups, minimum=1)
-    _check_tensors(input, weight, displacement, sigma, bias, groups)
+    check_tensors(input, weight, displacement, sigma, bias, groups)
     batched = input if input.ndim == 4 else input.unsqueeze(0)
-    _check_output_size(batched, stride, padding)
+    check_output_size(batched, padding)
 
     displacement = displacement.to(torch.promote_types(displacement.dtype, torch.float32))
     if max_displacement is None:
@@ -127,7 +131,7 @@ def dau_conv2d(
         )
 
     device = input.device.type
-    if _autocast(input):
+    if under_autocast(input):
         dtype = torch.get_autocast_dtype(device)
         batched, weight = batched.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
@@ -143,109 +147,6 @@ def dau_conv2d(
     if batched.is_contiguous(memory_format=torch.channels_last) and not batched.is_contiguous():
         output = output.contiguous(memory_format=torch.channels_last)
     return output if input.ndim == 4 else output.squeeze(0)
-
-
-def check_option(name: str, value: Any, options: Sequence[str]) -> None:
-    """Raises unless ``value`` is one of ``options``."""
-    if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {name}={value!r}.")
-
-
-def check_integer(name: str, value: Any, minimum: int | None = None) -> None:
-    """Raises unless ``value`` is an integer, at least ``minimum``."""
-    if isinstance(value, bool) or not isinstance(value, int | torch.SymInt):
-        raise TypeError(f"{name} must be an integer, got {name}={value!r}.")
-    if minimum is not None and value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {name}={value}.")
-
-
-def check_number(name: str, value: Any, minimum: float, maximum: float) -> None:
-    """Raises unless ``value`` is a number of pixels within the two bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of pixels, got {name}={value!r}.")
-    if not minimum <= value <= maximum:
-        raise ValueError(f"{name} must be between {minimum} and {maximum} pixels, got {name}={value}.")
-
-
-def check_sigma(sigma: Any) -> None:
-    """Raises unless ``sigma`` is a usable width for all units."""
-    check_number("sigma", sigma, SMALLEST_SIGMA, MAX_REACH // 3)
-
-
-def pair(name: str, value: Any, minimum: int | None = None) -> tuple[int, int]:
-    """``value`` for both axes, checked."""
-    values: Any = (value, value) if isinstance(value, int | torch.SymInt) else value
-    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 2:
-        raise TypeError(f"{name} must be an integer or a pair of integers (y, x), got {name}={value!r}.")
-    y, x = values
-    for each in (y, x):
-        check_integer(name, each, minimum)
-    return y, x
-
-
-def _check_tensors(input: Any, weight: Any, displacement: Any, sigma: Any, bias: Any, groups: int) -> None:
-    tensors = {"input": input, "weight": weight, "displacement": displacement}
-    if isinstance(sigma, Tensor):
-        tensors["sigma"] = sigma
-    if bias is not None:
-        tensors["bias"] = bias
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name} must be a tensor, got {name} of type {type(tensor).__name__}.")
-        if tensor.dtype not in FLOATS:
-            raise TypeError(f"{name} must be of a real floating-point type, got {name} of {tensor.dtype}. Convert it.")
-        if tensor.device != input.device:
-            raise ValueError(
-                f"{name} must be on the device of the input, got {name} on {tensor.device} for input on "
-                f"{input.device}. Move one of them with .to()."
-            )
-    if input.ndim not in (3, 4):
-        raise ValueError(f"input must be (N, C, H, W) or (C, H, W), got input of shape {tuple(input.shape)}.")
-    if weight.ndim != 3 or 0 in weight.shape:
-        raise ValueError(
-            f"weight must be (O, I, K) with no size of 0, got weight of shape {tuple(weight.shape)}. "
-            "O are output channels, I input channels of one group, K units."
-        )
-    _check_shape("displacement", displacement, (*weight.shape, 2), "weight", weight)
-    if isinstance(sigma, Tensor) and sigma.ndim:
-        _check_shape("sigma", sigma, tuple(weight.shape), "weight", weight)
-    if bias is not None:
-        _check_shape("bias", bias, (weight.shape[0],), "weight", weight)
-    if weight.shape[0] % groups:
-        raise ValueError(f"groups must divide the output channels, got groups={groups} for {weight.shape[0]} of them.")
-    if input.shape[-3] != weight.shape[1] * groups:
-        raise ValueError(
-            f"input must have {weight.shape[1] * groups} channels, got {input.shape[-3]} channels for weight of shape "
-            f"{tuple(weight.shape)} and groups={groups}."
-        )
-    for name in ("weight", "bias"):
-        if name in tensors and tensors[name].dtype != input.dtype and not _autocast(input):
-            raise TypeError(
-                f"{name} must be of the type of the input, got {name} of {tensors[name].dtype} for input of "
-                f"{input.dtype}. Convert one of them with .to()."
-            )
-
-
-def _autocast(input: Tensor) -> bool:
-    device = input.device.type
-    available = torch.amp.is_autocast_available(device) and input.dtype != torch.float64
-    return available and torch.is_autocast_enabled(device)
-
-
-def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], other: str, fits: Tensor) -> None:
-    if tuple(tensor.shape) != tuple(shape):
-        raise ValueError(
-            f"{name} must be of shape {tuple(shape)}, got {name} of shape {tuple(tensor.shape)} for {other} of shape "
-            f"{tuple(fits.shape)}."
-        )
-
-
-def _check_output_size(input: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> None:
-    for axis, size, p in zip("HW", input.shape[2:], padding, strict=True):
-        if size < 1 or size + 2 * p < 1:
-            raise ValueError(
-                f"input must have at least 1 pixel per axis after padding, got {axis}={size} for padding={p}."
-            )
 
 
 def _largest(name: str, tensor: Tensor, positive: bool = False) -> float:
