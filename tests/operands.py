@@ -2,9 +2,11 @@
 
 import torch
 
+import torchdau.algorithms
 from torchdau import dau_conv2d
 
 F64 = torch.float64
+ALGORITHMS = [name for name in torchdau.algorithms.ALGORITHMS if name != "reference"]
 
 
 def units(o, i, k, bound=4.0, dtype=F64, seed=0, integer=True):

@@ -15,7 +15,7 @@ ALLOWED = {
     "algorithms": {"algorithms", "profile"},
     "arguments": {"profile"},
     "functional": {"algorithms", "arguments", "profile"},
-    "init": set(),
+    "init": {"arguments", "profile"},
     "conv": {"algorithms", "arguments", "functional", "init", "profile"},
     "optim": {"conv"},
     "models": {"conv", "init", "models"},

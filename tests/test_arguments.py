@@ -41,21 +41,21 @@ FUNCTION = [
     ({"displacement": filled(MU, math.inf)}, ValueError, "displacement must be finite, got values from 0.0 to inf"),
     ({"displacement": filled(MU, 1e30)}, ValueError, "displacement must be at most 16384 pixels"),
     ({"sigma": SIGMA[0]}, ValueError, r"sigma must be of shape \(8, 4, 3\), got sigma of shape \(4, 3\)"),
-    ({"sigma": 0}, ValueError, "sigma must be between 0.01 and 5461 pixels, got sigma=0"),
-    ({"sigma": -0.5}, ValueError, "sigma must be between 0.01 and 5461 pixels, got sigma=-0.5"),
-    ({"sigma": math.nan}, ValueError, "sigma must be between 0.01 and 5461 pixels, got sigma=nan"),
-    ({"sigma": math.inf}, ValueError, "sigma must be between 0.01 and 5461 pixels, got sigma=inf"),
-    ({"sigma": 1e9}, ValueError, "sigma must be between 0.01 and 5461 pixels, got sigma=1000000000.0"),
+    ({"sigma": 0}, ValueError, "sigma must be between 0.01 and 64 pixels, got sigma=0"),
+    ({"sigma": -0.5}, ValueError, "sigma must be between 0.01 and 64 pixels, got sigma=-0.5"),
+    ({"sigma": math.nan}, ValueError, "sigma must be between 0.01 and 64 pixels, got sigma=nan"),
+    ({"sigma": math.inf}, ValueError, "sigma must be between 0.01 and 64 pixels, got sigma=inf"),
+    ({"sigma": 1e9}, ValueError, "sigma must be between 0.01 and 64 pixels, got sigma=1000000000.0"),
     ({"sigma": "wide"}, TypeError, "sigma must be a number of pixels, got sigma='wide'"),
     ({"sigma": filled(SIGMA, 0.0)}, ValueError, "sigma must be above 0 pixels, got values from 0.0 to 0.5"),
     ({"sigma": filled(SIGMA, -1.0)}, ValueError, "sigma must be above 0 pixels, got values from -1.0"),
     ({"sigma": filled(SIGMA, math.nan)}, ValueError, "sigma must be finite, got values from nan"),
-    ({"sigma": filled(SIGMA, 1e9)}, ValueError, "sigma must be at most 16384 pixels"),
+    ({"sigma": filled(SIGMA, 1e9)}, ValueError, "sigma must be at most 64 pixels"),
     ({"sigma": torch.tensor(0.0)}, ValueError, "sigma must be above 0 pixels"),
     (
         {"sigma": SIGMA, "max_sigma": 0.01},
         ValueError,
-        "max_sigma must be between 0.1 and 16384 pixels, got max_sigma=0.01",
+        "max_sigma must be between 0.1 and 64 pixels, got max_sigma=0.01",
     ),
     ({"bias": torch.zeros(4)}, ValueError, r"bias must be of shape \(8,\), got bias of shape \(4,\)"),
     ({"bias": torch.zeros(8).double()}, TypeError, "bias must be of the type of the input, got bias of torch.float64"),
@@ -74,7 +74,7 @@ FUNCTION = [
         "max_displacement must be between 0 and 16384 pixels, got max_displacement=-1",
     ),
     ({"max_displacement": math.nan}, ValueError, "max_displacement must be between 0 and 16384 pixels"),
-    ({"max_displacement": 16384, "sigma": 1.0}, ValueError, "must reach at most 16384 pixels together"),
+    ({"max_sigma": "wide"}, TypeError, "max_sigma must be a number of pixels, got max_sigma='wide'"),
     (
         {"interpolation": "cubic"},
         ValueError,
@@ -101,9 +101,9 @@ LAYER = [
     ({"stride": 0}, ValueError, "stride must be at least 1, got stride=0"),
     ({"padding": -1}, ValueError, "padding must be at least 0, got padding=-1"),
     ({"padding_mode": "mirror"}, ValueError, "padding_mode must be one of 'zeros', 'reflect', 'replicate', 'circular'"),
-    ({"sigma": 0}, ValueError, "sigma must be between 0.01 and 5461 pixels, got sigma=0"),
+    ({"sigma": 0}, ValueError, "sigma must be between 0.01 and 64 pixels, got sigma=0"),
     ({"sigma": 2.0, "learn_sigma": True}, ValueError, "sigma must be between 0.1 and 1.0 pixels, got sigma=2.0"),
-    ({"max_sigma": math.inf, "learn_sigma": True}, ValueError, "max_sigma must be between 0.1 and 5461 pixels"),
+    ({"max_sigma": math.inf, "learn_sigma": True}, ValueError, "max_sigma must be between 0.1 and 64 pixels"),
     ({"max_displacement": math.inf}, ValueError, "max_displacement must be between 0 and 16384 pixels"),
     ({"algorithm": "fast"}, ValueError, "algorithm must be one of 'auto'"),
     ({"interpolation": "cubic"}, ValueError, "interpolation must be one of"),
@@ -116,6 +116,30 @@ LAYER = [
 def test_layer(changed, error, message):
     with pytest.raises(error, match=message):
         DAUConv2d(**({"in_channels": 4, "out_channels": 8} | changed))
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize(
+    ("input", "error", "message"),
+    [
+        (X[0, 0], ValueError, r"input must be \(N, C, H, W\) or \(C, H, W\), got input of shape \(5, 6\)"),
+        (X.numpy(), TypeError, "input must be a tensor, got input of type ndarray"),
+        (None, TypeError, "input must be a tensor, got input of type NoneType"),
+        (X[..., :0], ValueError, "input must have at least 1 pixel per axis"),
+    ],
+    ids=["rank", "array", "none", "empty"],
+)
+def test_input_of_the_layer(padding_mode, input, error, message):
+    with pytest.raises(error, match=message):
+        DAUConv2d(4, 8, padding_mode=padding_mode)(input)
+
+
+@pytest.mark.parametrize("name", ["displacement", "sigma"])
+def test_bounds_cannot_be_read_from_tensors_without_values(name):
+    bounds = {"max_displacement": 4.0, "max_sigma": 1.0}
+    del bounds[f"max_{name}"]
+    with pytest.raises(ValueError, match=f"max_{name} must be given where {name} has no values to read"):
+        dau_conv2d(*(t.to("meta") for t in (X, W, MU, SIGMA)), **bounds)
 
 
 def test_images_too_small_to_continue():

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.test_optim import names_by_group
-from torchdau import DAUConv2d, dau_conv2d, parameter_groups
-from torchdau.algorithms import CHOICES
+from tests.operands import ALGORITHMS
+from torchdau import DAUConv2d, dau_conv2d
 
 OPTIONS = [
     {},
@@ -46,7 +45,7 @@ def test_starting_values():
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 @pytest.mark.parametrize("padding", [0, (2, 1)])
 @pytest.mark.parametrize("gradient", ["smooth", "exact"])
-@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_padding_modes_continue_the_image_as_far_as_units_read(algorithm, mode, padding, gradient):
     options = {"displacement_gradient": gradient, "dtype": torch.float64, "algorithm": algorithm}
     layer = DAUConv2d(2, 3, padding_mode=mode, padding=padding, **options)
@@ -104,7 +103,7 @@ def test_evaluation_changes_no_parameter():
     assert (layer.displacement == 9).all()
 
 
-@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_layer_used_twice_in_a_step(algorithm):
     layer = DAUConv2d(2, 2, learn_sigma=True, algorithm=algorithm)
     layer(layer(torch.randn(1, 2, 8, 8))).sum().backward()
@@ -155,7 +154,9 @@ def test_loading_refuses_what_the_layer_cannot_hold():
     far = DAUConv2d(1, 1, max_displacement=8)
     with torch.no_grad():
         far.displacement.fill_(7.0)
-    with pytest.raises(RuntimeError, match=r"displacement must be within max_displacement=4.0, got 7.0 .* saved with"):
+    with pytest.raises(
+        RuntimeError, match=r"displacement must be between -4.0 and 4.0 pixels, got .* 7.0 .* saved with"
+    ):
         DAUConv2d(1, 1).load_state_dict(far.state_dict())
 
 
@@ -165,6 +166,23 @@ def test_a_state_dict_is_within_the_bounds():
         layer.displacement.fill_(9.0)  # as after a step of an optimizer
     assert (layer.state_dict()["displacement"] == 4).all()
     DAUConv2d(1, 1).load_state_dict(layer.state_dict())
+
+
+@pytest.mark.parametrize("bound", [0.3, 0.6, 0.8, 1.1])
+def test_a_state_dict_on_a_bound_that_float32_rounds(bound):
+    layer = DAUConv2d(1, 1, learn_sigma=True, sigma=0.2, max_sigma=bound, max_displacement=bound)
+    with torch.no_grad():
+        layer.displacement.fill_(9.0)
+        layer.sigma.fill_(9.0)
+    layer.load_state_dict(layer.state_dict())
+
+
+def test_loading_refuses_a_sigma_that_is_too_small():
+    layer = DAUConv2d(1, 1, learn_sigma=True)
+    for value in (-0.7, 0.0):
+        state = layer.state_dict() | {"sigma": torch.full((1, 1, 2), value)}
+        with pytest.raises(RuntimeError, match=r"sigma must be between 0.1 and 1.0 pixels, got values from"):
+            layer.load_state_dict(state)
 
 
 def test_assigned_state_keeps_its_precision():
@@ -188,28 +206,6 @@ def test_a_sigma_that_is_set_later():
     assert "sigma=2.0" in repr(layer)
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's own, about FSDP on a CPU
-def test_fsdp(tmp_path):
-    from torch.distributed.fsdp import FullyShardedDataParallel
-
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
-        layer = DAUConv2d(2, 2)
-        with torch.no_grad():
-            layer.displacement.fill_(9.0)
-        model = FullyShardedDataParallel(
-            nn.Sequential(layer, nn.ReLU(), DAUConv2d(2, 2)), use_orig_params=True, device_id=torch.device("cpu")
-        )
-        groups = names_by_group(parameter_groups(model, 0.1), model)
-        assert [len(names) for names in groups.values()] == [2, 2, 2]
-        model(torch.randn(1, 2, 8, 8)).sum().backward()
-        assert all(p.grad is not None for p in model.parameters())
-        with FullyShardedDataParallel.summon_full_params(model):
-            assert layer.displacement.max() == 4
-    finally:
-        torch.distributed.destroy_process_group()
-
-
 def test_other_ways_to_make_it():
     with torch.device("meta"):
         layer = DAUConv2d(2, 3, learn_sigma=True)
@@ -219,7 +215,7 @@ def test_other_ways_to_make_it():
     assert layer.displacement.abs().max() <= 1.5
 
 
-@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("learn_sigma", [False, True])
 def test_compiles_whole(algorithm, learn_sigma):
     torch.manual_seed(0)
@@ -240,9 +236,26 @@ def test_compiles_whole(algorithm, learn_sigma):
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("algorithm", ["auto", *CHOICES])
-def test_compiles_for_changing_sizes(algorithm):
-    layer = torch.compile(DAUConv2d(3, 4, algorithm=algorithm).eval(), fullgraph=True)
+@pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_compiles_for_changing_sizes(algorithm, dynamic):
+    layer = torch.compile(DAUConv2d(3, 4, algorithm=algorithm).eval(), fullgraph=True, dynamic=dynamic)
     for shape in [(2, 3, 12, 12), (5, 3, 17, 40), (1, 3, 9, 9)]:
         x = torch.randn(shape)
         torch.testing.assert_close(layer(x), layer._orig_mod(x))
+
+
+def test_compiles_for_changing_bounds():
+    for options in ({"max_displacement": 4}, {"max_displacement": 8.5}, {"sigma": 0.3}):
+        layer = DAUConv2d(3, 4, algorithm="dense", **options)
+        x = torch.randn(1, 3, 9, 9)
+        expected = layer(x)
+        layer.compile(fullgraph=True)
+        torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate", "circular"])
+def test_channels_last_stays(padding_mode):
+    x = torch.randn(2, 3, 16, 16).to(memory_format=torch.channels_last)
+    assert DAUConv2d(3, 4, padding_mode=padding_mode)(x).is_contiguous(memory_format=torch.channels_last)
+    assert DAUConv2d(3, 4, padding_mode=padding_mode)(x.contiguous()).is_contiguous()

@@ -22,8 +22,21 @@ def test_grid(num_units, expected):
             torch.testing.assert_close(displacement[o, i], torch.tensor(expected))
 
 
+@pytest.mark.parametrize("bound", [0.0, 0.3, 0.6, 1.0, 1.2, 4.0])
+@pytest.mark.parametrize("num_units", [1, 2, 16])
+def test_grid_is_within_the_bound(num_units, bound):
+    assert init.grid_(torch.empty(1, 1, num_units, 2), bound).abs().max() <= bound
+
+
+def test_grid_refuses_bad_bounds():
+    with pytest.raises(ValueError, match=r"max_displacement must be between 0 and 16384 pixels, got .*nan"):
+        init.grid_(torch.empty(1, 1, 2, 2), float("nan"))
+    with pytest.raises(ValueError, match="with at least one unit, got displacement of shape"):
+        init.grid_(torch.empty(1, 1, 0, 2))
+
+
 def test_grid_refuses_other_shapes():
-    with pytest.raises(ValueError, match=r"displacement must be of shape \(O, I, K, 2\), got .*\(4, 3\)"):
+    with pytest.raises(ValueError, match=r"displacement must be of shape \(O, I, K, 2\).*, got .*\(4, 3\)"):
         init.grid_(torch.empty(4, 3))
 
 

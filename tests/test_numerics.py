@@ -5,13 +5,12 @@ import math
 import pytest
 import torch
 
-from tests.operands import F64, gradients, images, relative, units
+from tests.operands import ALGORITHMS, F64, gradients, images, relative, units
 from torchdau import dau_conv2d
-from torchdau.algorithms import CHOICES
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 24, 20, 20, 2), (2, 32, 32, 7, 9, 4), (1, 8, 8, 90, 70, 1)])
-@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_precision(algorithm, shape):
     n, i, o, height, width, k = shape
     x, (w, mu) = images(n, i, height, width), units(o, i, k)
@@ -31,7 +30,7 @@ def test_precision(algorithm, shape):
             assert relative(a, b) <= 2 * relative(c, b)
 
 
-@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_layouts(algorithm):
     x, (w, mu) = images(2, 6, 9, 10), units(4, 6, 2)
     expected = dau_conv2d(x, w, mu, algorithm=algorithm)
@@ -46,7 +45,7 @@ def test_layouts(algorithm):
     assert dau_conv2d(x[:0], w, mu, algorithm=algorithm).shape == (0, 4, 9, 10)
 
 
-@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_only_what_is_asked_for_is_differentiated(algorithm):
     tensors = [images(1, 2, 6, 6), *units(3, 2, 2)]
     expected = gradients(tensors, algorithm="dense")
@@ -57,7 +56,7 @@ def test_only_what_is_asked_for_is_differentiated(algorithm):
         torch.testing.assert_close(leaves[wanted].grad, expected[wanted + 1])
 
 
-@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_autocast_keeps_displacements_precise(algorithm):
     x, (w, mu) = images(2, 4, 8, 8, dtype=torch.float32), units(4, 4, 2, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
@@ -69,7 +68,7 @@ def test_autocast_keeps_displacements_precise(algorithm):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("interpolation", ["bilinear", "gaussian"])
-@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_bad_displacement_spoils_its_own_outputs_only(algorithm, interpolation, bad):
     x, (w, mu) = images(2, 3, 40, 9), units(4, 3, 2)
     clean = dau_conv2d(x, w, mu, max_displacement=4, interpolation=interpolation, algorithm=algorithm)

@@ -8,11 +8,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.operands import F64, gradients, images, relative, units
+from tests.operands import ALGORITHMS, F64, gradients, images, relative, units
 from torchdau import dau_conv2d
-from torchdau.algorithms import CHOICES
 
-ALL = ("reference", *CHOICES)
+ALL = ("reference", *ALGORITHMS)
 
 
 @pytest.mark.parametrize("algorithm", ALL)
@@ -37,7 +36,7 @@ def test_three_by_three_by_hand(algorithm):
     torch.testing.assert_close(output[0, 0], expected)
 
 
-@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_laws(algorithm):
     x, (w, mu) = images(2, 3, 9, 12), units(4, 3, 3)
 
@@ -57,7 +56,7 @@ def test_laws(algorithm):
     torch.testing.assert_close(torch.roll(run(x=inside), (3, -2), (2, 3)), run(x=moved))
 
 
-@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_integer_displacement_is_a_shift_of_the_blurred_image(algorithm):
     x = images(1, 1, 8, 8)
     w = torch.ones(1, 1, 1, dtype=F64)
@@ -99,7 +98,7 @@ def test_algorithms_equal_the_reference(size, layer, interpolation, gradient, le
         "displacement_gradient": gradient,
     }
     expected = gradients(inputs, algorithm="reference", **options)
-    for algorithm in CHOICES:
+    for algorithm in ALGORITHMS:
         got = gradients(inputs, algorithm=algorithm, **options)
         for name, a, b in zip(
             ("output", "input", "weight", "displacement", "sigma", "bias"), got, expected, strict=True
@@ -168,7 +167,7 @@ def test_gradcheck(algorithm, learned, interpolation, gradient):
         assert torch.autograd.gradgradcheck(run, leaves)
 
 
-@pytest.mark.parametrize("algorithm", CHOICES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_smooth_gradient_is_the_formula(algorithm):
     """dy/dmu_x = w g(qy; mu_y) d(qx; mu_x) with G'(q) = G(q) q / sigma^2, equation (16)."""
     sigma, x, (w, mu) = 0.5, images(1, 1, 9, 9), units(1, 1, 1, 2.0, integer=False)

@@ -46,6 +46,34 @@ def test_frozen_parameters_and_plain_models():
     assert [g["name"] for g in parameter_groups(nn.Conv2d(1, 1, 1, bias=False), 0.1)] == ["weights"]
 
 
+def test_norms_are_known_by_class_and_by_name():
+    class Frozen(nn.BatchNorm2d):
+        pass
+
+    class RmsNorm2d(nn.Module):  # as in timm
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+
+    class NormalizedConv(nn.Conv2d):
+        pass
+
+    net = nn.Sequential(Frozen(3), RmsNorm2d(), nn.GroupNorm(1, 3), NormalizedConv(3, 3, 1, bias=False))
+    groups = names_by_group(parameter_groups(net, 0.1), net)
+    assert groups == {"weights": ["3.weight"], "no_decay": ["0.weight", "0.bias", "1.weight", "2.weight", "2.bias"]}
+
+
+def test_a_shared_layer_is_counted_once():
+    layer = DAUConv2d(3, 3)
+    net = nn.Sequential(layer, nn.Sequential(layer))
+    assert sum(len(group["params"]) for group in parameter_groups(net, 0.1)) == 3
+
+
+def test_a_rate_that_is_no_number():
+    with pytest.raises(TypeError, match=r"lr must be a number, got lr='0.1'"):
+        parameter_groups(model(), "0.1")
+
+
 @pytest.mark.parametrize("name", ["lr", "weight_decay", "displacement_lr"])
 def test_bad_rates(name):
     with pytest.raises(ValueError, match=f"{name} must be a finite number, 0 or more, got {name}=-1"):

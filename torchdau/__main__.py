@@ -4,7 +4,7 @@ import sys
 
 COMMANDS = {
     "demo": "train a unit network and its convolutional twin on digits; needs no data",
-    "fit": "train a recipe: torchdau fit --config recipes/NAME.yaml",
+    "fit": "train a recipe: torchdau fit --config recipes/digits_dau.yaml",
     "validate": "measure a checkpoint on the validation set",
     "test": "measure a checkpoint on the test set",
     "predict": "write what a checkpoint predicts",
@@ -22,18 +22,15 @@ def main() -> None:
             return
         sys.exit(f"torchdau: COMMAND must be one of {', '.join(COMMANDS)}, got {command!r}.\n\n{text}")
     try:
-        if command == "demo":
-            from torchdau.training import demo
-
-            demo.main(sys.argv[2:])
-        else:
-            from torchdau.training import cli
-
-            cli.main()
+        from torchdau.training import cli, demo
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("torchdau"):
             raise
         sys.exit(f'torchdau {command}: {error.name} is missing. Install it with: pip install "torchdau[train,plots]"')
+    if command == "demo":
+        demo.main(sys.argv[2:])
+    else:
+        cli.main()
 
 
 if __name__ == "__main__":

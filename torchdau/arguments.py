@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
-from torchdau.profile import MAX_REACH
+from torchdau.profile import MAX_SIGMA
 
 SMALLEST_SIGMA = 0.01
 """Smallest fixed width in pixels: a unit is one pixel from about 0.1 down, and float32 has the square of this."""
@@ -38,7 +39,7 @@ def check_number(name: str, value: Any, minimum: float, maximum: float) -> None:
 
 def check_sigma(sigma: Any) -> None:
     """Raises unless ``sigma`` is a usable width for all units."""
-    check_number("sigma", sigma, SMALLEST_SIGMA, MAX_REACH // 3)
+    check_number("sigma", sigma, SMALLEST_SIGMA, MAX_SIGMA)
 
 
 def pair(name: str, value: Any, minimum: int | None = None) -> tuple[int, int]:
@@ -52,8 +53,17 @@ def pair(name: str, value: Any, minimum: int | None = None) -> tuple[int, int]:
     return y, x
 
 
+def check_input(input: Any) -> None:
+    """Raises unless ``input`` is a batch of images or one."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"input must be a tensor, got input of type {type(input).__name__}.")
+    if input.ndim not in (3, 4):
+        raise ValueError(f"input must be (N, C, H, W) or (C, H, W), got input of shape {tuple(input.shape)}.")
+
+
 def check_tensors(input: Any, weight: Any, displacement: Any, sigma: Any, bias: Any, groups: int) -> None:
     """Raises unless the tensors of the operator fit together; under autocast their types may differ."""
+    check_input(input)
     tensors = {"input": input, "weight": weight, "displacement": displacement}
     if isinstance(sigma, Tensor):
         tensors["sigma"] = sigma
@@ -69,8 +79,6 @@ def check_tensors(input: Any, weight: Any, displacement: Any, sigma: Any, bias: 
                 f"{name} must be on the device of the input, got {name} on {tensor.device} for input on "
                 f"{input.device}. Move one of them with .to()."
             )
-    if input.ndim not in (3, 4):
-        raise ValueError(f"input must be (N, C, H, W) or (C, H, W), got input of shape {tuple(input.shape)}.")
     if weight.ndim != 3 or 0 in weight.shape:
         raise ValueError(
             f"weight must be (O, I, K) with no size of 0, got weight of shape {tuple(weight.shape)}. "
@@ -118,3 +126,16 @@ def under_autocast(input: Tensor) -> bool:
     device = input.device.type
     available = torch.amp.is_autocast_available(device) and input.dtype != torch.float64
     return available and torch.is_autocast_enabled(device)
+
+
+def under_transform(*tensors: Tensor) -> bool:
+    """Whether a transform of torch.func is at work, or forward-mode differentiation of one of the tensors."""
+    if torch.compiler.is_compiling():
+        return False
+    transforms: bool = torch._C._are_functorch_transforms_active()
+    return transforms or any(unpack_dual(tensor).tangent is not None for tensor in tensors)
+
+
+def is_channels_last(input: Tensor) -> bool:
+    """Whether a batch of images has its channels side by side in memory, and not just one of them."""
+    return input.stride(1) == 1 and input.shape[1] > 1 and input.shape[2] * input.shape[3] > 1

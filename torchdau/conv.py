@@ -9,9 +9,28 @@ from torch import Tensor, nn
 
 from torchdau import init
 from torchdau.algorithms import ALGORITHMS
-from torchdau.arguments import FLOATS, check_integer, check_number, check_option, check_sigma, pair
+from torchdau.arguments import (
+    FLOATS,
+    check_input,
+    check_integer,
+    check_number,
+    check_option,
+    check_output_size,
+    check_sigma,
+    is_channels_last,
+    pair,
+    under_transform,
+)
 from torchdau.functional import dau_conv2d
-from torchdau.profile import DISPLACEMENT_GRADIENTS, INTERPOLATIONS, MAX_REACH, MIN_SIGMA, Profile, bounded
+from torchdau.profile import (
+    DISPLACEMENT_GRADIENTS,
+    INTERPOLATIONS,
+    MAX_DISPLACEMENT,
+    MAX_SIGMA,
+    MIN_SIGMA,
+    Profile,
+    bounded,
+)
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -109,14 +128,14 @@ class DAUConv2d(nn.Module):
         for name, value in {"in_channels": in_channels, "out_channels": out_channels}.items():
             if value % groups:
                 raise ValueError(f"{name} must be a multiple of groups, got {name}={value} for groups={groups}.")
-        check_number("max_displacement", max_displacement, 0, MAX_REACH)
+        check_number("max_displacement", max_displacement, 0, MAX_DISPLACEMENT)
         check_option("padding_mode", padding_mode, PADDING_MODES)
         check_option("interpolation", interpolation, INTERPOLATIONS)
         check_option("displacement_gradient", displacement_gradient, DISPLACEMENT_GRADIENTS)
         check_option("algorithm", algorithm, ("auto", *ALGORITHMS))
         check_sigma(sigma)
         if learn_sigma:
-            check_number("max_sigma", max_sigma, MIN_SIGMA, MAX_REACH // 3)
+            check_number("max_sigma", max_sigma, MIN_SIGMA, MAX_SIGMA)
             check_number("sigma", sigma, MIN_SIGMA, max_sigma)
         dtype = dtype or torch.get_default_dtype()
         if dtype not in FLOATS:
@@ -160,7 +179,7 @@ class DAUConv2d(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The convolution of ``input``; in training, parameters are moved back into their bounds first."""
-        if self.training:
+        if self.training and not under_transform():
             self.clip_parameters_()
         padding = self.padding
         if self.padding_mode != "zeros":
@@ -209,6 +228,8 @@ class DAUConv2d(nn.Module):
 
     def _extend(self, input: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """The input with what units read outside of it, and the padding that is then left."""
+        check_input(input)
+        check_output_size(input, (0, 0))
         sigma = self.max_sigma if isinstance(self.sigma, Tensor) else self.sigma
         profile = Profile(self.interpolation, self.displacement_gradient, self.max_displacement, sigma)
         margins = tuple(p + profile.last for p in self.padding)
@@ -220,6 +241,8 @@ class DAUConv2d(nn.Module):
                     f"plus the reach of the units), got {axis}={size}. Lower max_displacement, or use 'replicate'."
                 )
         extended = F.pad(input, (margins[1], margins[1], margins[0], margins[0]), mode=self.padding_mode)
+        if input.ndim == 4 and is_channels_last(input):
+            extended = extended.contiguous(memory_format=torch.channels_last)
         return extended, (-profile.last, -profile.last)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DAUConv2d":
@@ -241,7 +264,11 @@ class DAUConv2d(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         error_msgs: list[str] = args[-1]
         state_dict = dict(state_dict)
-        for name, bound in {"displacement": self.max_displacement, "sigma": self.max_sigma}.items():
+        allowed = {
+            "displacement": (-self.max_displacement, self.max_displacement),
+            "sigma": (MIN_SIGMA, self.max_sigma),
+        }
+        for name, bounds in allowed.items():
             key = prefix + name
             values = state_dict.get(key)
             if not isinstance(values, Tensor):
@@ -249,12 +276,14 @@ class DAUConv2d(nn.Module):
             state_dict[key] = values.to(torch.promote_types(values.dtype, torch.float32))  # kept where assign=True
             if values.is_meta or not values.numel():
                 continue
+            low, high = values.amin().item(), values.amax().item()
+            least, most = values.new_tensor(bounds).tolist()  # rounded as the values are
             if not values.isfinite().all():
                 error_msgs.append(f"{key} must be finite, got NaN or infinity in the state dict.")
-            elif (largest := values.abs().amax().item()) > bound:
+            elif low < least or high > most:
                 error_msgs.append(
-                    f"{key} must be within max_{name}={bound}, got {largest} in the state dict. "
-                    f"Make the layer with the max_{name} that it was saved with."
+                    f"{key} must be between {bounds[0]} and {bounds[1]} pixels, got values from {low} to {high} in the "
+                    f"state dict. Make the layer with the max_{name} that it was saved with."
                 )
             else:
                 continue

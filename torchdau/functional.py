@@ -15,10 +15,20 @@ from torchdau.arguments import (
     check_output_size,
     check_sigma,
     check_tensors,
+    is_channels_last,
     pair,
     under_autocast,
+    under_transform,
 )
-from torchdau.profile import DISPLACEMENT_GRADIENTS, INTERPOLATIONS, MAX_REACH, MIN_SIGMA, Profile, bounded
+from torchdau.profile import (
+    DISPLACEMENT_GRADIENTS,
+    INTERPOLATIONS,
+    MAX_DISPLACEMENT,
+    MAX_SIGMA,
+    MIN_SIGMA,
+    Profile,
+    bounded,
+)
 
 
 def dau_conv2d(
@@ -109,33 +119,37 @@ def dau_conv2d(
 
     displacement = displacement.to(torch.promote_types(displacement.dtype, torch.float32))
     if max_displacement is None:
-        max_displacement = _largest("displacement", displacement)
+        max_displacement = _largest("displacement", displacement, MAX_DISPLACEMENT)
     else:
-        check_number("max_displacement", max_displacement, 0, MAX_REACH)
+        check_number("max_displacement", max_displacement, 0, MAX_DISPLACEMENT)
         displacement = bounded(displacement, -max_displacement, max_displacement)
+    if max_sigma is not None:
+        check_number("max_sigma", max_sigma, MIN_SIGMA, MAX_SIGMA)
     if isinstance(sigma, Tensor):
         sigma = sigma.to(displacement.dtype)
         if max_sigma is None:
-            max_sigma = max(_largest("sigma", sigma, positive=True), MIN_SIGMA)
-        check_number("max_sigma", max_sigma, MIN_SIGMA, MAX_REACH)
+            max_sigma = max(_largest("sigma", sigma, MAX_SIGMA, positive=True), MIN_SIGMA)
         sigma = bounded(sigma, MIN_SIGMA, max_sigma)
     else:
         check_sigma(sigma)
         max_sigma = sigma
         sigma = torch.full((), sigma, dtype=displacement.dtype, device=displacement.device)
     profile = Profile(interpolation, displacement_gradient, float(max_displacement), float(max_sigma))
-    if profile.reach > MAX_REACH:
-        raise ValueError(
-            f"max_displacement and sigma must reach at most {MAX_REACH} pixels together, got "
-            f"max_displacement={max_displacement} and max_sigma={max_sigma}. Give displacements in pixels of the input."
-        )
 
     device = input.device.type
     if under_autocast(input):
         dtype = torch.get_autocast_dtype(device)
         batched, weight = batched.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    if algorithm == "auto":
+    transformed = under_transform(batched, weight, displacement, sigma, *([] if bias is None else [bias]))
+    if transformed and algorithm == "spectral":
+        raise NotImplementedError(
+            'algorithm must be "dense" or "auto" for torch.func and for forward-mode differentiation, got '
+            'algorithm="spectral". Pass another to the layer or function that is transformed.'
+        )
+    if algorithm == "auto" and transformed:
+        algorithm = "dense"
+    elif algorithm == "auto":
         o, i, k = weight.shape
         height, width = ((s + 2 * p - 1) // t + 1 for s, p, t in zip(batched.shape[2:], padding, stride, strict=True))
         algorithm = choose(len(batched), groups, i, o // groups, k, (height, width), stride, profile.size)
@@ -144,19 +158,24 @@ def dau_conv2d(
         output: Tensor = ALGORITHMS[algorithm].dau_conv2d(
             batched, weight, displacement, sigma, bias, stride=stride, padding=padding, groups=groups, profile=profile
         )
-    if batched.is_contiguous(memory_format=torch.channels_last) and not batched.is_contiguous():
+    if is_channels_last(batched):
         output = output.contiguous(memory_format=torch.channels_last)
     return output if input.ndim == 4 else output.squeeze(0)
 
 
-def _largest(name: str, tensor: Tensor, positive: bool = False) -> float:
+def _largest(name: str, tensor: Tensor, limit: int, positive: bool = False) -> float:
     """The bound that the values need; reads them."""
+    if tensor.is_meta or torch.compiler.is_compiling():
+        raise ValueError(
+            f"max_{name} must be given where {name} has no values to read (on the meta device, compiled, exported), "
+            f"got max_{name}=None. Give a bound in pixels."
+        )
     low, high = (float(v) for v in torch.aminmax(tensor.detach()))
     largest = max(-low, high)
     if not math.isfinite(largest):
         raise ValueError(f"{name} must be finite, got values from {low} to {high}. Mend {name}, or lower its rate.")
     if positive and low <= 0:
         raise ValueError(f"{name} must be above 0 pixels, got values from {low} to {high}.")
-    if largest > MAX_REACH:
-        raise ValueError(f"{name} must be at most {MAX_REACH} pixels, got values from {low} to {high}.")
+    if largest > limit:
+        raise ValueError(f"{name} must be at most {limit} pixels, got values from {low} to {high}.")
     return largest

@@ -5,6 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from torchdau.arguments import check_number
+from torchdau.profile import MAX_DISPLACEMENT
+
 
 @torch.no_grad()
 def uniform_(displacement: Tensor, bound: float = 1.5) -> Tensor:
@@ -64,10 +67,12 @@ def grid_(displacement: Tensor, max_displacement: float = 4.0) -> Tensor:
                   [ 1.7500, -1.7500],
                   [ 1.7500,  1.7500]]]])
     """
-    if displacement.ndim != 4 or displacement.shape[3] != 2:
+    if displacement.ndim != 4 or displacement.shape[3] != 2 or not displacement.shape[2]:
         raise ValueError(
-            f"displacement must be of shape (O, I, K, 2), got displacement of shape {tuple(displacement.shape)}."
+            "displacement must be of shape (O, I, K, 2) with at least one unit, got displacement of shape "
+            f"{tuple(displacement.shape)}."
         )
+    check_number("max_displacement", max_displacement, 0, MAX_DISPLACEMENT)
     num_units = displacement.shape[2]
     rows = next(n for n in range(math.isqrt(num_units), 0, -1) if num_units % n == 0)
     ys, xs = (_centres(n, max_displacement, displacement) for n in (rows, num_units // rows))
@@ -75,6 +80,6 @@ def grid_(displacement: Tensor, max_displacement: float = 4.0) -> Tensor:
 
 
 def _centres(count: int, max_displacement: float, like: Tensor) -> Tensor:
-    """Centres of ``count`` equal parts of the window of 2 m + 1 pixels, m = max_displacement - 1."""
-    part = (2 * max(max_displacement - 1, 0) + 1) / count
+    """Centres of ``count`` equal parts of the window of 2 m + 1 pixels, m = max_displacement - 1; none beyond it."""
+    part = 2 * min(max(max_displacement - 1, 0) + 0.5, max_displacement) / count
     return (torch.arange(count, dtype=like.dtype, device=like.device) - (count - 1) / 2) * part

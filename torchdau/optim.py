@@ -1,10 +1,14 @@
 """Parameter groups for torch.optim: which parameters decay, and the rate of displacements."""
 
+import re
 from typing import Any
 
 from torch import nn
 
 from torchdau.conv import DAUConv2d
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+"""The norms of torch; those of other libraries are known by their names."""
 
 DISPLACEMENT_FACTOR = 500
 """How much faster displacements learn than weights with SGD (the paper's networks)."""
@@ -32,6 +36,7 @@ def parameter_groups(
         ``weight_decay``; none is empty.
 
     Raises:
+        TypeError: a rate or the decay is not a number.
         ValueError: a rate or the decay is negative or not finite.
 
     Reference:
@@ -43,11 +48,16 @@ def parameter_groups(
         [('weights', 0.1, 0.0001), ('no_decay', 0.1, 0.0), ('displacements', 50.0, 0.0)]
         >>> optimizer = torch.optim.SGD(groups, momentum=0.9)
     """
-    if displacement_lr is None:
-        displacement_lr = DISPLACEMENT_FACTOR * lr
-    for name, value in {"lr": lr, "weight_decay": weight_decay, "displacement_lr": displacement_lr}.items():
+    given = {"lr": lr, "weight_decay": weight_decay}
+    if displacement_lr is not None:
+        given["displacement_lr"] = displacement_lr
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} must be a number, got {name}={value!r}.")
         if not 0 <= value < float("inf"):
             raise ValueError(f"{name} must be a finite number, 0 or more, got {name}={value}.")
+    if displacement_lr is None:
+        displacement_lr = DISPLACEMENT_FACTOR * lr
     members: dict[str, list[nn.Parameter]] = {"weights": [], "no_decay": [], "displacements": []}
     seen = set()
     for module in model.modules():
@@ -73,4 +83,5 @@ def _group(module: nn.Module, name: str) -> str:
         return "displacements"
     if isinstance(module, DAUConv2d) and name == "sigma":
         return "no_decay"
-    return "no_decay" if name.endswith("bias") or "Norm" in type(module).__name__ else "weights"
+    norm = isinstance(module, NORMS) or re.search(r"Norm(Act)?(\d[dD])?$", type(module).__name__)
+    return "no_decay" if norm or name.endswith("bias") else "weights"

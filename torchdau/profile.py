@@ -1,6 +1,7 @@
 """The 1-D profile of a unit, its derivatives and its window; it knows nothing of images or filters."""
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,8 +14,11 @@ DISPLACEMENT_GRADIENTS = ("smooth", "exact")
 MIN_SIGMA = 0.1
 """Lower bound of a learned sigma in pixels, the one of the official code."""
 
-MAX_REACH = 1 << 14
-"""Farthest a unit may reach in pixels: more is a mistake in the arguments, not an image."""
+MAX_SIGMA = 64
+"""Upper bound of any sigma in pixels: more is a mistake in the arguments, in a window of 400 pixels."""
+
+MAX_DISPLACEMENT = 1 << 14
+"""Upper bound of any displacement in pixels: more is a mistake in the arguments, not an image."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,12 @@ class Profile:
     @property
     def radius(self) -> int:
         """Half-width r of the sampled Gaussian in pixels."""
-        return math.ceil(3 * self.max_sigma)
+        return operator.index(math.ceil(3 * self.max_sigma))  # index: a number also where torch.compile has a symbol
 
     @property
     def reach(self) -> int:
         """Half-width L of the window in pixels: no unit reads farther than this."""
-        return math.ceil(self.max_displacement) + self.radius
+        return operator.index(math.ceil(self.max_displacement)) + self.radius
 
     @property
     def first(self) -> int:
@@ -117,7 +121,7 @@ class Profile:
 
     def _hats(self, mu: Tensor, out: Tensor | None) -> Tensor:
         """The bilinear weights of the pixels around each unit (14): 1 - a at floor(mu), a at floor(mu) + 1, else 0."""
-        return torch.sub(self._hat_positions(mu), mu, out=out).abs_().neg_().add_(1).clamp_(min=0)
+        return torch.sub(self._hat_positions(mu), mu, out=out).abs_().neg_().add_(1).relu_()
 
 
 class Samples(NamedTuple):
@@ -141,7 +145,7 @@ class Samples(NamedTuple):
             return torch.mm(self.band(), self.columns.reshape(len(self.columns), -1)).view(-1, *self.columns.shape[1:])
         table = self.columns.new_zeros(self.size, *self.columns.shape[1:])
         for shift, weight in enumerate(self.kernel):
-            table[shift : shift + len(self.columns)].addcmul_(weight, self.columns)
+            table[shift : shift + len(self.columns)] += weight * self.columns
         return table
 
     def band(self) -> Tensor:
@@ -161,6 +165,8 @@ class Samples(NamedTuple):
 class _Value(torch.autograd.Function):
     """The profile with the derivative that :class:`Profile` names, which need not be that of its samples."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(mu: Tensor, sigma: Tensor, profile: Profile) -> Tensor:
         return profile.samples(mu, sigma).table()
@@ -169,6 +175,17 @@ class _Value(torch.autograd.Function):
     def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
         mu, sigma, ctx.profile = inputs
         ctx.save_for_backward(mu, sigma)
+        ctx.save_for_forward(mu, sigma)
+
+    @staticmethod
+    def jvp(ctx, grad_mu, grad_sigma, _):  # type: ignore[no-untyped-def]
+        mu, sigma = ctx.saved_tensors
+        tangent = torch.zeros_like(mu)
+        if grad_mu is not None:
+            tangent = tangent + grad_mu * ctx.profile.displacement_derivative(mu, sigma).table()
+        if grad_sigma is not None:
+            tangent = tangent + grad_sigma * ctx.profile.sigma_derivative(mu, sigma).table()
+        return tangent
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]

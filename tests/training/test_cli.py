@@ -12,7 +12,7 @@ from tests.training.test_data import make_folder
 from torchdau.__main__ import main
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted(p for p in (ROOT / "recipes").glob("*.yaml") if "network" in p.read_text())
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 LIGHTNING_WARNINGS = [
     "ignore:.*does not have many workers",
     "ignore:The number of training batches",
@@ -41,9 +41,9 @@ def torchdau(monkeypatch, tmp_path):
 
 
 def command_of(recipe):
-    words = recipe.read_text().splitlines()[0].removeprefix("# ").split()
-    assert words[:2] == ["torchdau", "fit"]
-    return [ROOT / word if word.endswith(".yaml") else word for word in words[1:]]
+    words = recipe.read_text().splitlines()[0].split(": ")[1].split()
+    assert words == ["torchdau", "fit", "--config", str(recipe.relative_to(ROOT))]
+    return ["fit", "--config", recipe]
 
 
 ONE_STEP = ["--trainer.fast_dev_run", "1", "--data.init_args.batch_size", "4", "--data.init_args.num_workers", "0"]
@@ -55,20 +55,31 @@ def test_recipe_runs_a_step(recipe, torchdau, monkeypatch, tmp_path):
     torchdau(*command_of(recipe), *ONE_STEP)
 
 
-def test_recipes_are_the_papers(monkeypatch):
-    shared = yaml.safe_load((ROOT / "recipes/cifar10.yaml").read_text())
-    task = shared["model"]["init_args"]
-    assert shared["trainer"]["max_epochs"] == 100
-    assert shared["data"]["init_args"]["batch_size"] == 256
-    assert (task["lr"], task["optimizer"]["init_args"], task["scheduler"]["init_args"]) == (
-        0.01,
-        {"momentum": 0.9},
-        {"milestones": [75], "gamma": 0.1},
-    )
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("cifar10_dau", {"num_units": 4, "sigma": 0.5, "learn_sigma": False, "max_displacement": 4.0}),
+        ("cifar10_dau_learned_sigma", {"num_units": 4, "learn_sigma": True, "max_displacement": 4.0}),
+        ("cifar10_conv", {}),
+    ],
+)
+def test_recipes_are_the_papers(name, network, torchdau, capsys, monkeypatch):
+    monkeypatch.setenv("TORCHDAU_DATA", "anywhere")
+    with pytest.raises(SystemExit):
+        torchdau("fit", "--config", ROOT / f"recipes/{name}.yaml", "--print_config")
+    config = yaml.safe_load(capsys.readouterr().out)
+    task = config["model"]["init_args"]
+    made = task["network"]["init_args"]
+    assert network.items() <= made.items()
+    assert (made["in_channels"], made["widths"]) == (3, [96, 96, 192])
+    assert (config["trainer"]["max_epochs"], config["data"]["init_args"]["batch_size"]) == (100, 256)
+    assert (task["lr"], task["weight_decay"], task["displacement_lr"]) == (0.01, 0.0, None)
+    assert (task["optimizer"]["class_path"], task["optimizer"]["init_args"]["momentum"]) == ("torch.optim.SGD", 0.9)
+    assert (task["scheduler"]["init_args"]["milestones"], task["scheduler"]["init_args"]["gamma"]) == ([75], 0.1)
 
 
 def test_fit_resume_validate_test_predict(torchdau, tmp_path, capsys):
-    recipe = ["--config", ROOT / "recipes/digits.yaml", "--config", ROOT / "recipes/digits_dau.yaml"]
+    recipe = ["--config", ROOT / "recipes/digits_dau.yaml"]
     quiet = ["--trainer.enable_progress_bar", "false", "--trainer.limit_train_batches", "3"]
     torchdau("fit", *recipe, *quiet, "--trainer.max_epochs", "1")
     (last,) = tmp_path.glob("runs/digits/**/last.ckpt")
@@ -79,6 +90,8 @@ def test_fit_resume_validate_test_predict(torchdau, tmp_path, capsys):
     after = torch.load(max(tmp_path.glob("runs/digits/**/last*.ckpt"), key=os.path.getmtime), weights_only=True)
     assert (before["global_step"], after["global_step"]) == (3, 6)
     torchdau("validate", *recipe, *quiet[:2], "--ckpt_path", last)
+    (written,) = tmp_path.glob("runs/digits/tensorboard/version_0/config.yaml")
+    torchdau("test", "--config", written, "--ckpt_path", last)  # with the options that the run had
     torchdau("test", *recipe, *quiet[:2], "--ckpt_path", last)
     assert "test_accuracy" in capsys.readouterr().out
     torchdau("predict", *recipe, *quiet[:2], "--ckpt_path", last)
@@ -86,6 +99,23 @@ def test_fit_resume_validate_test_predict(torchdau, tmp_path, capsys):
     lines = table.read_text().splitlines()
     assert lines[0] == "image,class,probability"
     assert len(lines) == 361
+    assert all(0.1 <= float(line.split(",")[2]) <= 1 for line in lines[1:])  # the largest of ten
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_random_weights_are_not_measured(command, torchdau, capsys):
+    with pytest.raises(SystemExit):
+        torchdau(command, "--config", ROOT / "recipes/digits_dau.yaml")
+    assert f"--ckpt_path must name a checkpoint for {command}, got none" in capsys.readouterr().err
+
+
+def test_a_network_with_other_classes_is_refused(torchdau):
+    with pytest.raises(ValueError, match=r"num_classes of the network must be 10, .* DigitsData, got num_classes=12"):
+        torchdau(
+            "fit",
+            *["--config", ROOT / "recipes/digits_dau.yaml"],
+            *["--model.init_args.network.init_args.num_classes", "12"],
+        )
 
 
 @pytest.mark.parametrize(
@@ -120,13 +150,21 @@ def test_a_wrong_command_lists_the_right_ones(torchdau, capsys):
 
 
 def test_a_missing_extra_is_named(torchdau, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchdau.training.cli", None)
     monkeypatch.setitem(sys.modules, "lightning", None)
     for name in [n for n in sys.modules if n.startswith("torchdau.training")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(
         SystemExit, match=r'lightning is missing. Install it with: pip install "torchdau\[train,plots\]"'
     ):
+        torchdau("fit")
+
+
+def test_a_module_that_the_user_misses_is_not_ours(torchdau, monkeypatch):
+    def lack(*args):
+        raise ModuleNotFoundError("No module named 'psutil'", name="psutil")
+
+    monkeypatch.setattr("torchdau.training.cli.main", lack)
+    with pytest.raises(ModuleNotFoundError, match="psutil"):
         torchdau("fit")
 
 

@@ -39,6 +39,7 @@ class CIFARNet(nn.Module):
         if image_size < 8 or image_size % 8:
             raise ValueError(f"image_size must be a multiple of 8, got image_size={image_size}. Resize the images.")
         self.num_classes = num_classes
+        self.image_size = image_size
         layers: list[nn.Module] = []
         for inputs, outputs in zip((in_channels, *widths), widths, strict=False):
             layers += [conv_layer(inputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
@@ -50,6 +51,11 @@ class CIFARNet(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Logits of a batch of images."""
+        if input.shape[-2:] != (self.image_size, self.image_size):
+            raise ValueError(
+                f"input must have images of {self.image_size} x {self.image_size} pixels (image_size), got input of "
+                f"shape {tuple(input.shape)}. Resize the images."
+            )
         return self.classifier(self.features(input).flatten(1))
 
 

@@ -2,7 +2,8 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ class ClassificationData(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, known after :meth:`setup`."""
+        return len(self.test.classes)  # type: ignore[attr-defined]
 
     @abstractmethod
     def dataset(self, train: bool) -> Dataset[Any]:
@@ -109,21 +115,24 @@ class ImageFolderData(ClassificationData):
 
     def dataset(self, train: bool) -> ImageFolder:
         """The images of one folder."""
-        folder = self.folders[train]
-        layout = f"{folder}/CLASS/IMAGE, where IMAGE ends in one of {', '.join(IMG_EXTENSIONS)}"
-        if not folder.is_dir():
-            raise FileNotFoundError(f"root must hold {layout}; there is no folder {folder}.")
-        try:
-            images = ImageFolder(folder, transform=v2.PILToTensor())
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"root must hold {layout}. {error}") from error
-        other = self.folders[not train]
-        if other.is_dir() and (classes := find_classes(other)[0]) != images.classes:
+        folder, other = self.folders[train], self.folders[not train]
+        images = _read(folder, partial(ImageFolder, transform=v2.PILToTensor()))
+        if other.is_dir() and (classes := _read(other, find_classes)[0]) != images.classes:
             only = sorted(set(classes) ^ set(images.classes))
             raise ValueError(
                 f"{folder} and {other} must have folders for the same classes, got {', '.join(only)} in one only."
             )
         return images
+
+
+def _read(folder: Path, reader: Callable[[Path], Any]) -> Any:
+    """What ``reader`` makes of a folder of images; what is missing there is an error that says what was expected."""
+    try:
+        return reader(folder)
+    except FileNotFoundError as error:
+        layout = f"{folder}/CLASS/IMAGE, where IMAGE ends in one of {', '.join(IMG_EXTENSIONS)}"
+        found = error if folder.is_dir() else f"There is no folder {folder}."
+        raise FileNotFoundError(f"root must hold {layout}. {found}") from error
 
 
 class CIFAR10Data(ClassificationData):
@@ -170,6 +179,11 @@ class DigitsData(ClassificationData):
 
     def __init__(self, batch_size: int = 32, num_workers: int = 0) -> None:
         super().__init__(batch_size, num_workers, mean=[0.305], std=[0.376])
+
+    @property
+    def num_classes(self) -> int:
+        """Ten digits."""
+        return 10
 
     def dataset(self, train: bool) -> TensorDataset:
         """The training or the test set."""

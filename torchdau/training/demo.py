@@ -55,6 +55,7 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 15) -> None:
         raise ValueError(f"epochs must be at least 1, got epochs={epochs}.")
     console = Console()
     output.mkdir(parents=True, exist_ok=True)
+    seed_everything(0, verbose=False)
     unit_network = dau_cifarnet(num_units=2, **NETWORK)
     for module in unit_network.modules():
         if isinstance(module, DAUConv2d):
@@ -82,7 +83,6 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 15) -> None:
 
 def train(name: str, network: CIFARNet, output: Path, epochs: int) -> Result:
     """Trains one network and measures it on the test set."""
-    seed_everything(0, verbose=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     data = DigitsData()
     schedule = partial(MultiStepLR, milestones=[max(1, epochs * 3 // 4)])

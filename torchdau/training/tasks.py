@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
+from torchdau.conv import DAUConv2d
 from torchdau.optim import parameter_groups
 
 
@@ -43,6 +44,16 @@ class Classification(LightningModule):
         accuracy = MulticlassAccuracy(network.num_classes, average="micro")  # type: ignore[arg-type]
         self.accuracies = nn.ModuleDict({f"{stage}_accuracy": accuracy.clone() for stage in ("train", "val", "test")})
 
+    def setup(self, stage: str) -> None:
+        """Compares the classes of the network with those of the data module, where there is one."""
+        data = getattr(self.trainer, "datamodule", None)
+        classes = getattr(data, "num_classes", self.network.num_classes)
+        if classes != self.network.num_classes:
+            raise ValueError(
+                f"num_classes of the network must be {classes}, the number of classes in {type(data).__name__}, got "
+                f"num_classes={self.network.num_classes}."
+            )
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch of images."""
         return self.network(images)
@@ -62,6 +73,12 @@ class Classification(LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Probabilities (N, classes) of a batch."""
         return self(batch[0]).softmax(1)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Moves units back into their bounds: of sharded parameters, a forward pass could move a copy only."""
+        for module in self.network.modules():
+            if isinstance(module, DAUConv2d):
+                module.clip_parameters_()
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the parameter groups, and the schedule."""
