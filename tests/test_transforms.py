@@ -43,7 +43,7 @@ def test_an_ensemble(layer):
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "gaussian"])
-def test_forward_mode_equals_reverse_mode(interpolation):
+def test_forward_mode_equals_reverse_mode_in_images_and_weights(interpolation):
     x, (w, mu) = images(1, 2, 4, 3), units(2, 2, 1, integer=False)
     inputs = x, w, mu, torch.full((2, 2, 1), 0.4, dtype=F64)
 
@@ -52,7 +52,7 @@ def test_forward_mode_equals_reverse_mode(interpolation):
             *inputs, max_displacement=4.0, max_sigma=0.5, interpolation=interpolation, displacement_gradient="exact"
         )
 
-    numbers = tuple(range(4))
+    numbers = 0, 1
     for forward, reverse in zip(jacfwd(function, numbers)(*inputs), jacrev(function, numbers)(*inputs), strict=True):
         torch.testing.assert_close(forward, reverse)
 

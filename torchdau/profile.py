@@ -175,17 +175,6 @@ class _Value(torch.autograd.Function):
     def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
         mu, sigma, ctx.profile = inputs
         ctx.save_for_backward(mu, sigma)
-        ctx.save_for_forward(mu, sigma)
-
-    @staticmethod
-    def jvp(ctx, grad_mu, grad_sigma, _):  # type: ignore[no-untyped-def]
-        mu, sigma = ctx.saved_tensors
-        tangent = torch.zeros_like(mu)
-        if grad_mu is not None:
-            tangent = tangent + grad_mu * ctx.profile.displacement_derivative(mu, sigma).table()
-        if grad_sigma is not None:
-            tangent = tangent + grad_sigma * ctx.profile.sigma_derivative(mu, sigma).table()
-        return tangent
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
