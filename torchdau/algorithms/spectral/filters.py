@@ -54,10 +54,9 @@ class FilterSpectra:
                     torch.mul(*factors, out=products)
                 else:
                     products.addcmul_(*factors)
-            real, difference, total = parts[..., pairs]
-            self.frequencies.merge(products, real, total)
-            torch.sub(real, total, out=difference)
-            total += real
+            total, real, imag = parts[..., pairs]
+            self.frequencies.merge(products, real, imag)
+            torch.add(real, imag, out=total)
         return parts
 
     def add_gradient(self, column: int, grad: Tensor) -> None:
@@ -67,12 +66,11 @@ class FilterSpectra:
             self._grad_x = workspace("grad x", self._x.shape, self._x)
         grad = grad.view(3, self.frequencies.rows(column), -1)
         for pairs in self._blocks():
-            real, difference, total = grad[..., pairs]
-            real += difference
+            total, real, imag = grad[..., pairs]
             real += total
-            total -= difference
+            imag += total
             products = self._room("filter products", 2, pairs)
-            self.frequencies.split(real, total, products)
+            self.frequencies.split(real, imag, products)
             y, x = self._y[..., pairs], self._x[:, column, :, pairs] * self._weight[:, pairs]
             grad_y, grad_x = self._grad_y[..., pairs], self._grad_x[:, column, :, pairs]
             scratch = self._room("filter scratch", 1, pairs)[:, 0]

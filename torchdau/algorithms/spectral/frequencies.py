@@ -3,9 +3,10 @@
 The frequencies of a real image are a half-plane: columns kx = 0..Tx//2 and, in a column, rows ky of both signs. The two
 columns that are their own mirror image (kx = 0 and, for even Tx, kx = Tx/2) need ky = 0..Ty//2 only.
 
-A complex product Y = W X is three real ones, P1 = (Xr + Xi) Wr, P2 = Xr (Wr - Wi), P3 = -Xi (Wr + Wi), with
-Yr = P1 + P3 and Yi = P1 - P2. What is multiplied per frequency are thus three *parts* of each spectrum. Everything here
-is linear and comes with its adjoint, so that gradients go through the same matrices.
+A complex product Y = W X is three real ones, P1 = Xr (Wr + Wi), P2 = (Xr - Xi) Wr, P3 = -(Xr + Xi) Wi, with
+Yr = P1 + P3 and Yi = P1 - P2; the filters, of which there are more where it matters, need one sum only. What is
+multiplied per frequency are thus three *parts* of each spectrum. Everything here is linear and comes with its adjoint,
+so that gradients go through the same matrices.
 """
 
 import math

@@ -29,7 +29,8 @@ class ImageTransform:
     ) -> None:
         f = self.frequencies = frequencies
         self._name = "output" if output else "input"
-        self._order = (0, 2, 1) if output else (0, 1, 2)  # where Xr - Xi', Xr and Xi' stand, for X = Xr - i Xi'
+        self._output = output
+        self._places = (2, 1) if output else (0, 2)  # of cosines and sines among the parts
         self._to_x = interleaved(f.columns, xs, f.width).to(like)  # (2 n, w)
         plain = stacked(f.half, ys, f.height)
         mirrored = plain.clone()
@@ -61,17 +62,27 @@ class ImageTransform:
         matrix = self._to_y[f.mirrored(column)].expand(2, -1, -1)
         products = torch.bmm(matrix, half[column], out=workspace("products", (2, 2 * f.half, b), half))
         parts = workspace(f"{self._name} parts {column if keep else 0}", (3, f.rows(column), b), half)
-        difference, real, imag = (parts[place] for place in self._order)
+        real, imag = (parts[place] for place in self._places)
         f.merge(products.view(2, 2, f.half, b).transpose(0, 1), real, imag)
-        torch.sub(real, imag, out=difference)
+        if self._output:
+            torch.sub(real, imag, out=parts[0])
+        else:
+            torch.add(real, imag, out=parts[1])
+            imag -= real
         return parts
 
     def put(self, half: Tensor, column: int, parts: Tensor) -> None:
         """Adjoint of :meth:`parts`: writes a column of half-transformed tiles; overwrites the parts."""
         f, b = self.frequencies, half.shape[3]
-        difference, real, imag = (parts.view(3, -1, b)[place] for place in self._order)
-        real += difference
-        imag -= difference
+        parts = parts.view(3, -1, b)
+        real, imag = (parts[place] for place in self._places)
+        if self._output:
+            real += parts[0]
+            imag -= parts[0]
+        else:
+            real += parts[1]
+            real -= imag
+            imag += parts[1]
         products = workspace("products", (2, 2 * f.half, b), half)
         f.split(real, imag, products.view(2, 2, f.half, b).transpose(0, 1))
         matrix = self._to_y[f.mirrored(column)].expand(2, -1, -1)
