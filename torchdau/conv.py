@@ -277,7 +277,7 @@ class DAUConv2d(nn.Module):
             if values.is_meta or not values.numel():
                 continue
             low, high = values.amin().item(), values.amax().item()
-            least, most = values.new_tensor(bounds).tolist()  # rounded as the values are
+            least, most = torch.tensor(bounds, dtype=values.dtype).tolist()  # rounded as the values are
             if not values.isfinite().all():
                 error_msgs.append(f"{key} must be finite, got NaN or infinity in the state dict.")
             elif low < least or high > most:
