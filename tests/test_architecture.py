@@ -12,7 +12,9 @@ import torchdau
 ROOT = Path(torchdau.__file__).parent
 ALLOWED = {
     "profile": set(),
-    "algorithms": {"algorithms", "profile"},
+    "kernels": {"kernels"},
+    "environment": {"kernels"},
+    "algorithms": {"algorithms", "kernels", "profile"},
     "arguments": {"profile"},
     "functional": {"algorithms", "arguments", "profile"},
     "init": {"arguments", "profile"},
@@ -21,7 +23,7 @@ ALLOWED = {
     "models": {"conv", "init", "models"},
     "analysis": {"analysis", "conv"},
     "training": {"analysis", "conv", "init", "models", "optim", "training"},
-    "__main__": {"training"},
+    "__main__": {"environment", "training"},
     "__init__": {"conv", "functional", "init", "optim"},
 }
 OUTSIDE = {

@@ -8,6 +8,7 @@ COMMANDS = {
     "validate": "measure a checkpoint on the validation set",
     "test": "measure a checkpoint on the test set",
     "predict": "write what a checkpoint predicts",
+    "env": "versions, and which native kernels serve",
 }
 
 
@@ -21,6 +22,11 @@ def main() -> None:
             sys.stdout.write(text)
             return
         sys.exit(f"torchdau: COMMAND must be one of {', '.join(COMMANDS)}, got {command!r}.\n\n{text}")
+    if command == "env":
+        from torchdau import environment
+
+        environment.main()
+        return
     try:
         from torchdau.training import cli, demo
     except ModuleNotFoundError as error:

@@ -57,15 +57,17 @@ def test_threads_do_not_share_memory():
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("needed", [[True] * 4, [True, False, False, False], [False, True, True, False]])
+@pytest.mark.parametrize("needed", [[True] * 5, [True, *[False] * 4], [False, True, True, False, True]], ids=str)
 @pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # inside of opcheck
-def test_registered_operators(needed, shared):
-    x, w, mu = torch.randn(2, 4, 6, 5), torch.randn(6, 2, 2), torch.rand(6, 2, 2, 2)
-    sigma = torch.tensor(0.5) if shared else torch.full((6, 2, 2), 0.5)
-    leaves = [t.requires_grad_(need) for t, need in zip((x, w, mu, sigma), needed, strict=True)]
-    options = ([1, 2], [0, 1], 2, "bilinear", "smooth", 2.0, 0.5)
+def test_registered_operators(needed, shared, dtype):
+    x, w, mu, bias = torch.randn(2, 4, 6, 5), torch.randn(6, 4, 2), torch.rand(6, 4, 2, 2), torch.randn(6)
+    sigma = torch.tensor(0.5) if shared else torch.full((6, 4, 2), 0.5)
+    tensors = [t.to(dtype) for t in (x, w, mu, sigma, bias)]
+    leaves = [t.requires_grad_(need) for t, need in zip(tensors, needed, strict=True)]
+    options = ([1, 2], [0, 1], 1, "bilinear", "smooth", 2.0, 0.5)
     torch.library.opcheck(operators._spectral, (*leaves, *options))
     plain = [t.detach() for t in leaves]
-    grad = torch.randn(2, 6, 6, 4)
+    grad = torch.randn(2, 6, 6, 4, dtype=dtype)
     torch.library.opcheck(operators._spectral_backward, (grad, *plain, *options, needed))

@@ -143,7 +143,9 @@ def test_a_missing_recipe_is_named(torchdau, capsys):
 
 
 def test_a_wrong_command_lists_the_right_ones(torchdau, capsys):
-    with pytest.raises(SystemExit, match=r"COMMAND must be one of demo, fit, validate, test, predict, got 'train'"):
+    with pytest.raises(
+        SystemExit, match=r"COMMAND must be one of demo, fit, validate, test, predict, env, got 'train'"
+    ):
         torchdau("train")
     torchdau("--help")
     assert "usage: torchdau COMMAND" in capsys.readouterr().out

@@ -6,6 +6,7 @@ from dataclasses import astuple
 import torch
 from torch import Tensor
 
+from torchdau.algorithms.spectral import native
 from torchdau.algorithms.spectral.task import Task, room_for_gradients
 from torchdau.algorithms.spectral.tiling import output_size
 from torchdau.profile import Profile
@@ -24,8 +25,8 @@ def dau_conv2d(
     profile: Profile,
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
-    output: Tensor = _spectral(input, weight, displacement, sigma, stride, padding, groups, *astuple(profile))
-    return output if bias is None else output.add_(bias[:, None, None])
+    output: Tensor = _spectral(input, weight, displacement, sigma, bias, stride, padding, groups, *astuple(profile))
+    return output
 
 
 @torch.library.custom_op("torchdau::spectral", mutates_args=())
@@ -34,6 +35,7 @@ def _spectral(
     weight: Tensor,
     displacement: Tensor,
     sigma: Tensor,
+    bias: Tensor | None,
     stride: Sequence[int],
     padding: Sequence[int],
     groups: int,
@@ -44,7 +46,9 @@ def _spectral(
 ) -> Tensor:
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     with torch.autocast(input.device.type, enabled=False):
-        return Task(input, weight, displacement, sigma, stride, padding, groups, profile).forward()
+        return _task(input, weight)(
+            input, weight, displacement, sigma, bias, stride, padding, groups, profile
+        ).forward()
 
 
 @torch.library.custom_op("torchdau::spectral_backward", mutates_args=())
@@ -54,6 +58,7 @@ def _spectral_backward(
     weight: Tensor,
     displacement: Tensor,
     sigma: Tensor,
+    bias: Tensor | None,
     stride: Sequence[int],
     padding: Sequence[int],
     groups: int,
@@ -62,32 +67,38 @@ def _spectral_backward(
     max_displacement: float,
     max_sigma: float,
     needed: Sequence[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of input, weight, displacement and sigma; one that is not ``needed`` is an empty tensor."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is an empty tensor."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     with torch.autocast(input.device.type, enabled=False):
-        return Task(input, weight, displacement, sigma, stride, padding, groups, profile).backward(grad, needed)
+        task = _task(input, weight)(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
+        return task.backward(grad, needed)
+
+
+def _task(input: Tensor, weight: Tensor) -> type[Task | native.Task]:
+    """What computes: the native kernels where they serve, else PyTorch."""
+    return native.Task if native.serves(input, weight) else Task
 
 
 @_spectral.register_fake
-def _(input, weight, displacement, sigma, stride, padding, *options):  # type: ignore[no-untyped-def]
+def _(input, weight, displacement, sigma, bias, stride, padding, *options):  # type: ignore[no-untyped-def]
     n, _, *size = input.shape
     axes = zip(size, stride, padding, strict=True)
     return input.new_empty(n, weight.shape[0], *(output_size(*axis) for axis in axes))
 
 
 @_spectral_backward.register_fake
-def _(grad, input, weight, displacement, sigma, *options):  # type: ignore[no-untyped-def]
-    return tuple(room_for_gradients((input, weight, displacement, sigma), options[-1]))
+def _(grad, input, weight, displacement, sigma, bias, *options):  # type: ignore[no-untyped-def]
+    return tuple(room_for_gradients((input, weight, displacement, sigma, bias), options[-1]))
 
 
 def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    ctx.save_for_backward(*inputs[:4])
-    ctx.options = inputs[4:]
+    ctx.save_for_backward(*inputs[:5])
+    ctx.options = inputs[5:]
 
 
 def _autograd(ctx, grad):  # type: ignore[no-untyped-def]
-    needed = list(ctx.needs_input_grad[:4])
+    needed = list(ctx.needs_input_grad[:5])
     grads = _spectral_backward(grad, *ctx.saved_tensors, *ctx.options, needed)
     return *(g if need else None for g, need in zip(grads, needed, strict=True)), *[None] * len(ctx.options)
 

@@ -32,6 +32,7 @@ class Task:
         weight: Tensor,
         displacement: Tensor,
         sigma: Tensor,
+        bias: Tensor | None,
         stride: Sequence[int],
         padding: Sequence[int],
         groups: int,
@@ -40,7 +41,7 @@ class Task:
         self.dtype = torch.promote_types(input.dtype, torch.float32)
         self.profile = profile
         self.groups = groups
-        self.tensors = input, weight, displacement, sigma
+        self.tensors = input, weight, displacement, sigma, bias
         self.input = self._by_groups(input, 1)
         self.weight = self._by_groups(weight, 0)
         self.displacement = self._by_groups(displacement, 0)
@@ -56,7 +57,7 @@ class Task:
         self.outside = ImageTransform(f, self.y.positions, self.x.positions, True, like)
 
     def forward(self) -> Tensor:
-        """The output, without bias."""
+        """The output."""
         output = self.input.new_empty(self.n, self.groups * self.o, *self.output_size)
         channel_pieces = self._channel_pieces()
         keep = len(channel_pieces) > 1
@@ -71,14 +72,17 @@ class Task:
                     w = self._matrices(filters.parts(column), self.i)
                     self.outside.put(half, column, _product(spectra(column), w.mT, "product"))
                 scatter(self.outside.finish(half), target, self.y.outputs.part(rows), self.x.outputs)
-        return output
+        bias = self.tensors[4]
+        return output if bias is None else output.add_(bias[:, None, None])
 
-    def backward(self, grad: Tensor, needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of input, weight, displacement and sigma; one that is not ``needed`` is empty."""
+    def backward(self, grad: Tensor, needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is empty."""
+        grad_bias = grad.sum((0, 2, 3)) if needed[4] else grad.new_empty(0)
         grad = self._by_groups(grad, 1)
+        tensors, needed = self.tensors[:4], needed[:4]
         totals = [
             torch.zeros_like(total, dtype=torch.promote_types(total.dtype, torch.float32))
-            for total in room_for_gradients(self.tensors, needed)
+            for total in room_for_gradients(tensors, needed)
         ]
         grad_input, *grad_units = (
             self._by_groups(total, 0 if number else 1) if need and total.ndim else total
@@ -112,8 +116,8 @@ class Task:
                     self._add_unit_gradients(grad_units, filters.gradients(needed[3]), channels)
             if needed[0]:
                 scatter(self.inside.finish(half), grad_input[images], self.y.inputs.part(rows), self.x.inputs)
-        image, w, mu, sigma = (total.to(t.dtype) for total, t in zip(totals, self.tensors, strict=True))
-        return image, w, mu, sigma
+        image, w, mu, sigma = (total.to(t.dtype) for total, t in zip(totals, tensors, strict=True))
+        return image, w, mu, sigma, grad_bias
 
     def _by_groups(self, tensor: Tensor, axis: int) -> Tensor:
         """A view with the channels of ``axis`` as (groups, channels of a group)."""
@@ -173,9 +177,14 @@ class Task:
                 yield images, part
 
 
-def room_for_gradients(tensors: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor]:
-    """Room for a gradient of each tensor, empty for those that are not needed."""
-    return [torch.empty_like(t) if need else t.new_empty(0) for t, need in zip(tensors, needed, strict=True)]
+def room_for_gradients(tensors: Sequence[Tensor | None], needed: Sequence[bool]) -> list[Tensor]:
+    """Room for a gradient of each tensor, empty for those that are not needed; the first tensor is there."""
+    first = tensors[0]
+    assert first is not None
+    return [
+        torch.empty_like(t, memory_format=torch.contiguous_format) if need and t is not None else first.new_empty(0)
+        for t, need in zip(tensors, needed, strict=True)
+    ]
 
 
 def _product(a: Tensor, b: Tensor, name: str) -> Tensor:

@@ -1,0 +1,76 @@
+"""Builds the native kernels when the package is installed or a wheel is made; without a compiler it goes on.
+
+    python hatch_build.py        builds them in place, for work on the kernels
+
+The compiler is ``$CXX``, or the first found of c++, g++ and clang++. A wheel that carries kernels is for one platform
+and any version of Python 3 and PyTorch.
+"""
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FOLDER = Path(__file__).parent / "torchdau" / "kernels"
+FLAGS = "-std=c++17 -O3 -ffp-contract=fast -fno-math-errno -fvisibility=hidden -shared -fPIC"
+X86 = {
+    "avx512": "-mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mprefer-vector-width=512",
+    "avx2": "-mavx2 -mfma",
+    "baseline": "",
+}
+VARIANTS = X86 if platform.machine().lower() in ("x86_64", "amd64") else {"baseline": ""}
+"""Flags by the name of a library; torchdau/kernels/__init__.py says which processor gets which."""
+
+
+def build() -> list[Path]:
+    """Compiles the libraries; an empty list where that is not possible, with the reason on stderr."""
+    command = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+    if command is None:
+        print("torchdau: no C++ compiler found; installing without native kernels.", file=sys.stderr)
+        return []
+    libraries = [FOLDER / f"kernels_{name}.so" for name in VARIANTS]
+    for library, flags in zip(libraries, VARIANTS.values(), strict=True):
+        arguments = [
+            *shlex.split(command),
+            *FLAGS.split(),
+            *flags.split(),
+            str(FOLDER / "spectral.cpp"),
+            "-o",
+            str(library),
+        ]
+        try:
+            subprocess.run(arguments, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            reason = getattr(error, "stderr", "") or str(error)
+            print(f"torchdau: {command} failed; installing without native kernels.\n{reason}", file=sys.stderr)
+            for made in libraries:
+                made.unlink(missing_ok=True)
+            return []
+    return libraries
+
+
+class KernelsHook(BuildHookInterface):
+    """Puts the kernels into the wheel, or beside their sources where the installation is editable."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatchling before it makes a wheel."""
+        if self.target_name != "wheel" or sys.platform == "win32":
+            return
+        libraries = build()
+        if libraries:
+            build_data["artifacts"] += [f"torchdau/kernels/{library.name}" for library in libraries]
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+
+
+if __name__ == "__main__":
+    sys.exit(0 if build() else 1)

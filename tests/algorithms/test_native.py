@@ -1,0 +1,153 @@
+"""The native kernels: every library that this processor can run, against the dense algorithm in float64."""
+
+import ctypes
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import torchdau
+from tests.operands import gradients, images, relative, units
+from torchdau import dau_conv2d
+from torchdau import kernels as kernels_module
+from torchdau.algorithms.spectral import native, planning
+from torchdau.kernels import ADVICE, NOT_BUILT, VARIANTS, Kernels
+
+ROOT = Path(torchdau.__file__).parent.parent
+AVAILABLE = {
+    name: path
+    for name in VARIANTS.get(torch.backends.cpu.get_cpu_capability(), ("baseline",))
+    if (path := ROOT / "torchdau" / "kernels" / f"kernels_{name}.so").exists()
+}
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernels are not built: no C++ compiler")
+
+
+@pytest.fixture(params=AVAILABLE)
+def variant(request, monkeypatch):
+    library = ctypes.CDLL(str(AVAILABLE[request.param]))
+    monkeypatch.setattr(native, "kernels", lambda: Kernels(library, request.param))
+    return request.param
+
+
+# N, I, O, H, W, K, stride, padding, groups
+CASES = [
+    (3, 5, 7, 9, 9, 2, 1, 0, 1),
+    (2, 33, 40, 13, 17, 3, 1, 0, 1),
+    (1, 3, 16, 40, 33, 1, 1, 0, 1),
+    (5, 16, 32, 8, 8, 1, 2, 0, 1),
+    (2, 16, 16, 31, 50, 2, 2, 3, 1),
+    (2, 16, 16, 12, 12, 2, 1, -2, 2),
+    (1, 4, 4, 100, 90, 2, 1, 0, 1),
+    (2, 32, 24, 60, 60, 2, 3, 1, 4),
+    (3, 8, 8, 1, 1, 2, 1, 0, 1),
+    (2, 9, 8, 1, 30, 6, 1, 0, 1),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("form", list(itertools.product(("bilinear", "gaussian"), ("smooth", "exact"))), ids="-".join)
+@pytest.mark.parametrize("learned", [False, True])
+def test_equals_dense(variant, case, form, learned):
+    n, i, o, h, w, k, stride, padding, groups = case
+    x, (weight, mu), bias = images(n, i, h, w), units(o, i // groups, k), images(o)
+    sigma = torch.rand(weight.shape, dtype=weight.dtype) * 0.7 + 0.2 if learned else torch.tensor(0.5, dtype=x.dtype)
+    options = dict(zip(("interpolation", "displacement_gradient"), form, strict=True))
+    options |= {"stride": stride, "padding": padding, "groups": groups, "max_displacement": 4, "max_sigma": 1}
+    inputs = [x, weight, mu, sigma, bias]
+    expected = gradients(inputs, algorithm="dense", **options)
+    got = gradients([t.float() for t in inputs], algorithm="spectral", **options)
+    for a, b in zip(got, expected, strict=True):
+        assert relative(a, b) < (2e-6 if b.ndim else 2e-5)  # a shared sigma's is a sum in which most cancels
+
+
+def test_they_are_used(variant):
+    """What the other tests compare is computed by the kernels and not by PyTorch."""
+    x, (w, _) = images(1, 8, 6, 6), units(8, 8, 1)
+    assert native.serves(x.float(), w.float())
+    assert native.serves(x.bfloat16(), w.bfloat16())
+    assert not native.serves(x, w)
+    assert not native.serves(x.float(), w.float()[:, :1])
+
+
+def test_pieces(variant, monkeypatch):
+    """Every way of cutting: tiles, rows of tiles at a time, and tables of some channels at a time."""
+    x, (w, mu) = images(3, 20, 50, 44), units(70, 20, 2)
+    expected = gradients([x, w, mu], algorithm="dense")
+    monkeypatch.setattr(planning, "_cost", lambda *args: -args[-2].inputs.count - args[-1].inputs.count)
+    for spectra, tables in itertools.product((1 - (1 << 40), 64 << 20), (1, 16 << 20)):
+        monkeypatch.setattr(native, "SPECTRA", spectra)
+        monkeypatch.setattr(native, "TABLES", tables)
+        planning.plan.cache_clear()
+        got = gradients([t.float() for t in (x, w, mu)], algorithm="spectral")
+        for a, b in zip(got, expected, strict=True):
+            assert relative(a, b) < 2e-6
+    planning.plan.cache_clear()
+
+
+def test_the_number_of_threads_changes_no_bit(variant):
+    inputs = [t.float() for t in (images(3, 20, 20, 24), *units(70, 20, 2))]
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            results.append(gradients(inputs, algorithm="spectral"))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(other, results[0], strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("form", ["bilinear", "gaussian"])
+def test_a_bad_displacement_spoils_its_own_outputs_only(variant, form):
+    x, (w, mu) = images(2, 8, 20, 9).float(), (t.float() for t in units(4, 8, 2))
+    options = {"max_displacement": 4, "interpolation": form, "algorithm": "spectral"}
+    clean = dau_conv2d(x, w, mu, **options)
+    mu[2, 1, 0, 1] = torch.nan
+    output = dau_conv2d(x, w, mu, **options)
+    assert output[:, 2].isnan().all()
+    torch.testing.assert_close(output[:, [0, 1, 3]], clean[:, [0, 1, 3]], rtol=0, atol=0)
+
+
+def test_after_a_fork(variant):
+    """As in a worker of a data loader, which has one thread, after the parent has used several."""
+    x, (w, mu) = images(2, 8, 20, 20).float(), (t.float() for t in units(8, 8, 2))
+    expected = dau_conv2d(x, w, mu, algorithm="spectral")
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+        os._exit(0 if torch.equal(dau_conv2d(x, w, mu, algorithm="spectral"), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("reason", [NOT_BUILT, "turned off"])
+def test_without_kernels(monkeypatch, reason):
+    """PyTorch computes the same; how to get the kernels is said once, where somebody might not know."""
+    x, (w, mu) = images(2, 8, 20, 20).float(), (t.float() for t in units(8, 8, 2))
+    expected = dau_conv2d(x, w, mu, algorithm="spectral")
+    for module in (native, kernels_module):
+        monkeypatch.setattr(module, "kernels", lambda: Kernels(None, reason))
+    kernels_module.advise.cache_clear()
+    if reason == NOT_BUILT:
+        with pytest.warns(UserWarning, match="Install a C\\+\\+ compiler") as caught:
+            dau_conv2d(x, w, mu, algorithm="spectral")
+        assert str(caught[0].message) == ADVICE
+    torch.testing.assert_close(dau_conv2d(x, w, mu, algorithm="spectral"), expected)
+    kernels_module.advise.cache_clear()
+
+
+@pytest.mark.parametrize(("compiler", "said"), [("missing-compiler", "No such file"), ("false", "installing without")])
+def test_installation_without_a_compiler(tmp_path, compiler, said):
+    shutil.copy(ROOT / "hatch_build.py", tmp_path)
+    shutil.copytree(ROOT / "torchdau" / "kernels", tmp_path / "torchdau" / "kernels")
+    command = [sys.executable, "hatch_build.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"CXX": compiler}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert not list(tmp_path.rglob("*.so"))  # none that is older than its source

@@ -1,0 +1,164 @@
+"""The spectral algorithm by the native kernels: arguments for ``kernels/spectral.cpp``; nothing numeric."""
+
+import ctypes
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from torchdau.algorithms.spectral.planning import plan
+from torchdau.algorithms.spectral.tiling import Axis, output_size
+from torchdau.algorithms.spectral.workspace import workspace
+from torchdau.kernels import advise, kernels, parallel_for
+from torchdau.profile import Profile
+
+SPECTRA = 64 << 20
+"""Bytes that spectra of images may take beside twice those of input and output; more are worked through in pieces."""
+
+TABLES = 16 << 20
+"""Bytes that tables of units may take; more are worked through in pieces of channels."""
+
+
+class _Axis(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("length", "tiles")),
+        *((f"input_{name}", ctypes.c_int32) for name in ("pixels", "start", "size", "step")),
+        *((name, ctypes.c_int32) for name in ("output_pixels", "output_size", "stride")),
+        ("shift", ctypes.c_double),
+    ]
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("images", "groups", "inputs", "outputs", "units", "rows", "table_size")),
+        ("y", _Axis),
+        ("x", _Axis),
+        *((name, ctypes.c_int32) for name in ("gaussian", "exact", "first", "last", "radius")),
+        *((name, ctypes.c_int32) for name in ("shared_sigma", "threads")),
+        ("parallel_for", ctypes.c_void_p),
+    ]
+
+
+class _Tensors(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_void_p)
+        for name in (
+            *("input", "weight", "displacement", "sigma", "bias", "grad_output"),
+            *("output", "grad_input", "grad_weight", "grad_displacement", "grad_sigma", "grad_bias"),
+        )
+    ]
+
+
+LEAST = 8
+"""Input channels of a group from which the kernels serve where there are several groups: they compute many at once."""
+
+
+def serves(input: Tensor, weight: Tensor) -> bool:
+    """Whether the kernels compute this layer: on a CPU, up to float32, and not by a few channels in many groups."""
+    fits = input.device.type == "cpu" and torch.promote_types(input.dtype, torch.float32) == torch.float32
+    wide = weight.shape[1] >= LEAST or weight.shape[1] == input.shape[1]
+    if not (fits and wide and input.numel()):
+        return False
+    if kernels().library is None:
+        advise()
+        return False
+    return True
+
+
+class Task:
+    """One call of the kernels; see :class:`torchdau.algorithms.spectral.task.Task`."""
+
+    def __init__(
+        self,
+        input: Tensor,
+        weight: Tensor,
+        displacement: Tensor,
+        sigma: Tensor,
+        bias: Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        groups: int,
+        profile: Profile,
+    ) -> None:
+        self.originals = input, weight, displacement, sigma, bias
+        self.tensors = [None if t is None else t.float().contiguous() for t in self.originals]
+        n, channels, *size = input.shape
+        o, i, k = weight.shape
+        axes = tuple(zip(size, stride, padding, strict=True))
+        self.output_shape = n, o, *(output_size(*axis) for axis in axes)
+        y, x = plan(n, groups, i, o // groups, k, axes, profile.first, profile.last)
+        self.overlap = y.inputs.count * x.inputs.count > 1
+        self.layer = _Layer(
+            images=n,
+            groups=groups,
+            inputs=i,
+            outputs=o // groups,
+            units=k,
+            table_size=TABLES // 4,
+            y=_axis(y, size[0], self.output_shape[2]),
+            x=_axis(x, size[1], self.output_shape[3]),
+            gaussian=profile.interpolation == "gaussian",
+            exact=profile.displacement_gradient == "exact",
+            first=profile.first,
+            last=profile.last,
+            radius=profile.radius,
+            shared_sigma=sigma.ndim == 0,
+            threads=torch.get_num_threads(),
+            parallel_for=parallel_for(),
+        )
+        numbers = 3 * y.length * (x.length // 2 + 1) * (channels + o) * x.inputs.count  # of one row of tiles
+        rows = n * y.inputs.count
+        room = SPECTRA // 4 + 2 * (input.numel() + math.prod(self.output_shape))
+        pieces = -(-rows // max(1, room // numbers))
+        self.layer.rows = -(-rows // pieces)
+
+    def forward(self) -> Tensor:
+        """The output."""
+        output = torch.empty(self.output_shape)
+        self._run("forward", [*self.tensors, None, output])
+        return output.to(self.originals[0].dtype)
+
+    def backward(self, grad: Tensor, needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is empty."""
+        like = [
+            *self.tensors[:3],
+            self.tensors[1],
+            self.tensors[4],
+        ]  # a sigma for each unit, to be summed if they share it
+        totals = [torch.zeros_like(t) if need and t is not None else None for t, need in zip(like, needed, strict=True)]
+        self._run("backward", [*self.tensors, grad.float().contiguous(), None, *totals])
+        image, weight, displacement, sigma, bias = (
+            self.originals[0].new_empty(0) if total is None or t is None else total.to(t.dtype).sum_to_size(t.shape)
+            for total, t in zip(totals, self.originals, strict=True)
+        )
+        return image, weight, displacement, sigma, bias
+
+    def _run(self, name: str, tensors: list[Tensor | None]) -> None:
+        function = getattr(kernels().library, f"torchdau_spectral_{name}")
+        function.restype = ctypes.c_int64
+        layer = ctypes.byref(self.layer)
+        size = function(layer, None, None)
+        memory = workspace("kernels", (size // 4 + 16,), torch.empty(0))
+        address = memory.data_ptr() + -memory.data_ptr() % 64
+        function(
+            layer,
+            ctypes.byref(_Tensors(*(None if t is None else t.data_ptr() for t in tensors))),
+            ctypes.c_void_p(address),
+        )
+
+
+def _axis(axis: Axis, pixels: int, outputs: int) -> _Axis:
+    middle = (axis.positions[0] + axis.positions[-1]) / 2
+    return _Axis(
+        length=axis.length,
+        tiles=axis.inputs.count,
+        input_pixels=pixels,
+        input_start=axis.inputs.start,
+        input_size=axis.inputs.size,
+        input_step=axis.inputs.step,
+        output_pixels=outputs,
+        output_size=axis.outputs.size,
+        stride=axis.positions.step,
+        shift=middle - (axis.inputs.size - 1) / 2,
+    )

@@ -1,0 +1,67 @@
+"""The native kernels: which library of this machine serves, and why; no mathematics and no shapes.
+
+They are plain C functions in a shared library for each kind of processor, built when the package is installed
+(``hatch_build.py``) where there is a compiler. They need no version of Python or PyTorch: pointers go in, and the
+threads are those of PyTorch, by its stable C interface.
+"""
+
+import ctypes
+import functools
+import os
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+VARIANTS = {"AVX512": ("avx512", "avx2", "baseline"), "AVX2": ("avx2", "baseline")}
+"""Libraries that serve, the fastest first, by what torch says of the processor; all have the baseline."""
+
+NOT_BUILT = "not built"
+
+ADVICE = (
+    "The native kernels of torchdau are not built, so units are computed with plain PyTorch, several times slower. "
+    "Install a C++ compiler (GCC 12 or Clang 15, or newer) and then: "
+    "pip install --force-reinstall --no-deps --no-cache-dir torchdau"
+)
+
+
+class Kernels(NamedTuple):
+    """The state of the kernels in this process.
+
+    Attributes:
+        library: the library, or None where PyTorch computes.
+        reason: which library it is, or why there is none.
+    """
+
+    library: ctypes.CDLL | None
+    reason: str
+
+
+@functools.cache
+def kernels() -> Kernels:
+    """The kernels that serve in this process; ``TORCHDAU_KERNELS=0`` in the environment turns them off."""
+    if os.environ.get("TORCHDAU_KERNELS") == "0":
+        return Kernels(None, "turned off by TORCHDAU_KERNELS=0")
+    for variant in VARIANTS.get(torch.backends.cpu.get_cpu_capability(), ("baseline",)):
+        path = Path(__file__).with_name(f"kernels_{variant}.so")
+        if path.exists():
+            try:
+                return Kernels(ctypes.CDLL(str(path)), f"{path.name}")
+            except OSError as error:
+                return Kernels(None, f"{path} cannot be loaded: {error}")
+    return Kernels(None, NOT_BUILT)
+
+
+@functools.cache
+def parallel_for() -> int:
+    """The address of PyTorch's own parallel loop, in the library that is loaded already."""
+    function = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).torch_parallel_for
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+@functools.cache
+def advise() -> None:
+    """Says once how to get the kernels, where they are missing for want of a compiler."""
+    if kernels().reason == NOT_BUILT:
+        warnings.warn(ADVICE, stacklevel=2)

@@ -1,0 +1,203 @@
+// Spectra of filters from the tables of their units, and gradients of these; the lanes of a vector are target channels.
+#pragma once
+
+#include <cstdint>
+
+#include "frequencies.h"
+#include "memory.h"
+#include "units.h"
+#include "vector.h"
+
+// Tables of the units between a block of targets and a range of sources: (frequency, source, unit, cos or sin, lane) along
+// each axis. The weight of a unit and the scale of the inverse transform are factors of the table along x.
+struct Tables {
+    int64_t k, step;  // units of a source, and numbers from one frequency to the next
+    float *y, *x;
+
+    Tables(const Frequencies& f, int64_t sources, int64_t k, Memory& memory) : k(k) {
+        step = sources * k * 2 * BLOCK + 5 * 16;  // no power of two, which would map all frequencies to one set of a cache
+
+        y = memory.floats(f.half() * step);
+        x = memory.floats(f.columns() * step);
+    }
+    void clear(const Frequencies& f) const {
+        std::memset(y, 0, sizeof(float) * f.half() * step);
+        std::memset(x, 0, sizeof(float) * f.columns() * step);
+    }
+};
+
+struct Filters {
+    const Frequencies frequencies;
+    UnitSpectra y, x;
+    float scale;
+
+    Filters(const Frequencies& f, const Profile& profile, double shift_y, double shift_x, Memory& memory)
+        : frequencies(f), y(profile, f.height, shift_y, memory), x(profile, f.width, shift_x, memory),
+          scale(2.f / (float(f.height) * f.width)) {}
+
+    void fill(const float* shared_sigma) { y.fill(shared_sigma), x.fill(shared_sigma); }
+
+    static constexpr int64_t SOURCES = 8;  // whose parameters are read at a time
+
+    // Room for the parameters of some units, and for the rows of a block of them.
+    struct Room {
+        float *weight, *displacement, *sigma, *rows, *row, *scratch;
+        Room(const Filters& filters, int64_t k, Memory& memory) {
+            const int64_t longest = filters.y.row() > filters.x.row() ? filters.y.row() : filters.x.row();
+            weight = memory.floats(BLOCK * SOURCES * k), sigma = memory.floats(BLOCK * SOURCES * k);
+            displacement = memory.floats(BLOCK * SOURCES * k * 2);
+            rows = memory.floats(longest * BLOCK), row = memory.floats(longest), scratch = memory.floats(longest);
+        }
+    };
+
+    // Fills the tables at `place` for the units of `count` sources and a block of targets.
+    void build(const Units& units, int64_t target, int64_t source, int64_t count, int64_t place, const Tables& tables, const Room& room) const {
+        for (int64_t s = 0; s < count; ++s) {
+            if (s % SOURCES == 0) read(units, target, source + s, count - s < SOURCES ? count - s : SOURCES, room);
+            for (int64_t k = 0; k < units.k; ++k) {
+                const int64_t unit = s % SOURCES * units.k + k, at = ((place + s) * tables.k + k) * 2 * BLOCK;
+                build_axis(y, 0, units, target, unit, tables.y + at, tables.step, room);
+                build_axis(x, 1, units, target, unit, tables.x + at, tables.step, room);
+            }
+        }
+    }
+
+    // One frequency of the filters of `count` sources, and its twin if `twin` is not null: (source, re and im, lane).
+    void frequency(const Tables& tables, int64_t first, int64_t count, int kx, int ky, float sign, float* out, float* twin) const {
+        const int64_t skip = first * tables.k * 2 * BLOCK;
+        const float *py = tables.y + ky * tables.step + skip, *px = tables.x + kx * tables.step + skip;
+        const float share = frequencies.share(kx, ky);
+        for (int64_t source = 0; source < count; ++source) {
+            Vector cc[VECTORS] = {}, cs[VECTORS] = {}, sc[VECTORS] = {}, ss[VECTORS] = {};
+            for (int64_t k = 0; k < tables.k; ++k, py += 2 * BLOCK, px += 2 * BLOCK)
+#pragma GCC unroll 2
+                for (int v = 0; v < VECTORS; ++v) {
+                    Vector yc = load(py + v * LANES), ys = load(py + BLOCK + v * LANES);
+                    Vector xc = load(px + v * LANES), xs = load(px + BLOCK + v * LANES);
+                    cc[v] += yc * xc, cs[v] += yc * xs, sc[v] += ys * xc, ss[v] += ys * xs;
+                }
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; ++v) {
+                store(out + v * LANES, (cc[v] - ss[v]) * share);
+                store(out + BLOCK + v * LANES, (cs[v] + sc[v]) * (sign * share));
+                if (twin) {
+                    store(twin + v * LANES, cc[v] + ss[v]);
+                    store(twin + BLOCK + v * LANES, (cs[v] - sc[v]) * sign);
+                }
+            }
+            out += 2 * BLOCK;
+            if (twin) twin += 2 * BLOCK;
+        }
+    }
+
+    // Adds what the gradient of one frequency of `count` filters, and of its twin if that is not null, gives to that of the
+    // tables. The gradients are like what frequency() writes.
+    void add_gradients(const Tables& tables, const Tables& grads, int kx, int ky, int64_t count, const float* grad, const float* twin) const {
+        const float share = frequencies.share(kx, ky);
+        int64_t i = ky * tables.step, j = kx * tables.step;
+        for (int64_t source = 0; source < count; ++source, grad += 2 * BLOCK) {
+            Vector cc[VECTORS], cs[VECTORS], sc[VECTORS], ss[VECTORS];
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; ++v) {
+                cc[v] = load(grad + v * LANES) * share, cs[v] = load(grad + BLOCK + v * LANES) * share;
+                ss[v] = -cc[v], sc[v] = cs[v];
+                if (twin) {
+                    const Vector re = load(twin + v * LANES), im = load(twin + BLOCK + v * LANES);
+                    cc[v] += re, ss[v] += re, cs[v] += im, sc[v] -= im;
+                }
+            }
+            if (twin) twin += 2 * BLOCK;
+            for (int64_t k = 0; k < tables.k; ++k)
+                for (int v = 0; v < VECTORS; ++v, i += LANES, j += LANES) {
+                    const Vector yc = load(tables.y + i), ys = load(tables.y + i + BLOCK);
+                    const Vector xc = load(tables.x + j), xs = load(tables.x + j + BLOCK);
+                    store(grads.y + i, load(grads.y + i) + xc * cc[v] + xs * cs[v]);
+                    store(grads.y + i + BLOCK, load(grads.y + i + BLOCK) + xs * ss[v] + xc * sc[v]);
+                    store(grads.x + j, load(grads.x + j) + yc * cc[v] + ys * sc[v]);
+                    store(grads.x + j + BLOCK, load(grads.x + j + BLOCK) + yc * cs[v] + ys * ss[v]);
+                    if (v == VECTORS - 1) i += BLOCK, j += BLOCK;
+                }
+        }
+    }
+
+    // Adds the gradients of the same units from those of the tables.
+    void add_unit_gradients(const Units& units, int64_t target, int64_t source, int64_t count, const Tables& grads, const Room& room) const {
+        for (int64_t s = 0; s < count; ++s)
+            for (int64_t k = 0; k < units.k; ++k) {
+                const int64_t at = (s * grads.k + k) * 2 * BLOCK;
+                add_axis(y, 0, units, target, source + s, k, grads.y + at, grads.step, room);
+                add_axis(x, 1, units, target, source + s, k, grads.x + at, grads.step, room);
+            }
+    }
+
+   private:
+    static int64_t present(const Units& units, int64_t first_target) {
+        return units.targets - first_target < BLOCK ? units.targets - first_target : BLOCK;
+    }
+
+    // Copies the parameters of some units to (lane, source, unit): in their tensors they may lie far apart.
+    void read(const Units& units, int64_t target, int64_t source, int64_t count, const Room& room) const {
+        for (int64_t lane = 0; lane < present(units, target); ++lane)
+            for (int64_t unit = 0; unit < count * units.k; ++unit) {
+                const int64_t i = units.index(target + lane, source + unit / units.k, unit % units.k);
+                const int64_t j = lane * SOURCES * units.k + unit;
+                room.weight[j] = units.weight[i], room.sigma[j] = units.sigma_of(i);
+                room.displacement[2 * j] = units.displacement[2 * i], room.displacement[2 * j + 1] = units.displacement[2 * i + 1];
+            }
+    }
+
+    void build_axis(const UnitSpectra& axis, int which, const Units& units, int64_t target, int64_t unit, float* table, int64_t step, const Room& room) const {
+        const int64_t count = present(units, target);
+        for (int64_t lane = 0; lane < BLOCK; ++lane) {
+            float* row = room.rows + lane * axis.row();
+            const int64_t i = lane * SOURCES * units.k + unit;
+            if (lane < count)
+                axis.write(room.displacement[2 * i + which], room.sigma[i], VALUE, which ? room.weight[i] * scale : 1, row, room.scratch);
+            else
+                std::memset(row, 0, sizeof(float) * axis.row());
+        }
+        for (int part = 0; part < 2; ++part)
+            for (int f = 0; f < axis.frequencies(); f += LANES)
+                for (int v = 0; v < VECTORS; ++v) {
+                    Vector block[LANES];
+#pragma GCC unroll 16
+                    for (int lane = 0; lane < LANES; ++lane)
+                        block[lane] = load(room.rows + (v * LANES + lane) * axis.row() + part * axis.half() + f);
+                    transpose(block);
+                    const int some = axis.frequencies() - f < LANES ? axis.frequencies() - f : LANES;
+                    for (int j = 0; j < some; ++j) store(table + (f + j) * step + part * BLOCK + v * LANES, block[j]);
+                }
+    }
+
+    void add_axis(const UnitSpectra& axis, int which, const Units& units, int64_t first_target, int64_t source, int64_t k,
+                  const float* table, int64_t step, const Room& room) const {
+        for (int part = 0; part < 2; ++part)
+            for (int f = 0; f < axis.frequencies(); f += LANES)
+                for (int v = 0; v < VECTORS; ++v) {
+                    Vector block[LANES];
+#pragma GCC unroll 16
+                    for (int j = 0; j < LANES; ++j)
+                        block[j] = f + j < axis.frequencies() ? load(table + (f + j) * step + part * BLOCK + v * LANES) : Vector{};
+                    transpose(block);
+#pragma GCC unroll 16
+                    for (int lane = 0; lane < LANES; ++lane)
+                        store(room.rows + (v * LANES + lane) * axis.row() + part * axis.half() + f, block[lane]);
+                }
+        const int64_t count = present(units, first_target);
+        for (int64_t lane = 0; lane < count; ++lane) {
+            const int64_t i = units.index(first_target + lane, source, k);
+            const float mu = units.displacement[2 * i + which], sigma = units.sigma_of(i);
+            const float* grad = room.rows + lane * axis.row();
+            auto along = [&](Quantity quantity) {
+                axis.write(mu, sigma, quantity, 1, room.row, room.scratch);
+                Vector total{};
+                for (int f = 0; f < axis.row(); f += LANES) total += load(grad + f) * load(room.row + f);
+                return sum(total);
+            };
+            const float factor = which == 1 ? units.weight[i] * scale : 1;  // of the table
+            if (which == 1 && units.grad_weight) units.grad_weight[i] += scale * along(VALUE);
+            if (units.grad_displacement) units.grad_displacement[2 * i + which] += factor * along(BY_DISPLACEMENT);
+            if (units.grad_sigma) units.grad_sigma[i] += factor * along(BY_SIGMA);
+        }
+    }
+};

@@ -1,0 +1,33 @@
+// Loops over independent jobs in the threads of torch.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+// torch_parallel_for of torch's stable C interface; torch.set_num_threads() and forking are torch's own affair.
+typedef int32_t (*ParallelFor)(int64_t, int64_t, int64_t, void (*)(int64_t, int64_t, void*), void*);
+
+struct Threads {
+    ParallelFor parallel_for;
+    int count;
+
+    // Calls job(number, thread) for every number below `jobs`; a thread takes the next number when it is free.
+    template <class Job>
+    void run(int64_t jobs, Job job) const {
+        if (count == 1 || jobs < 2) {
+            for (int64_t number = 0; number < jobs; ++number) job(number, 0);
+            return;
+        }
+        struct Shared {
+            std::atomic<int64_t> next;
+            int64_t jobs;
+            Job* job;
+        } shared{{0}, jobs, &job};
+        auto work = [](int64_t begin, int64_t end, void* context) {
+            Shared& shared = *static_cast<Shared*>(context);
+            for (int64_t thread = begin; thread < end; ++thread)
+                for (int64_t number; (number = shared.next.fetch_add(1)) < shared.jobs;) (*shared.job)(number, thread);
+        };
+        parallel_for(0, count, 1, work, &shared);
+    }
+};

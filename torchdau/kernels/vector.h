@@ -1,0 +1,97 @@
+// The vector type of a variant, and the few operations on it that need more than + - *.
+//
+// Vectors are the compilers' own (GCC 12, Clang 15 or newer), so the same source serves every machine. Which variant is
+// built is told by the flags of the compiler alone.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#if defined(__AVX512F__) || defined(__AVX__) || defined(__SSE__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, ROWS = 4;  // 32 registers: tiles of 4 scalars by 2 vectors by 3 products
+#elif defined(__AVX__)
+constexpr int LANES = 8, ROWS = 2;  // 16 registers
+#elif defined(__aarch64__)
+constexpr int LANES = 4, ROWS = 4;  // 32 registers
+#else
+constexpr int LANES = 4, ROWS = 2;
+#endif
+constexpr int VECTORS = 2;             // of a tile
+constexpr int BLOCK = VECTORS * LANES;  // channels that are computed together
+
+typedef float Vector __attribute__((vector_size(4 * LANES), may_alias));
+typedef float Unaligned __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
+
+static inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
+
+// The same, kept in a register: compilers would load it again for each use.
+static inline Vector loaded(const float* p) {
+    Vector v = load(p);
+#if defined(__AVX512F__)
+    asm("" : "+v"(v));
+#endif
+    return v;
+}
+
+static inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
+
+// Stores past the caches what is read again only after much else: p is aligned to the vector.
+static inline void stream(float* p, Vector v) {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(p, reinterpret_cast<__m512>(v));
+#elif defined(__AVX__)
+    _mm256_stream_ps(p, reinterpret_cast<__m256>(v));
+#elif defined(__SSE__)
+    _mm_stream_ps(p, reinterpret_cast<__m128>(v));
+#else
+    *reinterpret_cast<Vector*>(p) = v;
+#endif
+}
+
+// Makes streamed stores visible to other threads.
+static inline void fence() {
+#if defined(__SSE__)
+    _mm_sfence();
+#endif
+}
+
+// Asks for numbers that will be needed soon.
+static inline void prefetch(const float* p, int64_t count) {
+    for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i, 0, 2);
+}
+
+// The other half of each pair of WIDTH lanes; and the lower or upper halves of all pairs of two vectors.
+template <int WIDTH, int... LANE>
+static inline Vector swapped(Vector v, std::integer_sequence<int, LANE...>) {
+    return __builtin_shufflevector(v, v, (LANE ^ WIDTH)...);
+}
+template <int WIDTH, bool UPPER, int... LANE>
+static inline Vector halves(Vector a, Vector b, std::integer_sequence<int, LANE...>) {
+    return __builtin_shufflevector(a, b, ((LANE & WIDTH ? LANES + LANE - WIDTH : LANE) + (UPPER ? WIDTH : 0))...);
+}
+typedef std::make_integer_sequence<int, LANES> Lanes;
+
+template <int WIDTH = LANES / 2>
+static inline float sum(Vector v) {
+    v += swapped<WIDTH>(v, Lanes());
+    if constexpr (WIDTH > 1) return sum<WIDTH / 2>(v);
+    return v[0];
+}
+
+// Rows to columns: afterwards lane j of rows[i] is what lane i of rows[j] was.
+template <int WIDTH = LANES / 2>
+static inline void transpose(Vector (&rows)[LANES]) {
+#pragma GCC unroll 16
+    for (int row = 0; row < LANES; ++row) {
+        if (row & WIDTH) continue;
+        const Vector a = rows[row], b = rows[row + WIDTH];
+        rows[row] = halves<WIDTH, false>(a, b, Lanes());
+        rows[row + WIDTH] = halves<WIDTH, true>(a, b, Lanes());
+    }
+    if constexpr (WIDTH > 1) transpose<WIDTH / 2>(rows);
+}
