@@ -3,6 +3,22 @@
 
 #include <cstdint>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+// Asks for large pages for new memory, before it is first touched: else a tenth of a layer's time goes into page faults.
+static inline void want_large_pages(void* begin, int64_t bytes) {
+#if defined(__linux__)
+    constexpr uintptr_t SIZE = 2 << 20;
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + SIZE - 1) / SIZE * SIZE;
+    const uintptr_t last = (reinterpret_cast<uintptr_t>(begin) + bytes) / SIZE * SIZE;
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#else
+    (void)begin, (void)bytes;
+#endif
+}
+
 class Memory {
    public:
     explicit Memory(void* block) : begin_(reinterpret_cast<uintptr_t>(block)), used_(0) {}

@@ -83,6 +83,7 @@ class Layer {
         if (!t) return memory_.used();
         in_.fill(), out_.fill(), filters_.fill(l_.shared_sigma ? t->sigma : nullptr);
         const Units units = forward_units(l_, *t);
+        want_large_pages(t->output, size(out_));
         for (Part part = first(); part.rows; part = next(part)) {
             const Spectra xs = of(part, x, 3), ys = of(part, y, 2);
             analyse(in_, t->input, part, xs);
@@ -101,6 +102,7 @@ class Layer {
         if (!t) return memory_.used();
         in_.fill(), out_.fill(), filters_.fill(l_.shared_sigma ? t->sigma : nullptr);
         const Units units = backward_units(l_, *t);
+        if (t->grad_input) want_large_pages(t->grad_input, size(in_));
         for (Part part = first(); part.rows; part = next(part)) {
             const Spectra ds = of(part, d, 3), xs = of(part, x, 3);
             analyse(out_, t->grad_output, part, ds);
@@ -119,6 +121,10 @@ class Layer {
     }
 
    private:
+    int64_t size(const Images& images) const {
+        return l_.images * l_.groups * images.channels * images.image() * int64_t(sizeof(float));
+    }
+
     // Some rows of tiles; those of an image follow each other.
     struct Part {
         int64_t first, rows;

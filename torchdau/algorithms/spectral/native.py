@@ -88,7 +88,7 @@ class Task:
         axes = tuple(zip(size, stride, padding, strict=True))
         self.output_shape = n, o, *(output_size(*axis) for axis in axes)
         y, x = plan(n, groups, i, o // groups, k, axes, profile.first, profile.last)
-        self.overlap = y.inputs.count * x.inputs.count > 1
+        self.whole = y.inputs.count * x.inputs.count == 1  # each pixel belongs to one tile, and is written once
         self.layer = _Layer(
             images=n,
             groups=groups,
@@ -121,18 +121,18 @@ class Task:
 
     def backward(self, grad: Tensor, needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is empty."""
-        like = [
-            *self.tensors[:3],
-            self.tensors[1],
-            self.tensors[4],
-        ]  # a sigma for each unit, to be summed if they share it
-        totals = [torch.zeros_like(t) if need and t is not None else None for t, need in zip(like, needed, strict=True)]
+        image, weight, displacement, _, bias = self.tensors
+        like = image, weight, displacement, weight, bias  # a sigma for each unit, to be summed where they share it
+        totals = [
+            None if t is None or not need else torch.empty_like(t) if t is image and self.whole else torch.zeros_like(t)
+            for t, need in zip(like, needed, strict=True)
+        ]
         self._run("backward", [*self.tensors, grad.float().contiguous(), None, *totals])
-        image, weight, displacement, sigma, bias = (
-            self.originals[0].new_empty(0) if total is None or t is None else total.to(t.dtype).sum_to_size(t.shape)
+        d_image, d_weight, d_displacement, d_sigma, d_bias = (
+            grad.new_empty(0) if total is None or t is None else total.to(t.dtype).sum_to_size(t.shape)
             for total, t in zip(totals, self.originals, strict=True)
         )
-        return image, weight, displacement, sigma, bias
+        return d_image, d_weight, d_displacement, d_sigma, d_bias
 
     def _run(self, name: str, tensors: list[Tensor | None]) -> None:
         function = getattr(kernels().library, f"torchdau_spectral_{name}")
