@@ -19,7 +19,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path(__file__).parent / "torchdau" / "kernels"
-FLAGS = "-std=c++17 -O3 -ffp-contract=fast -fno-math-errno -fvisibility=hidden -shared -fPIC"
+FLAGS = "-std=c++17 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -fvisibility=hidden -shared -fPIC"
 X86 = {
     "avx512": "-mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mprefer-vector-width=512",
     "avx2": "-mavx2 -mfma",
@@ -41,7 +41,7 @@ def build() -> list[Path]:
             *shlex.split(command),
             *FLAGS.split(),
             *flags.split(),
-            str(FOLDER / "spectral.cpp"),
+            *map(str, sorted(FOLDER.glob("*.cpp"))),
             "-o",
             str(library),
         ]

@@ -6,7 +6,8 @@ import torchdau.algorithms
 from torchdau import dau_conv2d
 
 F64 = torch.float64
-ALGORITHMS = [name for name in torchdau.algorithms.ALGORITHMS if name != "reference"]
+ALGORITHMS = [name for name in torchdau.algorithms.ALGORITHMS if name not in ("reference", "direct")]
+"""Those that serve every layer; ``direct`` has its own tests."""
 
 
 def units(o, i, k, bound=4.0, dtype=F64, seed=0, integer=True):

@@ -12,9 +12,10 @@ import torchdau
 ROOT = Path(torchdau.__file__).parent
 ALLOWED = {
     "profile": set(),
-    "kernels": {"kernels"},
+    "workspace": set(),
+    "kernels": {"kernels", "workspace"},
     "environment": {"kernels"},
-    "algorithms": {"algorithms", "kernels", "profile"},
+    "algorithms": {"algorithms", "kernels", "profile", "workspace"},
     "arguments": {"profile"},
     "functional": {"algorithms", "arguments", "profile"},
     "init": {"arguments", "profile"},

@@ -1,10 +1,19 @@
-"""What "auto" chooses: by shapes alone, and what was measured faster by far."""
+"""What "auto" chooses: by shapes, types and devices alone, and what was measured faster by far."""
 
 import pytest
 import torch
 
-from torchdau import dau_conv2d
-from torchdau.algorithms import ALGORITHMS, CHOICES, choose
+from torchdau import dau_conv2d, kernels
+from torchdau.algorithms import ALGORITHMS, choose, direct
+from torchdau.algorithms.spectral import native
+from torchdau.profile import Profile
+
+PROFILE = Profile("bilinear", "smooth", 4.0, 0.5)
+
+
+def chosen(n, i, o, side, k, profile=PROFILE, dtype=torch.float32, sigma=()):
+    tensors = torch.empty(n, i, side, side, dtype=dtype), torch.empty(o, i, k, dtype=dtype), torch.empty(sigma)
+    return choose(*tensors, (side, side), (1, 1), 1, profile)
 
 
 @pytest.mark.parametrize(
@@ -23,14 +32,40 @@ from torchdau.algorithms import ALGORITHMS, CHOICES, choose
         (4, 8, 8, 16, 2, 7, "dense"),
     ],
 )
-def test_choice(n, i, o, side, k, window, expected):
-    assert choose(n, 1, i, o, k, (side, side), (1, 1), window) == expected
+def test_without_kernels(n, i, o, side, k, window, expected):
+    reach = (window - 1) // 2
+    profile = Profile("bilinear", "smooth", reach - 2, 0.5)
+    assert profile.size == window
+    assert chosen(n, i, o, side, k, profile, torch.float64) == expected
+
+
+@pytest.mark.skipif(not kernels.available(), reason="the kernels are not built: no C++ compiler")
+@pytest.mark.parametrize(
+    ("n", "i", "o", "side", "k", "expected"),
+    [
+        (64, 192, 192, 32, 2, "spectral"),
+        (64, 512, 512, 7, 2, "spectral"),
+        (32, 64, 64, 56, 8, "spectral"),
+        (1, 64, 64, 200, 2, "spectral"),
+        (1, 256, 256, 14, 2, "direct"),
+        (1, 512, 512, 7, 2, "direct"),
+        (1, 128, 128, 28, 2, "direct"),
+        (1, 16, 16, 8, 2, "direct"),
+    ],
+)
+def test_with_kernels(n, i, o, side, k, expected):
+    assert chosen(n, i, o, side, k) == expected
+    # where the direct kernel cannot serve, another does
+    assert chosen(n, i, o, side, k, sigma=(o, i, k)) != "direct"
+    assert chosen(n, i, o, side, k, Profile("gaussian", "smooth", 4.0, 0.5)) != "direct"
+    assert chosen(n, i, o, side, k, dtype=torch.float64) != "direct"
 
 
 def test_auto_calls_the_choice(monkeypatch):
+    for module in (direct, native):
+        monkeypatch.setattr(module, "available", lambda: False)
     calls = []
-    for name in CHOICES:
-        module = ALGORITHMS[name]
+    for name, module in ALGORITHMS.items():
         original = module.dau_conv2d
         monkeypatch.setattr(module, "dau_conv2d", lambda *a, _f=original, _n=name, **k: calls.append(_n) or _f(*a, **k))
     w, mu = torch.randn(2, 2, 1), torch.zeros(2, 2, 1, 2)

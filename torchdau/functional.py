@@ -76,9 +76,9 @@ def dau_conv2d(
             interpolation, or ``"gaussian"``, its general form, the Gaussian drawn at the sub-pixel position.
         displacement_gradient: of the bilinear form, ``"smooth"``, the paper's, which samples the derivative of the
             Gaussian, or ``"exact"``, the derivative of the output. The Gaussian form has its true derivative.
-        algorithm: ``"auto"`` chooses by shapes; ``"spectral"``, ``"dense"`` and ``"reference"`` name one. All compute
-            the same, but a NaN or infinite *pixel* spoils the outputs that read it with the other two, and all outputs
-            of its tile of the image with ``"spectral"``.
+        algorithm: ``"auto"`` chooses by shapes; ``"spectral"``, ``"direct"`` (CPU, up to float32, bilinear, one sigma
+            for all units), ``"dense"`` and ``"reference"`` name one. All compute the same, but a NaN or infinite
+            *pixel* spoils all outputs of its tile of the image with ``"spectral"``, else those that read near it.
 
     Shape:
         - input: (N, C, H, W) or (C, H, W)
@@ -142,17 +142,16 @@ def dau_conv2d(
         batched, weight = batched.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     transformed = under_transform(batched, weight, displacement, sigma, *([] if bias is None else [bias]))
-    if transformed and algorithm == "spectral":
+    if transformed and algorithm in ("spectral", "direct"):
         raise NotImplementedError(
             'algorithm must be "dense" or "auto" for torch.func and for forward-mode differentiation, got '
-            'algorithm="spectral". Pass another to the layer or function that is transformed.'
+            f"algorithm={algorithm!r}. Pass another to the layer or function that is transformed."
         )
     if algorithm == "auto" and transformed:
         algorithm = "dense"
     elif algorithm == "auto":
-        o, i, k = weight.shape
         height, width = ((s + 2 * p - 1) // t + 1 for s, p, t in zip(batched.shape[2:], padding, stride, strict=True))
-        algorithm = choose(len(batched), groups, i, o // groups, k, (height, width), stride, profile.size)
+        algorithm = choose(batched, weight, sigma, (height, width), stride, groups, profile)
     plain = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
     with plain:
         output: Tensor = ALGORITHMS[algorithm].dau_conv2d(

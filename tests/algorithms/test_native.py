@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernels are not built
 @pytest.fixture(params=AVAILABLE)
 def variant(request, monkeypatch):
     library = ctypes.CDLL(str(AVAILABLE[request.param]))
-    monkeypatch.setattr(native, "kernels", lambda: Kernels(library, request.param))
+    monkeypatch.setattr(kernels_module, "kernels", lambda: Kernels(library, request.param))
     return request.param
 
 
@@ -131,8 +131,7 @@ def test_without_kernels(monkeypatch, reason):
     """PyTorch computes the same; how to get the kernels is said once, where somebody might not know."""
     x, (w, mu) = images(2, 8, 20, 20).float(), (t.float() for t in units(8, 8, 2))
     expected = dau_conv2d(x, w, mu, algorithm="spectral")
-    for module in (native, kernels_module):
-        monkeypatch.setattr(module, "kernels", lambda: Kernels(None, reason))
+    monkeypatch.setattr(kernels_module, "kernels", lambda: Kernels(None, reason))
     kernels_module.advise.cache_clear()
     if reason == NOT_BUILT:
         with pytest.warns(UserWarning, match="Install a C\\+\\+ compiler") as caught:

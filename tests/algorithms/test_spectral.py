@@ -7,8 +7,8 @@ import torch
 
 from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d
+from torchdau import workspace as workspace_module
 from torchdau.algorithms.spectral import operators, planning, task
-from torchdau.algorithms.spectral import workspace as workspace_module
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 31), (63, 128), (8, 200)], ids=str)

@@ -5,39 +5,52 @@ groups, profile)`` of one meaning, that of docs/operator.md: ``input`` (N, G * I
 ``displacement`` (G * O, I, K, 2) in pixels, within ``profile.max_displacement`` or NaN; ``sigma`` of shape () or
 (G * O, I, K) within ``profile.max_sigma``; ``bias`` (G * O,) or None; ``stride`` and ``padding`` per axis (y, x), where
 a negative padding crops. The output has the type and device of the input. An algorithm that "auto" may choose also has
-``cost``: its time, in multiply-adds of a large matrix product, as a function of shapes alone.
+``cost``: its time, in multiply-adds of a large matrix product, as a function of shapes alone. ``direct`` serves some
+layers only, and has ``unsuitable``, which says why.
 """
 
 from types import ModuleType
 
-from torchdau.algorithms import dense, reference, spectral
+from torch import Tensor
 
-ALGORITHMS: dict[str, ModuleType] = {"reference": reference, "dense": dense, "spectral": spectral}
+from torchdau.algorithms import dense, direct, reference, spectral
+from torchdau.profile import Profile
+
+ALGORITHMS: dict[str, ModuleType] = {
+    "reference": reference,
+    "dense": dense,
+    "spectral": spectral,
+    "direct": direct,
+}
 """By name, in the order in which they came: the definition first."""
-
-CHOICES = ("spectral", "dense")
-"""What "auto" chooses from; of two equals the first."""
 
 
 def choose(
-    n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
+    input: Tensor,
+    weight: Tensor,
+    sigma: Tensor,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    groups: int,
+    profile: Profile,
 ) -> str:
     """The name of the algorithm with the least cost.
 
     Args:
-        n: images.
-        groups: groups of channels.
-        i: input channels of one group.
-        o: output channels of one group.
-        k: units per pair of channels.
+        input: images (N, C, H, W); only its shape, type and device count, as for the other tensors.
+        weight: amplitudes (O, I, K).
+        sigma: a scalar, or one for each unit.
         size: output pixels (y, x).
         stride: input pixels between two outputs (y, x).
-        window: positions of a unit's profile along an axis.
+        groups: groups of channels.
+        profile: the form of the units.
     """
-    best = least = None
-    for name in CHOICES:  # a loop and no min(key=), which torch.compile cannot trace for sizes that change
-        cost = ALGORITHMS[name].cost(n, groups, i, o, k, size, stride, window)
-        if least is None or cost < least:
-            best, least = name, cost
-    assert best is not None
+    o, i, k = weight.shape
+    layer = input.shape[0], groups, i, o // groups, k, size, stride, profile.size
+    best, least = "dense", dense.cost(*layer)
+    spectral_cost = spectral.native_cost(*layer) if spectral.serves(input, weight) else spectral.cost(*layer)
+    if spectral_cost <= least:  # no min(key=), which torch.compile cannot trace for sizes that change
+        best, least = "spectral", spectral_cost
+    if direct.unsuitable(input, sigma, profile) is None and direct.cost(*layer) < least:
+        best = "direct"
     return best

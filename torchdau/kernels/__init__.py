@@ -9,13 +9,20 @@ import ctypes
 import functools
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
+from torchdau.workspace import workspace
 
 VARIANTS = {"AVX512": ("avx512", "avx2", "baseline"), "AVX2": ("avx2", "baseline")}
 """Libraries that serve, the fastest first, by what torch says of the processor; all have the baseline."""
+
+LINE = 64
+"""Bytes of a cache line, at which the memory of a kernel starts."""
 
 NOT_BUILT = "not built"
 
@@ -53,6 +60,12 @@ def kernels() -> Kernels:
     return Kernels(None, NOT_BUILT)
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def available() -> bool:
+    """Whether there are kernels in this process."""
+    return kernels().library is not None
+
+
 @functools.cache
 def parallel_for() -> int:
     """The address of PyTorch's own parallel loop, in the library that is loaded already."""
@@ -60,6 +73,18 @@ def parallel_for() -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+def call(name: str, layer: ctypes.Structure, tensors: Sequence[Tensor | None]) -> None:
+    """Calls a kernel with its arguments, its tensors (contiguous float32) and the memory that it asks for."""
+    function = getattr(kernels().library, f"torchdau_{name}")
+    function.restype = ctypes.c_int64
+    size = function(ctypes.byref(layer), None, None)
+    memory = workspace("kernels", (size // 4 + LINE // 4,), torch.empty(0))
+    aligned = memory.data_ptr() + -memory.data_ptr() % LINE
+    pointers = (ctypes.c_void_p * len(tensors))(*(None if t is None else t.data_ptr() for t in tensors))
+    function(ctypes.byref(layer), pointers, ctypes.c_void_p(aligned))
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @functools.cache
 def advise() -> None:
     """Says once how to get the kernels, where they are missing for want of a compiler."""

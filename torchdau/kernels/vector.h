@@ -74,7 +74,14 @@ template <int WIDTH, bool UPPER, int... LANE>
 static inline Vector halves(Vector a, Vector b, std::integer_sequence<int, LANE...>) {
     return __builtin_shufflevector(a, b, ((LANE & WIDTH ? LANES + LANE - WIDTH : LANE) + (UPPER ? WIDTH : 0))...);
 }
+template <int... LANE>
+static inline Vector rotated(Vector v, std::integer_sequence<int, LANE...>) {
+    return __builtin_shufflevector(v, v, ((LANE + 1) % LANES)...);
+}
 typedef std::make_integer_sequence<int, LANES> Lanes;
+
+// Each lane's right neighbour; the last lane gets the first one.
+static inline Vector next_lanes(Vector v) { return rotated(v, Lanes()); }
 
 template <int WIDTH = LANES / 2>
 static inline float sum(Vector v) {

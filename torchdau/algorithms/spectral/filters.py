@@ -7,8 +7,8 @@ from torch import Tensor
 
 from torchdau.algorithms.spectral.frequencies import Frequencies
 from torchdau.algorithms.spectral.units import UnitSpectra
-from torchdau.algorithms.spectral.workspace import workspace
 from torchdau.profile import Profile
+from torchdau.workspace import workspace
 
 BLOCK = 1 << 16
 """Pairs of channels that elementwise operations take at a time, so that what they share stays in the cache."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from torchdau.algorithms.spectral.frequencies import Frequencies, interleaved, stacked
-from torchdau.algorithms.spectral.workspace import workspace
+from torchdau.workspace import workspace
 
 NARROW = 12
 """A matrix product with fewer columns than this is made transposed: it runs at a fraction of the speed otherwise."""

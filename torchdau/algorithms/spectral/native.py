@@ -9,8 +9,7 @@ from torch import Tensor
 
 from torchdau.algorithms.spectral.planning import plan
 from torchdau.algorithms.spectral.tiling import Axis, output_size
-from torchdau.algorithms.spectral.workspace import workspace
-from torchdau.kernels import advise, kernels, parallel_for
+from torchdau.kernels import advise, available, call, parallel_for
 from torchdau.profile import Profile
 
 SPECTRA = 64 << 20
@@ -40,16 +39,6 @@ class _Layer(ctypes.Structure):
     ]
 
 
-class _Tensors(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_void_p)
-        for name in (
-            *("input", "weight", "displacement", "sigma", "bias", "grad_output"),
-            *("output", "grad_input", "grad_weight", "grad_displacement", "grad_sigma", "grad_bias"),
-        )
-    ]
-
-
 LEAST = 8
 """Input channels of a group from which the kernels serve where there are several groups: they compute many at once."""
 
@@ -60,7 +49,7 @@ def serves(input: Tensor, weight: Tensor) -> bool:
     wide = weight.shape[1] >= LEAST or weight.shape[1] == input.shape[1]
     if not (fits and wide and input.numel()):
         return False
-    if kernels().library is None:
+    if not available():
         advise()
         return False
     return True
@@ -116,7 +105,7 @@ class Task:
     def forward(self) -> Tensor:
         """The output."""
         output = torch.empty(self.output_shape)
-        self._run("forward", [*self.tensors, None, output])
+        call("spectral_forward", self.layer, [*self.tensors, None, output, *[None] * 5])
         return output.to(self.originals[0].dtype)
 
     def backward(self, grad: Tensor, needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -127,25 +116,12 @@ class Task:
             None if t is None or not need else torch.empty_like(t) if t is image and self.whole else torch.zeros_like(t)
             for t, need in zip(like, needed, strict=True)
         ]
-        self._run("backward", [*self.tensors, grad.float().contiguous(), None, *totals])
+        call("spectral_backward", self.layer, [*self.tensors, grad.float().contiguous(), None, *totals])
         d_image, d_weight, d_displacement, d_sigma, d_bias = (
             grad.new_empty(0) if total is None or t is None else total.to(t.dtype).sum_to_size(t.shape)
             for total, t in zip(totals, self.originals, strict=True)
         )
         return d_image, d_weight, d_displacement, d_sigma, d_bias
-
-    def _run(self, name: str, tensors: list[Tensor | None]) -> None:
-        function = getattr(kernels().library, f"torchdau_spectral_{name}")
-        function.restype = ctypes.c_int64
-        layer = ctypes.byref(self.layer)
-        size = function(layer, None, None)
-        memory = workspace("kernels", (size // 4 + 16,), torch.empty(0))
-        address = memory.data_ptr() + -memory.data_ptr() % 64
-        function(
-            layer,
-            ctypes.byref(_Tensors(*(None if t is None else t.data_ptr() for t in tensors))),
-            ctypes.c_void_p(address),
-        )
 
 
 def _axis(axis: Axis, pixels: int, outputs: int) -> _Axis:

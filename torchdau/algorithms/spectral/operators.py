@@ -105,7 +105,7 @@ def _autograd(ctx, grad):  # type: ignore[no-untyped-def]
 
 def _no_second_derivative(ctx, *grads):  # type: ignore[no-untyped-def]
     raise NotImplementedError(
-        'algorithm must be "dense" or "reference" for the gradient of a gradient, got algorithm="spectral". '
+        'algorithm must be "dense" or "reference" for the gradient of a gradient, got "spectral" or "direct". '
         'Pass algorithm="dense" to the layer or function that is differentiated twice.'
     )
 

@@ -35,7 +35,7 @@ def _cost(n: int, groups: int, i: int, o: int, k: int, y: Axis, x: Axis) -> floa
 def cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
-    """Multiply-adds of a forward pass, estimated without planning it; what runs slower counts by its time."""
+    """Multiply-adds of a forward pass in PyTorch, estimated without planning; what runs slower counts by its time."""
     pixels_in = [pixels * s for pixels, s in zip(size, stride, strict=True)]
     lengths = [min(pixels, max(26, window)) + window for pixels in pixels_in]
     tiles = n
@@ -45,3 +45,22 @@ def cost(
     product = 3 * max(i, 8) * max(o, 8)
     image = (i + o) * (12 * max(lengths) + 180)
     return groups * numbers * (tiles * (product + image) + 15 * i * o * (2 * k + 4)) + 2e8
+
+
+def native_cost(
+    n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
+) -> float:
+    """The same by the native kernels: products, filters and tables made for them, transforms of images."""
+    lengths, tiles = [], n
+    for outputs, s in zip(size, stride, strict=True):
+        pixels, step = outputs * s, max(26, window)
+        count = -(-pixels // step) if pixels > 2 * step else 1
+        lengths.append(-(-pixels // count) + (window // 2 if count == 1 else window))
+        tiles *= count
+    height, width = lengths
+    columns = width // 2 + 1
+    numbers = height * columns
+    in_blocks, out_blocks = 32 * (-(-i // 32)), 32 * (-(-o // 32))
+    products = numbers * i * out_blocks * (3 * tiles + 4 * k + 8)
+    transforms = 2 * tiles * (in_blocks + out_blocks) * (height * width * columns + 2 * columns * numbers // 2)
+    return groups * (products + 1500 * i * o * k + transforms) + 1e7

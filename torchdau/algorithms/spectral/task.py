@@ -10,8 +10,8 @@ from torchdau.algorithms.spectral.frequencies import Frequencies
 from torchdau.algorithms.spectral.images import ImageTransform
 from torchdau.algorithms.spectral.planning import plan
 from torchdau.algorithms.spectral.tiling import gather, output_size, scatter
-from torchdau.algorithms.spectral.workspace import workspace
 from torchdau.profile import Profile
+from torchdau.workspace import workspace
 
 IMAGE_WORKSPACE = 256 << 20
 """Bytes that half-transformed tiles may take; more are worked through in pieces of images and rows of tiles."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from torchdau.algorithms.spectral.workspace import workspace
+from torchdau.workspace import workspace
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from torchdau.algorithms.spectral.frequencies import stacked
-from torchdau.algorithms.spectral.workspace import workspace
 from torchdau.profile import Profile, Samples
+from torchdau.workspace import workspace
 
 
 class UnitSpectra:

@@ -1,4 +1,4 @@
-"""Memory that the spectral algorithm uses again from call to call: fresh pages cost a CPU as much as arithmetic."""
+"""Memory that algorithms use again from call to call: fresh pages cost a CPU as much as arithmetic."""
 
 import math
 import mmap

@@ -1,0 +1,139 @@
+"""Unit by unit on blurred images, by a native kernel: for one or a few small images, and for pruned layers.
+
+It serves on a CPU, in float32 and below, for units of the bilinear form that share one sigma.
+"""
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from torchdau.kernels import available, call, kernels, parallel_for
+from torchdau.profile import Profile
+
+PLANES = 64 << 20
+"""Bytes that blurred images may take; more are worked through in pieces of images."""
+
+
+class _Axis(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int32) for name in ("pixels", "outputs", "stride", "padding")]
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("images", "groups", "inputs", "outputs", "units", "planes")),
+        ("y", _Axis),
+        ("x", _Axis),
+        *((name, ctypes.c_int32) for name in ("bound", "radius", "threads")),
+        ("parallel_for", ctypes.c_void_p),
+    ]
+
+
+def dau_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    displacement: Tensor,
+    sigma: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    groups: int,
+    profile: Profile,
+) -> Tensor:
+    """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
+    reason = unsuitable(input, sigma, profile)
+    if reason:
+        raise ValueError(f'algorithm="direct" {reason}. Take "auto", which chooses an algorithm that serves.')
+    bounds = profile.displacement_gradient, profile.max_displacement, profile.max_sigma
+    output: Tensor = _direct(input, weight, displacement, sigma, bias, stride, padding, groups, *bounds)
+    return output
+
+
+def unsuitable(input: Tensor, sigma: Tensor, profile: Profile) -> str | None:
+    """Why the kernel cannot compute this layer, or None."""
+    if profile.interpolation != "bilinear":
+        return f"must have interpolation='bilinear', got {profile.interpolation!r}"
+    if sigma.ndim:
+        return f"must have one sigma for all units, got sigma of shape {tuple(sigma.shape)}"
+    if input.device.type != "cpu":
+        return f"must have its input on a CPU, got device={input.device}"
+    if torch.promote_types(input.dtype, torch.float32) != torch.float32:
+        return f"must have input of float32 or less, got dtype={input.dtype}"
+    if not available():
+        return f"needs the native kernels, which are {kernels().reason}"
+    return None
+
+
+def cost(
+    n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
+) -> float:
+    """Multiply-adds of a forward pass; what runs slower counts by its time."""
+    columns = 16 * (-(-size[1] // 15))
+    return groups * i * (o * k * (n * size[0] * columns * 5 * max(stride) + 250) + 20 * n * size[0] * size[1]) + 5e6
+
+
+@torch.library.custom_op("torchdau::direct", mutates_args=())
+def _direct(
+    input: Tensor,
+    weight: Tensor,
+    displacement: Tensor,
+    sigma: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+    displacement_gradient: str,
+    max_displacement: float,
+    max_sigma: float,
+) -> Tensor:
+    profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
+    n, channels, *size = input.shape
+    o, i, k = weight.shape
+    outputs = [(s + 2 * p - 1) // t + 1 for s, p, t in zip(size, padding, stride, strict=True)]
+    output = torch.empty(n, o, *outputs)
+    bound = profile.reach - profile.radius
+    y, x = (_Axis(*axis) for axis in zip(size, outputs, stride, padding, strict=True))
+    numbers = channels * ((outputs[0] - 1) * stride[0] + 2 * bound + 2) * (outputs[1] * stride[1] + 2 * bound + 64)
+    layer = _Layer(
+        images=n,
+        groups=groups,
+        inputs=i,
+        outputs=o // groups,
+        units=k,
+        planes=max(1, min(n, PLANES // (4 * numbers))),
+        y=y,
+        x=x,
+        bound=bound,
+        radius=profile.radius,
+        threads=torch.get_num_threads(),
+        parallel_for=parallel_for(),
+    )
+    tensors = [None if t is None else t.float().contiguous() for t in (input, weight, displacement, sigma, bias)]
+    if n:
+        call("direct_forward", layer, [*tensors, output])
+    return output.to(input.dtype)
+
+
+@_direct.register_fake
+def _(input, weight, displacement, sigma, bias, stride, padding, *options):  # type: ignore[no-untyped-def]
+    n, _, *size = input.shape
+    outputs = [(s + 2 * p - 1) // t + 1 for s, p, t in zip(size, padding, stride, strict=True)]
+    return input.new_empty(n, weight.shape[0], *outputs)
+
+
+def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    ctx.save_for_backward(*inputs[:5])
+    ctx.options = inputs[5:]
+
+
+def _autograd(ctx, grad):  # type: ignore[no-untyped-def]
+    """Gradients are the spectral algorithm's: they are sums over whole images, whatever computed the output."""
+    needed = list(ctx.needs_input_grad[:5])
+    options = *ctx.options[:3], "bilinear", *ctx.options[3:]
+    grads = torch.ops.torchdau.spectral_backward(grad, *ctx.saved_tensors, *options, needed)
+    return *(g if need else None for g, need in zip(grads, needed, strict=True)), *[None] * len(ctx.options)
+
+
+_direct.register_autograd(_autograd, setup_context=_setup_context)

@@ -1,0 +1,280 @@
+// The direct algorithm: the forward pass of a layer whose units share one sigma, unit by unit on blurred images
+// (docs/algorithms.md). Its time falls with every unit, and it has no transforms to pay for: best for one small image.
+//
+// Lanes are pixels of a row. A unit reads its pixels between two columns and two rows: each row is interpolated along x once,
+// t = x0 + r x1, and used for the row of outputs above and below: 3 multiply-adds per unit and pixel.
+#include <cmath>
+#include <cstdint>
+
+#include "memory.h"
+#include "parallel.h"
+#include "vector.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+// The arguments, as torchdau/algorithms/direct.py fills them in.
+extern "C" {
+
+struct TorchdauDirectAxis {
+    int32_t pixels, outputs, stride, padding;
+};
+
+struct TorchdauDirect {
+    int64_t images, groups, inputs, outputs, units;  // inputs and outputs of one group
+    int64_t planes;                                  // images that are worked on at a time
+    TorchdauDirectAxis y, x;
+    int32_t bound;   // of the displacements, in whole pixels
+    int32_t radius;  // of the sampled Gaussian
+    int32_t threads;
+    ParallelFor parallel_for;
+};
+
+struct TorchdauDirectTensors {
+    const float *input, *weight, *displacement, *sigma, *bias;
+    float* output;
+};
+}
+
+namespace {
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int TALL = 14;  // rows of outputs that are accumulated in registers
+#else
+constexpr int TALL = 8;
+#endif
+constexpr int64_t OUTPUTS = 32, INPUTS = 4;  // channels of a job, and of its innermost loop: they fit into the first cache
+
+int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Units as the innermost loop reads them: where the left and the right column begin, relative to an output's own place, the
+// weight of the right one divided by that of the left one, and the factors of the upper and lower row. Five arrays.
+struct Units {
+    int32_t *left, *right;
+    float *ratio, *upper, *lower;
+
+    // Those of one output channel, of which there are `count`.
+    Units(float* begin, int64_t count)
+        : left(reinterpret_cast<int32_t*>(begin)), right(left + count), ratio(begin + 2 * count), upper(ratio + count), lower(upper + count) {}
+    static constexpr int64_t NUMBERS = 5;  // of a unit
+};
+
+// Blurred images with a margin: every position that a unit reads. Columns lie by their remainder of the stride, so that the
+// pixels that neighbouring outputs read are neighbours.
+struct Plane {
+    int first_y, first_x;  // position of the first row and column
+    int64_t rows, columns, phases, line;
+
+    Plane(const TorchdauDirect& d)
+        : first_y(-d.y.padding - d.bound),
+          first_x(-d.x.padding - d.bound),
+          rows((d.y.outputs - 1) * d.y.stride + 2 * d.bound + 2),
+          columns((d.x.outputs - 1) * d.x.stride + 2 * d.bound + 2),
+          phases(d.x.stride),
+          line(up(columns, phases) + LANES) {}
+
+    int64_t row() const { return phases * line; }
+    int64_t size() const { return rows * row(); }
+    // Where column `x` of a row is, counted from first_x.
+    int64_t column(int64_t x) const { return x % phases * line + x / phases; }
+};
+
+template <int COUNT>
+void add_unit(const Units& units, int64_t unit, const float* plane, int64_t row, Vector (&total)[COUNT]) {
+    const float* left = plane + units.left[unit];
+    const float ratio = units.ratio[unit], upper = units.upper[unit], lower = units.lower[unit];
+    auto between = [&] {
+        const Vector pixels = load(left);
+        return pixels + next_lanes(pixels) * ratio;
+    };
+    Vector above = between();
+#pragma GCC unroll 14
+    for (int r = 0; r < COUNT; ++r) {
+        left += row;
+        const Vector below = between();
+        total[r] += above * upper;
+        total[r] += below * lower;
+        above = below;
+    }
+}
+
+// The same for strides other than 1: no row serves two outputs, and the two columns are apart.
+template <int COUNT>
+void add_unit_in_steps(const Units& units, int64_t unit, const float* plane, int64_t row, int64_t step, Vector (&total)[COUNT]) {
+    const float *left = plane + units.left[unit], *right = plane + units.right[unit];
+    const float ratio = units.ratio[unit], upper = units.upper[unit], lower = units.lower[unit];
+#pragma GCC unroll 14
+    for (int r = 0; r < COUNT; ++r, left += step, right += step) {
+        total[r] += (load(left) + load(right) * ratio) * upper;
+        total[r] += (load(left + row) + load(right + row) * ratio) * lower;
+    }
+}
+
+// Adds the units of `inputs` channels, from unit `first` on, to COUNT rows of outputs of one vector.
+template <int COUNT>
+void add_units(const Units& units, int64_t first, int64_t inputs, int64_t k, const float* planes, const Plane& plane, int64_t step, float* totals) {
+    Vector total[COUNT];
+    for (int r = 0; r < COUNT; ++r) total[r] = load(totals + r * LANES);
+    for (int64_t i = 0; i < inputs; ++i, planes += plane.size())
+        for (const int64_t last = first + k; first < last; ++first)
+            if (step == plane.line)  // stride 1
+                add_unit<COUNT>(units, first, planes, step, total);
+            else
+                add_unit_in_steps<COUNT>(units, first, planes, plane.row(), step, total);
+    for (int r = 0; r < COUNT; ++r) store(totals + r * LANES, total[r]);
+}
+
+typedef void (*AddUnits)(const Units&, int64_t, int64_t, int64_t, const float*, const Plane&, int64_t, float*);
+template <int... COUNT>
+AddUnits add_units_to(int rows, std::integer_sequence<int, COUNT...>) {
+    static constexpr AddUnits functions[] = {add_units<COUNT + 1>...};
+    return functions[rows - 1];
+}
+
+class Direct {
+   public:
+    Direct(const TorchdauDirect& d, void* workspace)
+        : d_(d), plane_(d), memory_(workspace), threads_{d.parallel_for, d.threads}, gauss_(memory_.floats(d.radius + 1)) {
+        units_ = memory_.floats(d.groups * d.outputs * d.inputs * d.units * Units::NUMBERS);
+        columns_ = reinterpret_cast<int32_t*>(memory_.floats(2 * d.bound + 2));
+        planes_ = memory_.floats(d.planes * d.groups * d.inputs * plane_.size());
+        line_ = width() + 2 * d.radius + LANES;
+        slab_ = (d.y.pixels * width() + line_ + width() + 2 * TALL * OUTPUTS * LANES + 63) / 64 * 64;
+        slabs_ = memory_.floats(slab_ * d.threads);
+    }
+
+    int64_t forward(const TorchdauDirectTensors* t) {
+        if (!t) return memory_.used();
+        fill_gauss(*t->sigma);
+        for (int x = 0; x < 2 * d_.bound + 2; ++x) columns_[x] = int32_t(plane_.column(x));
+        pack(*t);
+        want_large_pages(t->output, d_.images * d_.groups * d_.outputs * d_.y.outputs * d_.x.outputs * int64_t(sizeof(float)));
+        for (int64_t first = 0; first < d_.images; first += d_.planes) {
+            const int64_t images = least(d_.planes, d_.images - first);
+            const int64_t channels = d_.groups * d_.inputs;
+            threads_.run(images * channels, [&](int64_t job, int64_t thread) {
+                blur(t->input + (first * channels + job) * d_.y.pixels * d_.x.pixels, planes_ + job * plane_.size(), slabs_ + thread * slab_);
+            });
+            const int64_t tiles_y = up(d_.y.outputs, TALL), tiles_x = up(d_.x.outputs, columns()), blocks = up(d_.outputs, OUTPUTS);
+            threads_.run(images * d_.groups * blocks * tiles_y * tiles_x, [&](int64_t job, int64_t thread) {
+                const int64_t tx = job % tiles_x, ty = job / tiles_x % tiles_y, rest = job / tiles_x / tiles_y;
+                const int64_t block = rest % blocks, group = rest / blocks % d_.groups, image = rest / blocks / d_.groups;
+                const int64_t tall = up(d_.y.outputs, tiles_y), y = least(ty * tall, d_.y.outputs);
+                if (y < d_.y.outputs)
+                    tile(*t, first, image, group, block * OUTPUTS, y, least(tall, d_.y.outputs - y), tx * columns(), slabs_ + thread * slab_);
+            });
+        }
+        return memory_.used();
+    }
+
+   private:
+    // Columns of outputs of a tile: where neighbouring columns are neighbouring lanes, the last lane has no neighbour.
+    int64_t columns() const { return plane_.phases == 1 && d_.y.stride == 1 ? LANES - 1 : LANES; }
+
+    int64_t width() const { return up(plane_.columns, LANES) * LANES; }
+
+    // One half of the zero-mean Gaussian, normalised: equation (4) of the paper.
+    void fill_gauss(float sigma) const {
+        double total = 0;
+        for (int j = -d_.radius; j <= d_.radius; ++j) total += std::exp(-0.5 * j * j / (double(sigma) * sigma));
+        for (int j = 0; j <= d_.radius; ++j) gauss_[j] = float(std::exp(-0.5 * j * j / (double(sigma) * sigma)) / total);
+    }
+
+    Units units(int64_t output) const { return Units(units_ + output * d_.inputs * d_.units * Units::NUMBERS, d_.inputs * d_.units); }
+
+    void pack(const TorchdauDirectTensors& t) const {
+        const int64_t count = d_.inputs * d_.units;
+        const int32_t step = int32_t(plane_.row()), bound = d_.bound;
+        threads_.run(d_.groups * d_.outputs, [&](int64_t output, int64_t) {
+            const Units units = this->units(output);
+            const float *weight = t.weight + output * count, *displacement = t.displacement + output * count * 2;
+#pragma GCC ivdep
+            for (int64_t i = 0; i < count; ++i) {
+                const float y = displacement[2 * i], x = displacement[2 * i + 1];
+                const bool good = y == y && x == x;  // else its outputs become NaN, through the factors
+                const float floor_y = good ? std::floor(y) : 0, floor_x = good ? std::floor(x) : 0;
+                const float a = y - floor_y, b = x - floor_x;
+                const float left = 1 - (b < 1 - 0x1p-24f ? b : 1 - 0x1p-24f);  // above 0: it is a divisor
+                units.ratio[i] = b / left;
+                units.upper[i] = weight[i] * left * (1 - a);
+                units.lower[i] = weight[i] * left * a;
+                units.left[i] = (int32_t(floor_y) + bound) * step;
+                units.right[i] = int32_t(floor_x) + bound;
+            }
+            if (plane_.phases == 1)
+                for (int64_t i = 0; i < count; ++i) units.left[i] += units.right[i], units.right[i] = units.left[i] + 1;
+            else
+                for (int64_t i = 0; i < count; ++i) {
+                    const int32_t x = units.right[i];
+                    units.right[i] = units.left[i] + columns_[x + 1];
+                    units.left[i] += columns_[x];
+                }
+        });
+    }
+
+    // The Gaussian along x, then along y.
+    void blur(const float* image, float* plane, float* room) const {
+        const int r = d_.radius, h = d_.y.pixels, w = d_.x.pixels;
+        float *rows = room, *line = rows + h * width(), *out = line + line_;
+        std::memset(line, 0, sizeof(float) * line_);
+        const int64_t from = plane_.first_x - r;  // position of the first number of `line`
+        const int64_t begin = from < 0 ? 0 : from, end = least(w, from + line_);
+        for (int y = 0; y < h; ++y) {
+            if (begin < end) std::memcpy(line + begin - from, image + int64_t(y) * w + begin, sizeof(float) * (end - begin));
+            for (int64_t x = 0; x < width(); x += LANES) {
+                Vector total = load(line + x + r) * gauss_[0];
+                for (int j = 1; j <= r; ++j) total += (load(line + x + r - j) + load(line + x + r + j)) * gauss_[j];
+                store(rows + y * width() + x, total);
+            }
+        }
+        for (int64_t y = 0; y < plane_.rows; ++y) {
+            const int64_t centre = y + plane_.first_y;
+            float* to = plane + y * plane_.row();
+            float* straight = plane_.phases == 1 ? to : out;
+            for (int64_t x = 0; x < width(); x += LANES) {
+                Vector total{};
+                for (int64_t j = -r; j <= r; ++j)
+                    if (centre + j >= 0 && centre + j < h) total += load(rows + (centre + j) * width() + x) * gauss_[j < 0 ? -j : j];
+                store(straight + x, total);
+            }
+            if (plane_.phases > 1)
+                for (int64_t x = 0; x < plane_.columns; ++x) to[plane_.column(x)] = out[x];
+        }
+    }
+
+    // A tile of outputs: some channels, `rows` rows from y on, and the columns of a vector from x on.
+    void tile(const TorchdauDirectTensors& t, int64_t first, int64_t image, int64_t group, int64_t output, int64_t y, int64_t rows, int64_t x, float* totals) const {
+        const int64_t some = least(OUTPUTS, d_.outputs - output), k = d_.units;
+        const AddUnits add = add_units_to(int(rows), std::make_integer_sequence<int, TALL>());
+        for (int64_t o = 0; o < some; ++o)
+            for (int64_t v = 0; v < rows * LANES; ++v) totals[o * TALL * LANES + v] = t.bias ? t.bias[group * d_.outputs + output + o] : 0;
+        const float* planes = planes_ + (image * d_.groups + group) * d_.inputs * plane_.size() + y * d_.y.stride * plane_.row() + x;
+        for (int64_t i = 0; i < d_.inputs; i += INPUTS)
+            for (int64_t o = 0; o < some; ++o)
+                add(units(group * d_.outputs + output + o), i * k, least(INPUTS, d_.inputs - i), k, planes + i * plane_.size(), plane_,
+                    d_.y.stride * plane_.row(), totals + o * TALL * LANES);
+        const int64_t columns = least(this->columns(), d_.x.outputs - x);
+        float* out = t.output + (((first + image) * d_.groups + group) * d_.outputs + output) * d_.y.outputs * d_.x.outputs;
+        for (int64_t o = 0; o < some; ++o)
+            for (int64_t r = 0; r < rows; ++r)
+                std::memcpy(out + (o * d_.y.outputs + y + r) * d_.x.outputs + x, totals + (o * TALL + r) * LANES, sizeof(float) * columns);
+    }
+
+    const TorchdauDirect& d_;
+    const Plane plane_;
+    Memory memory_;
+    Threads threads_;
+    float *gauss_, *planes_, *slabs_, *units_;
+    int32_t* columns_;  // of what a unit reads, relative to an output's own place
+    int64_t slab_, line_;
+};
+
+}  // namespace
+
+extern "C" {
+
+// Returns the bytes of workspace, at the start of a cache line, that it needs; without tensors it does nothing else.
+EXPORT int64_t torchdau_direct_forward(const TorchdauDirect* layer, const TorchdauDirectTensors* tensors, void* workspace) {
+    return Direct(*layer, workspace).forward(tensors);
+}
+}
