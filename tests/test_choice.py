@@ -5,7 +5,7 @@ import torch
 
 from torchdau import dau_conv2d, kernels
 from torchdau.algorithms import ALGORITHMS, choose, direct
-from torchdau.algorithms.spectral import native
+from torchdau.algorithms.spectral import native, operators
 from torchdau.profile import Profile
 
 PROFILE = Profile("bilinear", "smooth", 4.0, 0.5)
@@ -62,7 +62,7 @@ def test_with_kernels(n, i, o, side, k, expected):
 
 
 def test_auto_calls_the_choice(monkeypatch):
-    for module in (direct, native):
+    for module in (direct, native, operators):
         monkeypatch.setattr(module, "available", lambda: False)
     calls = []
     for name, module in ALGORITHMS.items():

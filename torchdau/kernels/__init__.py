@@ -45,9 +45,7 @@ class Kernels(NamedTuple):
     reason: str
 
 
-@functools.cache
-def kernels() -> Kernels:
-    """The kernels that serve in this process; ``TORCHDAU_KERNELS=0`` in the environment turns them off."""
+def _find() -> Kernels:
     if os.environ.get("TORCHDAU_KERNELS") == "0":
         return Kernels(None, "turned off by TORCHDAU_KERNELS=0")
     for variant in VARIANTS.get(torch.backends.cpu.get_cpu_capability(), ("baseline",)):
@@ -60,7 +58,14 @@ def kernels() -> Kernels:
     return Kernels(None, NOT_BUILT)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+_FOUND = _find()
+
+
+def kernels() -> Kernels:
+    """The kernels that serve in this process; ``TORCHDAU_KERNELS=0`` in the environment turns them off."""
+    return _FOUND
+
+
 def available() -> bool:
     """Whether there are kernels in this process."""
     return kernels().library is not None
@@ -84,7 +89,6 @@ def call(name: str, layer: ctypes.Structure, tensors: Sequence[Tensor | None]) -
     function(ctypes.byref(layer), pointers, ctypes.c_void_p(aligned))
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @functools.cache
 def advise() -> None:
     """Says once how to get the kernels, where they are missing for want of a compiler."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torchdau.algorithms.spectral.planning import plan
 from torchdau.algorithms.spectral.tiling import Axis, output_size
-from torchdau.kernels import advise, available, call, parallel_for
+from torchdau.kernels import available, call, parallel_for
 from torchdau.profile import Profile
 
 SPECTRA = 64 << 20
@@ -43,16 +43,16 @@ LEAST = 8
 """Input channels of a group from which the kernels serve where there are several groups: they compute many at once."""
 
 
+def fits(input: Tensor, weight: Tensor) -> bool:
+    """Whether the layer is one for the kernels: on a CPU, up to float32, and not a few channels in many groups."""
+    narrow = LEAST > weight.shape[1] != input.shape[1]
+    precise = torch.promote_types(input.dtype, torch.float32) != torch.float32
+    return input.device.type == "cpu" and not precise and not narrow
+
+
 def serves(input: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels compute this layer: on a CPU, up to float32, and not by a few channels in many groups."""
-    fits = input.device.type == "cpu" and torch.promote_types(input.dtype, torch.float32) == torch.float32
-    wide = weight.shape[1] >= LEAST or weight.shape[1] == input.shape[1]
-    if not (fits and wide and input.numel()):
-        return False
-    if not available():
-        advise()
-        return False
-    return True
+    """Whether the kernels compute the layer."""
+    return fits(input, weight) and available()
 
 
 class Task:

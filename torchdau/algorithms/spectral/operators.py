@@ -9,6 +9,7 @@ from torch import Tensor
 from torchdau.algorithms.spectral import native
 from torchdau.algorithms.spectral.task import Task, room_for_gradients
 from torchdau.algorithms.spectral.tiling import output_size
+from torchdau.kernels import advise, available
 from torchdau.profile import Profile
 
 
@@ -77,7 +78,11 @@ def _spectral_backward(
 
 def _task(input: Tensor, weight: Tensor) -> type[Task | native.Task]:
     """What computes: the native kernels where they serve, else PyTorch."""
-    return native.Task if native.serves(input, weight) else Task
+    if native.fits(input, weight) and input.numel():
+        if available():
+            return native.Task
+        advise()
+    return Task
 
 
 @_spectral.register_fake
