@@ -1,15 +1,19 @@
-"""How fast is a unit layer, and how much memory does it take, beside the dense algorithm and the 3 x 3 convolution?
+"""How fast is a unit layer, and how much memory does it take, beside the dense form, the 3 x 3 convolution and peers?
 
     uv run python benchmarks/layer.py [--csv FILE] [--repeats N] [--device cuda] [--shape N,I,O,H,K ...]
+    TORCHDAU_KERNELS=0 uv run python benchmarks/layer.py ...        # without the native kernels: plain PyTorch
 
 Prints one row per shape: medians, all forms interleaved in one run, float32, R = 4, sigma 0.5, with bias. The dense
 algorithm comes in two forms: the blur folded into the kernel (13 x 13, the package's) and the image blurred first, then
-a 9 x 9 kernel (the paper's order); ratios are to the faster of the two. Peak memory is that of a process of its own
+a 9 x 9 kernel (the paper's order); ratios are to the faster of the two. Peers, forward only: torchvision's
+deform_conv2d (3 x 3) and, where it is installed (uv pip install DCLS), a dilated convolution with learnable spacings of
+as many elements (9 x 9, its version v1). Peak memory is that of a process of its own
 that makes two training steps, its tensors included, above what it held before (Linux).
 """
 
 import argparse
 import csv
+import importlib.util
 import statistics
 import subprocess
 import sys
@@ -22,6 +26,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
+from torchvision.ops import deform_conv2d
 
 from torchdau import dau_conv2d
 from torchdau.profile import Profile
@@ -78,9 +83,24 @@ def forms(shape: Shape, device: str) -> dict[str, tuple[Callable[..., Tensor], l
     }
 
 
-def steps(shape: Shape, device: str) -> dict[str, Callable[[], None]]:
+def peers(shape: Shape, device: str) -> dict[str, Callable[[], Tensor]]:
+    """Forward passes of other layers that learn where they read, by name."""
+    n, i, o, h, k = shape
+    x, kernel = torch.randn(n, i, h, h, device=device), torch.randn(o, i, 3, 3, device=device)
+    offset = torch.rand(n, 18, h, h, device=device) * 2 * BOUND - BOUND
+    found: dict[str, Callable[[], Tensor]] = {"deform_conv2d": lambda: deform_conv2d(x, offset, kernel, padding=1)}
+    if importlib.util.find_spec("DCLS"):
+        from DCLS.construct.modules import Dcls2d
+
+        size = 2 * BOUND + 1
+        dcls = Dcls2d(i, o, kernel_count=k, dilated_kernel_size=size, padding=BOUND, version="v1").to(device)
+        found["DCLS"] = lambda: dcls(x)
+    return found
+
+
+def steps(shape: Shape, device: str) -> dict[str, Callable[[], object]]:
     """A forward pass and a training step of each form, by the names "FORM forward" and "FORM training"."""
-    made: dict[str, Callable[[], None]] = {}
+    made: dict[str, Callable[[], object]] = {}
     for name, (function, tensors) in forms(shape, device).items():
         leaves = [t.clone().requires_grad_() for t in tensors]
         upstream = torch.randn(shape[0], shape[2], shape[3], shape[3], device=device)
@@ -95,6 +115,8 @@ def steps(shape: Shape, device: str) -> dict[str, Callable[[], None]]:
             torch.autograd.grad(function(*leaves), leaves, upstream)
 
         made |= {f"{name} forward": forward, f"{name} training": training}
+    for name, peer in peers(shape, device).items():
+        made[f"{name} forward"] = torch.no_grad()(peer)
     return made
 
 
@@ -179,10 +201,13 @@ def measure(shape: Shape, device: str, repeats: int, threads: int) -> dict[str, 
     ms = medians(shape, device, repeats)
     row: dict[str, str | float] = {"shape": ",".join(map(str, shape))}
     for kind in ("forward", "training"):
-        row |= {f"{name} {kind} ms": ms[f"{name} {kind}"] for name in ("conv2d", "spectral", "dense", "blur first")}
+        row |= {f"{name} ms": time for name, time in ms.items() if name.endswith(kind)}
         spectral, dense = ms[f"spectral {kind}"], min(ms[f"dense {kind}"], ms[f"blur first {kind}"])
         row[f"{kind} dense / spectral"] = dense / spectral
         row[f"{kind} conv2d / spectral"] = ms[f"conv2d {kind}"] / spectral
+        for name in ("deform_conv2d", "DCLS"):
+            if f"{name} {kind}" in ms:
+                row[f"{kind} {name} / spectral"] = ms[f"{name} {kind}"] / spectral
     if device == "cpu":
         row |= {f"{name} peak MB": peak_memory(shape, name, threads) for name in ("conv2d", "spectral")}
     return row

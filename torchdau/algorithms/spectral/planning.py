@@ -51,16 +51,19 @@ def native_cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
     """The same by the native kernels: products, filters and tables made for them, transforms of images."""
-    lengths, tiles = [], n
-    for outputs, s in zip(size, stride, strict=True):
-        pixels, step = outputs * s, max(26, window)
-        count = -(-pixels // step) if pixels > 2 * step else 1
-        lengths.append(-(-pixels // count) + (window // 2 if count == 1 else window))
-        tiles *= count
-    height, width = lengths
-    columns = width // 2 + 1
-    numbers = height * columns
-    in_blocks, out_blocks = 32 * (-(-i // 32)), 32 * (-(-o // 32))
-    products = numbers * i * out_blocks * (3 * tiles + 4 * k + 8)
-    transforms = 2 * tiles * (in_blocks + out_blocks) * (height * width * columns + 2 * columns * numbers // 2)
-    return groups * (products + 1500 * i * o * k + transforms) + 1e7
+    channels = 32 * (-(-i // 32)), 32 * (-(-o // 32))  # channels, as they are computed
+    least = None
+    for whole in (True, False):
+        lengths, tiles = [], n
+        for outputs, s in zip(size, stride, strict=True):
+            pixels = outputs * s
+            count = 1 if whole else -(-pixels // max(26, window))
+            lengths.append(-(-pixels // count) + (window // 2 if count == 1 else window))
+            tiles *= count
+        height, columns = lengths[0], lengths[1] // 2 + 1
+        products = height * columns * i * channels[1] * (3 * tiles + 4 * k + 8)
+        transforms = 2 * tiles * sum(channels) * height * columns * (lengths[1] + columns)
+        if least is None or products + transforms < least:
+            least = products + transforms
+    assert least is not None
+    return groups * (least + 1500 * i * o * k) + 1e7
