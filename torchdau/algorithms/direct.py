@@ -71,7 +71,8 @@ def cost(
 ) -> float:
     """Multiply-adds of a forward pass; what runs slower counts by its time."""
     columns = 16 * (-(-size[1] // 15))
-    return groups * i * (o * k * (n * size[0] * columns * 5 * max(stride) + 250) + 20 * n * size[0] * size[1]) + 5e6
+    plane = (size[0] * stride[0] + window) * (size[1] * stride[1] + window)
+    return groups * i * (o * k * (n * size[0] * columns * 5 * max(stride) + 250) + 90 * n * plane) + 5e6
 
 
 @torch.library.custom_op("torchdau::direct", mutates_args=())

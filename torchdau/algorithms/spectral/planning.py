@@ -62,8 +62,8 @@ def native_cost(
             tiles *= count
         height, columns = lengths[0], lengths[1] // 2 + 1
         products = height * columns * i * channels[1] * (3 * tiles + 4 * k + 8)
-        transforms = 2 * tiles * sum(channels) * height * columns * (lengths[1] + columns)
+        transforms = 2.2 * tiles * sum(channels) * height * columns * (lengths[1] + columns)
         if least is None or products + transforms < least:
             least = products + transforms
     assert least is not None
-    return groups * (least + 1500 * i * o * k) + 1e7
+    return groups * (least + 1500 * i * o * k) + 2.5e7

@@ -1,0 +1,89 @@
+"""Does "auto" choose the fastest algorithm?
+
+    uv run python benchmarks/choice.py [--csv FILE] [--repeats N]
+
+Forward passes of all algorithms on a grid of shapes, interleaved, medians; the last column is the time of what "auto"
+chose divided by that of the fastest. The dense algorithm is left out where it needs 10^11 multiply-adds or more.
+"""
+
+import argparse
+import csv
+import statistics
+import time
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from torchdau import dau_conv2d
+from torchdau.algorithms import choose
+from torchdau.profile import Profile
+
+NAMES = ("spectral", "direct", "dense")
+SIGMA = 0.5
+GRID = [  # N, I, O, H, K, R
+    *((n, 64, 64, 56, 2, 4) for n in (1, 4, 16, 64)),
+    *((n, 128, 128, 28, 2, 4) for n in (1, 4, 16, 64)),
+    *((n, 256, 256, 14, 2, 4) for n in (1, 2, 4, 16, 64)),
+    *((n, 512, 512, 7, 2, 4) for n in (1, 4, 16, 64)),
+    *((n, 3, 64, 112, 2, 4) for n in (1, 4, 16)),
+    *((n, 16, 16, 14, 2, 4) for n in (1, 16, 64)),
+    *((n, 32, 32, 28, 2, 4) for n in (1, 4, 16)),
+    *((1, 64, 64, 56, k, 4) for k in (1, 4, 8)),
+    *((16, 64, 64, 28, k, 4) for k in (1, 4, 8)),
+    *((1, 256, 256, 14, k, 4) for k in (1, 4, 8)),
+    *((1, 64, 64, 56, 2, r) for r in (8, 16, 32)),
+    *((16, 64, 64, 28, 2, r) for r in (8, 16, 32)),
+    *((1, 32, 32, h, 2, 4) for h in (112, 224, 360)),
+    (1, 64, 64, 200, 2, 4),
+    (1, 3, 16, 360, 2, 4),
+    (1, 16, 3, 360, 2, 4),
+]
+
+
+def measure(shape: tuple[int, int, int, int, int, int], repeats: int) -> dict[str, str | float]:
+    """One row of the table, in milliseconds."""
+    n, i, o, h, k, r = shape
+    x, weight, mu = torch.randn(n, i, h, h), torch.randn(o, i, k), torch.rand(o, i, k, 2) * 2 * r - r
+    profile = Profile("bilinear", "smooth", float(r), SIGMA)
+    names = [name for name in NAMES if name != "dense" or profile.size**2 * n * i * o * h * h < 1e11]
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    with torch.inference_mode():
+        for number in range(repeats + 1):
+            for name in names:
+                start = time.perf_counter()
+                dau_conv2d(x, weight, mu, SIGMA, max_displacement=r, algorithm=name)
+                if number:
+                    seconds[name].append(time.perf_counter() - start)
+    ms = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
+    auto = choose(x, weight, torch.tensor(SIGMA), (h, h), (1, 1), 1, profile)
+    times = {name: ms.get(name, float("nan")) for name in NAMES}
+    return {"shape": ",".join(map(str, shape)), **times, "auto": auto, "auto / fastest": ms[auto] / min(ms.values())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--csv", help="write the table to this file as well")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    rows = [measure(shape, options.repeats) for shape in track(GRID, "shapes", transient=True)]
+    table = Table(*rows[0], title="milliseconds forward; shape is N, I, O, H, K, R")
+    for row in rows:
+        table.add_row(*[f"{value:.2f}" if isinstance(value, float) else value for value in row.values()])
+    console = Console(width=120)
+    console.print(table)
+    within = sum(float(row["auto / fastest"]) <= 1.15 for row in rows)
+    console.print(f"{within} of {len(rows)} within 15 % of the fastest")
+    if options.csv:
+        with open(options.csv, "w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
