@@ -1,20 +1,25 @@
 """Does "auto" choose the fastest algorithm?
 
-    uv run python benchmarks/choice.py [--csv FILE] [--repeats N]
+    uv run python benchmarks/choice.py [--csv FILE] [--repeats N] [--shape N,I,O,H,K,R ...]
 
-Forward passes of all algorithms on a grid of shapes, interleaved, medians; the last column is the time of what "auto"
-chose divided by that of the fastest. The dense algorithm is left out where it needs 10^11 multiply-adds or more.
+Forward passes of all algorithms on a grid of shapes, interleaved, medians; then the time of what "auto" chose divided
+by that of the fastest, and by that of the 3 x 3 convolution. The
+dense algorithm is left out where it needs 10^11 multiply-adds or more.
 """
 
 import argparse
 import csv
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from torch import Tensor
 
 from torchdau import dau_conv2d
 from torchdau.algorithms import choose
@@ -46,20 +51,28 @@ def measure(shape: tuple[int, int, int, int, int, int], repeats: int) -> dict[st
     """One row of the table, in milliseconds."""
     n, i, o, h, k, r = shape
     x, weight, mu = torch.randn(n, i, h, h), torch.randn(o, i, k), torch.rand(o, i, k, 2) * 2 * r - r
+    kernel = torch.randn(o, i, 3, 3)
     profile = Profile("bilinear", "smooth", float(r), SIGMA)
-    names = [name for name in NAMES if name != "dense" or profile.size**2 * n * i * o * h * h < 1e11]
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    calls: dict[str, Callable[[], Tensor]] = {
+        name: partial(dau_conv2d, x, weight, mu, SIGMA, max_displacement=r, algorithm=name)
+        for name in NAMES
+        if name != "dense" or profile.size**2 * n * i * o * h * h < 1e11
+    }
+    calls["conv2d"] = partial(F.conv2d, x, kernel, padding=1)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     with torch.inference_mode():
         for number in range(repeats + 1):
-            for name in names:
+            for name, call in calls.items():
                 start = time.perf_counter()
-                dau_conv2d(x, weight, mu, SIGMA, max_displacement=r, algorithm=name)
+                call()
                 if number:
                     seconds[name].append(time.perf_counter() - start)
     ms = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
+    conv2d = ms.pop("conv2d")
     auto = choose(x, weight, torch.tensor(SIGMA), (h, h), (1, 1), 1, profile)
-    times = {name: ms.get(name, float("nan")) for name in NAMES}
-    return {"shape": ",".join(map(str, shape)), **times, "auto": auto, "auto / fastest": ms[auto] / min(ms.values())}
+    row: dict[str, str | float] = {"shape": ",".join(map(str, shape)), "conv2d 3x3": conv2d}
+    row |= {name: ms.get(name, float("nan")) for name in NAMES}
+    return row | {"auto": auto, "auto / fastest": ms[auto] / min(ms.values()), "auto / conv2d": ms[auto] / conv2d}
 
 
 def main() -> None:
@@ -67,10 +80,14 @@ def main() -> None:
     parser.add_argument("--csv", help="write the table to this file as well")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--shape", nargs="*", default=[",".join(map(str, s)) for s in GRID], metavar="N,I,O,H,K,R")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    rows = [measure(shape, options.repeats) for shape in track(GRID, "shapes", transient=True)]
+    rows = []
+    for text in track(options.shape, "shapes", transient=True):
+        n, i, o, h, k, r = (int(v) for v in text.split(","))
+        rows.append(measure((n, i, o, h, k, r), options.repeats))
     table = Table(*rows[0], title="milliseconds forward; shape is N, I, O, H, K, R")
     for row in rows:
         table.add_row(*[f"{value:.2f}" if isinstance(value, float) else value for value in row.values()])
