@@ -141,6 +141,18 @@ def test_without_kernels(monkeypatch, reason):
     kernels_module.advise.cache_clear()
 
 
+def test_without_python(tmp_path):
+    """The program that also runs on emulated processors: tests/kernels/check.cpp says how."""
+    compiler = next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    program = tmp_path / "check"
+    source = ROOT / "tests" / "kernels" / "check.cpp"
+    subprocess.run([compiler, "-std=c++17", "-O3", str(source), "-o", str(program)], check=True)
+    done = subprocess.run([program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize(("compiler", "said"), [("missing-compiler", "No such file"), ("false", "installing without")])
 def test_installation_without_a_compiler(tmp_path, compiler, said):
     shutil.copy(ROOT / "hatch_build.py", tmp_path)
