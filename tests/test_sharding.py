@@ -25,9 +25,10 @@ def local(parameter):
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter
 
 
-def train_a_step(rank, shard, store):
+def train_a_step(rank, shard, file):
     warnings.simplefilter("ignore")  # torch's own, about FSDP on a CPU
-    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    store = distributed.FileStore(str(file), 2)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
     torch.manual_seed(0)
     layer = DAUConv2d(2, 4)
     model = shard(nn.Sequential(layer, nn.ReLU(), DAUConv2d(4, 2)))
@@ -42,7 +43,9 @@ def train_a_step(rank, shard, store):
     displacements = [local(p) for g in groups if g["name"] == "displacements" for p in g["params"]]
     assert sum(p.numel() for p in displacements) < 64, "each process holds a part of them"
     assert max(p.abs().max() for p in displacements if p.numel()) == 4
-    distributed.barrier()  # a process that left early would abort the other
+    # A process that left early would abort the other, also while that is still on its way out of a barrier.
+    store.set(f"{rank} is done", "")
+    store.wait(["0 is done", "1 is done"])
     distributed.destroy_process_group()
 
 

@@ -13,6 +13,8 @@ from torchdau.kernels import Kernels
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernels are not built: no C++ compiler")
 
+needs_kernels = pytest.mark.skipif(not kernels.available(), reason=f"kernels {kernels.kernels().reason}")
+
 
 @pytest.fixture(params=AVAILABLE)
 def variant(request, monkeypatch):
@@ -88,6 +90,7 @@ def test_a_bad_displacement_spoils_its_own_outputs_only(variant):
     torch.testing.assert_close(output[:, [0, 1, 3]], clean[:, [0, 1, 3]], rtol=0, atol=0)
 
 
+@needs_kernels
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # inside of opcheck
 @pytest.mark.parametrize("needed", [True, False])
 def test_registered_operator(needed):
@@ -96,6 +99,7 @@ def test_registered_operator(needed):
     torch.library.opcheck(direct._direct, (*leaves, [1, 2], [0, 1], 1, "smooth", 2.0, 0.5))
 
 
+@needs_kernels
 def test_compiled():
     layer = torch.compile(lambda x, w, mu: dau_conv2d(x, w, mu, max_displacement=4), fullgraph=True)
     x, (w, mu) = images(1, 16, 9, 9).float(), (t.float() for t in units(16, 16, 2))
