@@ -31,11 +31,13 @@ VARIANTS = X86 if platform.machine().lower() in ("x86_64", "amd64") else {"basel
 
 def build() -> list[Path]:
     """Compiles the libraries; an empty list where that is not possible, with the reason on stderr."""
+    libraries = [FOLDER / f"kernels_{name}.so" for name in VARIANTS]
+    for library in libraries:  # none that is older than its sources
+        library.unlink(missing_ok=True)
     command = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
     if command is None:
         print("torchdau: no C++ compiler found; installing without native kernels.", file=sys.stderr)
         return []
-    libraries = [FOLDER / f"kernels_{name}.so" for name in VARIANTS]
     for library, flags in zip(libraries, VARIANTS.values(), strict=True):
         arguments = [
             *shlex.split(command),

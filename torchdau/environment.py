@@ -6,13 +6,13 @@ import sys
 
 import torch
 
-from torchdau.kernels import ADVICE, NOT_BUILT, kernels
+from torchdau.kernels import ADVICE, TURNED_OFF, kernels
 
 
 def describe() -> dict[str, str]:
     """Versions, processor and native kernels, by name."""
     version = importlib.metadata.version
-    installed = {d.name.lower() for d in importlib.metadata.distributions()}
+    installed = {d.name.lower() for d in importlib.metadata.distributions() if d.name}
     others = ("torchvision", "lightning", "timm", "triton")
     state = kernels()
     return {
@@ -33,5 +33,5 @@ def main() -> None:
     description = describe()
     width = max(map(len, description))
     sys.stdout.write("".join(f"{name:{width}}  {value}\n" for name, value in description.items()))
-    if kernels().reason == NOT_BUILT:
+    if kernels().library is None and kernels().reason != TURNED_OFF:
         sys.stdout.write(f"\n{ADVICE}\n")

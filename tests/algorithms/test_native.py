@@ -16,7 +16,7 @@ from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d
 from torchdau import kernels as kernels_module
 from torchdau.algorithms.spectral import native, planning
-from torchdau.kernels import ADVICE, NOT_BUILT, VARIANTS, Kernels
+from torchdau.kernels import ADVICE, NOT_BUILT, TURNED_OFF, VARIANTS, Kernels
 
 ROOT = Path(torchdau.__file__).parent.parent
 AVAILABLE = {
@@ -126,7 +126,7 @@ def test_after_a_fork(variant):
     assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.mark.parametrize("reason", [NOT_BUILT, "turned off"])
+@pytest.mark.parametrize("reason", [NOT_BUILT, TURNED_OFF])
 def test_without_kernels(monkeypatch, reason):
     """PyTorch computes the same; how to get the kernels is said once, where somebody might not know."""
     x, (w, mu) = images(2, 8, 20, 20).float(), (t.float() for t in units(8, 8, 2))
@@ -139,6 +139,31 @@ def test_without_kernels(monkeypatch, reason):
         assert str(caught[0].message) == ADVICE
     torch.testing.assert_close(dau_conv2d(x, w, mu, algorithm="spectral"), expected)
     kernels_module.advise.cache_clear()
+
+
+@pytest.mark.parametrize("algorithm", ["spectral", "direct"])
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16], ids=str)
+def test_the_default_type_changes_nothing(variant, algorithm, default):
+    inputs = [t.float() for t in (images(2, 8, 12, 12), *units(8, 8, 2))]
+    expected = gradients(inputs, algorithm=algorithm)
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(default)
+        got = [dau_conv2d(*inputs, max_displacement=4.0, algorithm=algorithm)]
+    finally:
+        torch.set_default_dtype(before)
+    torch.testing.assert_close(got[0], expected[0])
+
+
+def test_an_exported_direct_layer_runs_elsewhere(monkeypatch):
+    """Where the kernels or the type of another machine are not there, the registered operator is the spectral one."""
+    x, (w, mu) = images(2, 8, 9, 9), units(4, 8, 2)
+    sigma, options = torch.tensor(0.5, dtype=x.dtype), ([1, 1], [0, 0], 1, "smooth", 4.0, 0.5)
+    expected = dau_conv2d(x, w, mu, sigma, max_displacement=4, algorithm="dense")
+    torch.testing.assert_close(torch.ops.torchdau.direct(x, w, mu, sigma, None, *options), expected)
+    monkeypatch.setattr(kernels_module, "kernels", lambda: Kernels(None, TURNED_OFF))
+    single = [t.float() for t in (x, w, mu, sigma)]
+    torch.testing.assert_close(torch.ops.torchdau.direct(*single, None, *options), expected.float())
 
 
 def test_without_python(tmp_path):

@@ -5,6 +5,7 @@ It serves on a CPU, in float32 and below, for units of the bilinear form that sh
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import torch
 from torch import Tensor
@@ -93,7 +94,12 @@ def _direct(
     n, channels, *size = input.shape
     o, i, k = weight.shape
     outputs = [(s + 2 * p - 1) // t + 1 for s, p, t in zip(size, padding, stride, strict=True)]
-    output = torch.empty(n, o, *outputs)
+    farthest = 2 * (profile.reach + 1) * (outputs[1] * stride[1] + 2 * profile.reach + 64)  # in a blurred image
+    if unsuitable(input, sigma, profile) or farthest >= 1 << 31:  # an exported graph that runs elsewhere; a huge bound
+        options = stride, padding, groups, *astuple(profile)
+        elsewhere: Tensor = torch.ops.torchdau.spectral(input, weight, displacement, sigma, bias, *options)
+        return elsewhere
+    output = torch.empty(n, o, *outputs, dtype=torch.float32, device="cpu")
     bound = profile.reach - profile.radius
     y, x = (_Axis(*axis) for axis in zip(size, outputs, stride, padding, strict=True))
     numbers = channels * ((outputs[0] - 1) * stride[0] + 2 * bound + 2) * (outputs[1] * stride[1] + 2 * bound + 64)

@@ -8,6 +8,7 @@ threads are those of PyTorch, by its stable C interface.
 import ctypes
 import functools
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,12 +25,16 @@ VARIANTS = {"AVX512": ("avx512", "avx2", "baseline"), "AVX2": ("avx2", "baseline
 LINE = 64
 """Bytes of a cache line, at which the memory of a kernel starts."""
 
+INTERFACE = 1
+"""What the functions of a library take, as a number that changes with it; in ``spectral.cpp`` as well."""
+
 NOT_BUILT = "not built"
+TURNED_OFF = "turned off by TORCHDAU_KERNELS=0"
 
 ADVICE = (
-    "The native kernels of torchdau are not built, so units are computed with plain PyTorch, several times slower. "
-    "Install a C++ compiler (GCC 12 or Clang 15, or newer) and then: "
-    "pip install --force-reinstall --no-deps --no-cache-dir torchdau"
+    "The native kernels of torchdau do not serve (torchdau env says why), so units are computed with plain PyTorch, "
+    "several times slower. Install a C++ compiler (GCC 12 or Clang 15, or newer), then torchdau again as you installed "
+    "it, with the options --force-reinstall --no-deps --no-cache-dir --no-binary torchdau"
 )
 
 
@@ -45,17 +50,29 @@ class Kernels(NamedTuple):
     reason: str
 
 
+@functools.cache
+def parallel_for() -> int:
+    """The address of PyTorch's own parallel loop, which is loaded already."""
+    function = ctypes.CDLL(torch._C.__file__).torch_parallel_for
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 def _find() -> Kernels:
     if os.environ.get("TORCHDAU_KERNELS") == "0":
-        return Kernels(None, "turned off by TORCHDAU_KERNELS=0")
+        return Kernels(None, TURNED_OFF)
+    reason = NOT_BUILT
     for variant in VARIANTS.get(torch.backends.cpu.get_cpu_capability(), ("baseline",)):
         path = Path(__file__).with_name(f"kernels_{variant}.so")
         if path.exists():
             try:
-                return Kernels(ctypes.CDLL(str(path)), f"{path.name}")
-            except OSError as error:
-                return Kernels(None, f"{path} cannot be loaded: {error}")
-    return Kernels(None, NOT_BUILT)
+                library = ctypes.CDLL(str(path))
+                if library.torchdau_interface() != INTERFACE:
+                    raise OSError("it was built from other sources")
+                parallel_for()
+                return Kernels(library, path.name)
+            except (AttributeError, OSError) as error:
+                reason = f"not usable: {path.name}: {error}"
+    return Kernels(None, reason)
 
 
 _FOUND = _find()
@@ -71,19 +88,12 @@ def available() -> bool:
     return kernels().library is not None
 
 
-@functools.cache
-def parallel_for() -> int:
-    """The address of PyTorch's own parallel loop, in the library that is loaded already."""
-    function = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).torch_parallel_for
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
-
-
 def call(name: str, layer: ctypes.Structure, tensors: Sequence[Tensor | None]) -> None:
     """Calls a kernel with its arguments, its tensors (contiguous float32) and the memory that it asks for."""
     function = getattr(kernels().library, f"torchdau_{name}")
     function.restype = ctypes.c_int64
     size = function(ctypes.byref(layer), None, None)
-    memory = workspace("kernels", (size // 4 + LINE // 4,), torch.empty(0))
+    memory = workspace("kernels", (size // 4 + LINE // 4,), torch.empty(0, dtype=torch.float32, device="cpu"))
     aligned = memory.data_ptr() + -memory.data_ptr() % LINE
     pointers = (ctypes.c_void_p * len(tensors))(*(None if t is None else t.data_ptr() for t in tensors))
     function(ctypes.byref(layer), pointers, ctypes.c_void_p(aligned))
@@ -92,5 +102,5 @@ def call(name: str, layer: ctypes.Structure, tensors: Sequence[Tensor | None]) -
 @functools.cache
 def advise() -> None:
     """Says once how to get the kernels, where they are missing for want of a compiler."""
-    if kernels().reason == NOT_BUILT:
+    if kernels().reason != TURNED_OFF and sys.platform != "win32":
         warnings.warn(ADVICE, stacklevel=2)

@@ -143,7 +143,7 @@ struct Images {
         float *pixels, *half, *rows, *columns;
         Room(const Images& images, Memory& memory) {
             int64_t h = images.y.size, w = images.x.size, n = images.frequencies.half();
-            pixels = memory.floats(h * w * BLOCK);                                  // (x, y, channel)
+            pixels = memory.floats(STRIP * w * BLOCK);                                  // (x, y, channel)
             half = memory.floats(2 * images.frequencies.columns() * h * BLOCK);     // (kx, cos or sin, y, channel)
             columns = memory.floats(4 * n * BLOCK);                                 // (cc, sc, cs, ss; ky, channel)
             rows = memory.floats((w + 2 * LANES) * BLOCK);                          // (channel, x)

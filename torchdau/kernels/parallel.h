@@ -28,6 +28,6 @@ struct Threads {
             for (int64_t thread = begin; thread < end; ++thread)
                 for (int64_t number; (number = shared.next.fetch_add(1)) < shared.jobs;) (*shared.job)(number, thread);
         };
-        parallel_for(0, count, 1, work, &shared);
+        if (parallel_for(0, count, 1, work, &shared)) work(0, count, &shared);  // an error: do what is left
     }
 };

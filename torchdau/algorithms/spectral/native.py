@@ -104,7 +104,7 @@ class Task:
 
     def forward(self) -> Tensor:
         """The output."""
-        output = torch.empty(self.output_shape)
+        output = torch.empty(self.output_shape, dtype=torch.float32, device="cpu")
         call("spectral_forward", self.layer, [*self.tensors, None, output, *[None] * 5])
         return output.to(self.originals[0].dtype)
 
