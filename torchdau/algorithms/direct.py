@@ -76,6 +76,10 @@ def cost(
     return groups * i * (o * k * (n * size[0] * columns * 5 * max(stride) + 250) + 90 * n * plane) + 5e6
 
 
+def _output_size(size: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> list[int]:
+    return [(s + 2 * p - 1) // t + 1 for s, p, t in zip(size, padding, stride, strict=True)]
+
+
 @torch.library.custom_op("torchdau::direct", mutates_args=())
 def _direct(
     input: Tensor,
@@ -93,7 +97,7 @@ def _direct(
     profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
     n, channels, *size = input.shape
     o, i, k = weight.shape
-    outputs = [(s + 2 * p - 1) // t + 1 for s, p, t in zip(size, padding, stride, strict=True)]
+    outputs = _output_size(size, stride, padding)
     farthest = 2 * (profile.reach + 1) * (outputs[1] * stride[1] + 2 * profile.reach + 64)  # in a blurred image
     if unsuitable(input, sigma, profile) or farthest >= 1 << 31:  # an exported graph that runs elsewhere; a huge bound
         options = stride, padding, groups, *astuple(profile)
@@ -126,7 +130,7 @@ def _direct(
 @_direct.register_fake
 def _(input, weight, displacement, sigma, bias, stride, padding, *options):  # type: ignore[no-untyped-def]
     n, _, *size = input.shape
-    outputs = [(s + 2 * p - 1) // t + 1 for s, p, t in zip(size, padding, stride, strict=True)]
+    outputs = _output_size(size, stride, padding)
     return input.new_empty(n, weight.shape[0], *outputs)
 
 

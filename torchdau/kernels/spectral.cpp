@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include "arguments.h"
 #include "filters.h"
 #include "frequencies.h"
 #include "images.h"
@@ -12,33 +13,6 @@
 #include "parallel.h"
 #include "products.h"
 #include "units.h"
-
-// The arguments, as torchdau/algorithms/spectral/native.py fills them in.
-extern "C" {
-
-struct TorchdauAxis {
-    int32_t length;                               // of the transform
-    int32_t tiles;                                // that an image is cut into
-    int32_t input_pixels, input_start, input_size, input_step;
-    int32_t output_pixels, output_size, stride;
-    double shift;  // pixels from the middle of an input tile to where displacement 0 of the middle output reads
-};
-
-struct TorchdauLayer {
-    int64_t images, groups, inputs, outputs, units;  // inputs and outputs of one group
-    int64_t rows;                                    // of tiles that are worked on at a time
-    int64_t table_size;                              // numbers that tables of units may take
-    TorchdauAxis y, x;
-    Profile profile;
-    int32_t shared_sigma, threads;
-    ParallelFor parallel_for;
-};
-
-struct TorchdauTensors {
-    const float *input, *weight, *displacement, *sigma, *bias, *grad_output;
-    float *output, *grad_input, *grad_weight, *grad_displacement, *grad_sigma, *grad_bias;
-};
-}
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -49,20 +23,8 @@ constexpr int64_t CACHE = 1 << 17;  // numbers that filters may take in the seco
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-Axis input_axis(const TorchdauAxis& a) { return {a.input_pixels, a.input_start, a.input_size, a.input_step, a.tiles, 1}; }
-Axis output_axis(const TorchdauAxis& a) { return {a.output_pixels, 0, a.output_size, a.output_size, a.tiles, a.stride}; }
-
-// The units as a filter of the inputs (targets are outputs) or, for the gradient, of the outputs.
-Units forward_units(const TorchdauLayer& l, const TorchdauTensors& t) {
-    return {t.weight, t.displacement, t.sigma, nullptr, nullptr, nullptr, l.outputs, l.inputs, l.units,
-            l.inputs * l.units, l.units, bool(l.shared_sigma)};
-}
-
-Units backward_units(const TorchdauLayer& l, const TorchdauTensors& t) {
-    return {t.weight, t.displacement, t.sigma, t.grad_weight, t.grad_displacement, t.grad_sigma, l.inputs, l.outputs, l.units,
-            l.units, l.inputs * l.units, bool(l.shared_sigma)};
-}
-
+// One call. First the two passes; below them their steps in the order of the passes: rows of tiles, memory, images to spectra
+// and back, products with filters, gradients of the units.
 class Layer {
    public:
     Layer(const TorchdauLayer& layer, void* workspace)
