@@ -1,9 +1,14 @@
 """What every test and doctest starts from."""
 
+import os
+
 import pytest
 import torch
 
 import torchdau
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton's kernels run on the CPU
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from torchdau.kernels import ADVICE, TURNED_OFF, kernels
+from torchdau.kernels import ADVICE, TURNED_OFF, gpu, kernels
 
 
 def describe() -> dict[str, str]:
@@ -24,7 +24,8 @@ def describe() -> dict[str, str]:
         "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(torch.get_num_threads()),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "kernels": state.reason if state.library is None else f"{state.reason}, on the CPU in float32 and below",
+        "GPU kernels": gpu.reason(),
+        "CPU kernels": state.reason if state.library is None else f"{state.reason}, in float32 and below",
     }
 
 

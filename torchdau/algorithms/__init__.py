@@ -48,7 +48,8 @@ def choose(
     o, i, k = weight.shape
     layer = input.shape[0], groups, i, o // groups, k, size, stride, profile.size
     best, least = "dense", dense.cost(*layer)
-    spectral_cost = spectral.native_cost(*layer) if spectral.serves(input, weight) else spectral.cost(*layer)
+    kernels = spectral.serves(input, weight, stride, profile)
+    spectral_cost = spectral.native_cost(*layer) if kernels else spectral.cost(*layer)
     if spectral_cost <= least:  # no min(key=), which torch.compile cannot trace for sizes that change
         best, least = "spectral", spectral_cost
     if direct.unsuitable(input, sigma, profile) is None and direct.cost(*layer) < least:

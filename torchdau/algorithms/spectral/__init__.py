@@ -6,8 +6,7 @@ units, and the product of the two goes back. One column of frequencies is worked
 tiles and output channels are taken in pieces, so memory is bounded.
 """
 
-from torchdau.algorithms.spectral.native import serves
-from torchdau.algorithms.spectral.operators import dau_conv2d
+from torchdau.algorithms.spectral.operators import dau_conv2d, serves
 from torchdau.algorithms.spectral.planning import cost, native_cost
 
 __all__ = ["cost", "dau_conv2d", "native_cost", "serves"]

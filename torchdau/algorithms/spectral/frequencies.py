@@ -10,8 +10,8 @@ so that gradients go through the same matrices.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -68,13 +68,19 @@ class Frequencies:
         return slice(self.half), slice(self.half, rows), slice(1, rows - self.half + 1)
 
 
-def stacked(frequencies: int, positions: Iterable[int], length: int) -> Tensor:
-    """Cosines, then sines, of 2 pi k q / T for k = 0, 1, ...: shape (2, frequencies, positions)."""
-    k, q = torch.arange(frequencies)[:, None], torch.tensor(list(positions))
-    angle = (k * q % length).double() * (2 * math.pi / length)
-    return torch.stack([angle.cos(), angle.sin()])
+def stacked(frequencies: int, positions: range, length: int, like: Tensor) -> Tensor:
+    """Cosines, then sines, of 2 pi k q / T for k = 0, 1, ...: shape (2, frequencies, positions), not to be changed."""
+    return _stacked(frequencies, positions, length, like.dtype, like.device)
 
 
-def interleaved(frequencies: int, positions: Iterable[int], length: int) -> Tensor:
+@lru_cache(maxsize=256)
+def _stacked(frequencies: int, positions: range, length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        k, q = torch.arange(frequencies, device="cpu")[:, None], torch.tensor(list(positions), device="cpu")
+        angle = (k * q % length).double() * (2 * math.pi / length)
+        return torch.stack([angle.cos(), angle.sin()]).to(device, dtype)
+
+
+def interleaved(frequencies: int, positions: range, length: int, like: Tensor) -> Tensor:
     """The same with the sine after each cosine: shape (2 * frequencies, positions)."""
-    return stacked(frequencies, positions, length).transpose(0, 1).flatten(0, 1)
+    return stacked(frequencies, positions, length, like).transpose(0, 1).flatten(0, 1)

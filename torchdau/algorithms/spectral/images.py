@@ -1,7 +1,5 @@
 """Images to spectra and back."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
@@ -24,23 +22,19 @@ class ImageTransform:
         like: a tensor with the data type and device of the computation.
     """
 
-    def __init__(
-        self, frequencies: Frequencies, ys: Iterable[int], xs: Iterable[int], output: bool, like: Tensor
-    ) -> None:
+    def __init__(self, frequencies: Frequencies, ys: range, xs: range, output: bool, like: Tensor) -> None:
         f = self.frequencies = frequencies
         self._name = "output" if output else "input"
         self._output = output
         self._places = (2, 1) if output else (0, 2)  # of cosines and sines among the parts
-        self._to_x = interleaved(f.columns, xs, f.width).to(like)  # (2 n, w)
-        plain = stacked(f.half, ys, f.height)
+        self._to_x = interleaved(f.columns, xs, f.width, like)  # (2 n, w)
+        plain = stacked(f.half, ys, f.height, like) * (2 / (f.height * f.width) if output else 1)
         mirrored = plain.clone()
         if output:
-            plain *= 2 / (f.height * f.width)
-            mirrored *= 2 / (f.height * f.width)
             mirrored[:, 0] /= 2
             if f.height % 2 == 0:
                 mirrored[:, -1] /= 2
-        self._to_y = {False: plain.flatten(0, 1).to(like), True: mirrored.flatten(0, 1).to(like)}  # (2 half, h)
+        self._to_y = {False: plain.flatten(0, 1), True: mirrored.flatten(0, 1)}  # (2 half, h)
 
     def start(self, tiles: Tensor) -> Tensor:
         """Half-transformed tiles (columns, 2, h, B), cos and sin of x by rows of pixels, of tiles (h, B, w)."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral.planning import plan
+from torchdau.algorithms.spectral.planning import narrow, plan
 from torchdau.algorithms.spectral.tiling import Axis, output_size
 from torchdau.kernels import available, call, parallel_for
 from torchdau.profile import Profile
@@ -39,15 +39,10 @@ class _Layer(ctypes.Structure):
     ]
 
 
-LEAST = 8
-"""Input channels of a group from which the kernels serve where there are several groups: they compute many at once."""
-
-
 def fits(input: Tensor, weight: Tensor) -> bool:
     """Whether the layer is one for the kernels: on a CPU, up to float32, and not a few channels in many groups."""
-    narrow = LEAST > weight.shape[1] != input.shape[1]
     precise = torch.promote_types(input.dtype, torch.float32) != torch.float32
-    return input.device.type == "cpu" and not precise and not narrow
+    return input.device.type == "cpu" and not precise and not narrow(input, weight)
 
 
 def serves(input: Tensor, weight: Tensor) -> bool:

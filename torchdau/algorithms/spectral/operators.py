@@ -6,8 +6,9 @@ from dataclasses import astuple
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral import native
-from torchdau.algorithms.spectral.task import Task, room_for_gradients
+from torchdau.algorithms.spectral import gpu, native
+from torchdau.algorithms.spectral.call import room_for_gradients
+from torchdau.algorithms.spectral.task import Task
 from torchdau.algorithms.spectral.tiling import output_size
 from torchdau.kernels import advise, available
 from torchdau.profile import Profile
@@ -47,9 +48,8 @@ def _spectral(
 ) -> Tensor:
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     with torch.autocast(input.device.type, enabled=False):
-        return _task(input, weight)(
-            input, weight, displacement, sigma, bias, stride, padding, groups, profile
-        ).forward()
+        task = _task(input, weight, stride, profile)
+        return task(input, weight, displacement, sigma, bias, stride, padding, groups, profile).forward()
 
 
 @torch.library.custom_op("torchdau::spectral_backward", mutates_args=())
@@ -72,17 +72,27 @@ def _spectral_backward(
     """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is an empty tensor."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     with torch.autocast(input.device.type, enabled=False):
-        task = _task(input, weight)(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
-        return task.backward(grad, needed)
+        task = _task(input, weight, stride, profile)
+        call = task(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
+        return call.backward(grad, needed)
 
 
-def _task(input: Tensor, weight: Tensor) -> type[Task | native.Task]:
-    """What computes: the native kernels where they serve, else PyTorch."""
+def _task(
+    input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile
+) -> type[Task | native.Task | gpu.Task]:
+    """What computes: the kernels for the GPU or the native ones where they serve, else PyTorch."""
+    if gpu.fits(input, weight, stride, profile):
+        return gpu.Task
     if native.fits(input, weight) and input.numel():
         if available():
             return native.Task
         advise()
     return Task
+
+
+def serves(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile) -> bool:
+    """Whether kernels compute the layer, and not PyTorch."""
+    return gpu.fits(input, weight, stride, profile) or native.serves(input, weight)
 
 
 @_spectral.register_fake

@@ -1,21 +1,41 @@
 """What the spectral algorithm costs, and the tiles that make it cheapest."""
 
 import itertools
+import math
 from functools import lru_cache
 
+from torch import Tensor
+
 from torchdau.algorithms.spectral.tiling import Axis, cut, output_size
+
+LEAST = 8
+"""Input channels of a group from which kernels serve where there are several groups: they compute many at once."""
+
+
+def narrow(input: Tensor, weight: Tensor) -> bool:
+    """Whether the layer has few channels in many groups, and is not for the kernels."""
+    return LEAST > weight.shape[1] != input.shape[1]
 
 
 @lru_cache(maxsize=256)
 def plan(
-    n: int, groups: int, i: int, o: int, k: int, axes: tuple[tuple[int, int, int], ...], first: int, last: int
+    n: int,
+    groups: int,
+    i: int,
+    o: int,
+    k: int,
+    axes: tuple[tuple[int, int, int], ...],
+    first: int,
+    last: int,
+    longest: float = math.inf,
 ) -> tuple[Axis, Axis]:
-    """The cheapest tiling of both axes, each of (size, stride, padding)."""
+    """The cheapest tiling of both axes, each of (size, stride, padding), of lengths up to ``longest`` if possible."""
     options = []
     for size, stride, padding in axes:
         outputs = output_size(size, stride, padding)
         counts = range(1, max(1, outputs // 8) + 1)
-        options.append(dict.fromkeys(cut(count, size, outputs, stride, padding, first, last) for count in counts))
+        cuts = list(dict.fromkeys(cut(count, size, outputs, stride, padding, first, last) for count in counts))
+        options.append([axis for axis in cuts if axis.length <= longest] or cuts[-1:])
     return min(itertools.product(*options), key=lambda pair: _cost(n, groups, i, o, k, *pair))  # type: ignore[return-value]
 
 

@@ -75,7 +75,7 @@ class UnitSpectra:
         """The spectrum of each unit's own kernel, (frequencies, K, P): its real part if even, its imaginary if odd."""
         assert samples.kernel is not None
         radius = len(samples.kernel) // 2
-        matrix = stacked(self._count, range(-radius, radius + 1), self._length)[int(samples.odd)].to(self._like)
+        matrix = stacked(self._count, range(-radius, radius + 1), self._length, self._like)[int(samples.odd)]
         kernel = samples.kernel.flatten(1).to(matrix)
         out = workspace("kernel", (self._count, kernel.shape[1]), matrix)
         return torch.mm(matrix, kernel, out=out).view(self._count, *samples.kernel.shape[1:])
@@ -86,5 +86,5 @@ class UnitSpectra:
         shared = samples.kernel is None or samples.kernel.ndim == 1
         margin = 0 if shared else inner
         positions = range(self._profile.first + margin, self._profile.last + 1 - margin)
-        matrix = stacked(self._count, positions, self._length).flatten(0, 1).to(self._like)
+        matrix = stacked(self._count, positions, self._length, self._like).flatten(0, 1)
         return matrix if samples.kernel is None or not shared else torch.mm(matrix, samples.band().to(matrix))

@@ -1,0 +1,200 @@
+"""The Triton kernels, on a GPU or by Triton's interpreter, against the dense algorithm in float64.
+
+The interpreter takes milliseconds for each program, so layers are tiny. Of itself it multiplies float32 exactly and
+bfloat16 as if it were integers; :func:`tensor_cores` makes it round as a GPU does.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.operands import gradients, images, relative, units
+from torchdau import dau_conv2d
+from torchdau.algorithms.spectral import gpu, operators, planning
+from torchdau.profile import Profile
+
+pytest.importorskip("triton")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SHARED_MEMORY = 99 << 10
+"""Bytes of the GPUs that have least, those of capability 8.6 and 8.9."""
+
+CAPABILITIES = (80, 90)
+KERNELS = ("tables", "analysis", "product", "synthesis", "unit_gradients")
+
+
+@pytest.fixture
+def tensor_cores(monkeypatch):
+    """Products of the interpreter with operands rounded to TF32, where that is asked for, or of bfloat16."""
+    if DEVICE == "cuda":
+        return
+    from triton.runtime import interpreter
+
+    multiply = interpreter.InterpreterBuilder.create_dot
+
+    def create_dot(self, a, b, d, input_precision, most):
+        return multiply(self, *(rounded(t, input_precision) for t in (a, b)), d, input_precision, most)
+
+    def rounded(operand, input_precision):
+        bits = operand.data
+        if bits.dtype == "uint16":
+            bits = bits.astype("uint32") << 16
+        elif bits.dtype == "float32" and "x3" not in str(input_precision).lower():
+            bits = (bits.view("uint32") + 0x1000) & 0xFFFFE000  # a mantissa of 10 bits
+        return interpreter.TensorHandle(
+            bits.view("float32") if bits.dtype == "uint32" else bits, interpreter.tl.float32
+        )
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
+
+
+@pytest.fixture
+def served(monkeypatch, tensor_cores):
+    """The kernels compute what the spectral algorithm is asked for, as exactly as they can."""
+    used = []
+    make = gpu.Task.__init__
+    monkeypatch.setattr(gpu.Task, "__init__", lambda *args: used.append(args) or make(*args))
+    monkeypatch.setattr(gpu, "fits", lambda *args: True)
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+    assert used
+
+
+def compare(inputs, dtype=torch.float32, tolerance=2e-6, **options):
+    """Output and gradients of the kernels against dense in float64, of the same numbers."""
+    options = {"max_displacement": 1, "max_sigma": 0.5} | options
+    single = [t.to(dtype) if number in (0, 1, 4) else t.float() for number, t in enumerate(inputs)]
+    expected = gradients([t.double() for t in single], algorithm="dense", **options)
+    got = gradients([t.to(DEVICE) for t in single], algorithm="spectral", **options)
+    for a, b in zip(got, expected, strict=True):
+        assert relative(a.cpu(), b) < tolerance * (1 if b.ndim else 20)  # a sum in which most cancels
+
+
+# N, I, O, H, W, K, stride, padding, groups
+CASES = [
+    (2, 3, 5, 5, 6, 2, 1, 0, 1),
+    (3, 17, 3, 4, 3, 1, (1, 2), (2, 1), 1),
+    (1, 4, 6, 6, 7, 3, 2, -1, 2),
+    (2, 2, 33, 1, 1, 5, 1, 0, 1),
+]
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    "form", [("bilinear", "smooth", True), ("bilinear", "exact", False), ("gaussian", "smooth", True)], ids=str
+)
+def test_equals_dense(case, form):
+    n, i, o, h, w, k, stride, padding, groups = case
+    interpolation, displacement_gradient, learned = form
+    x, (weight, mu), bias = images(n, i, h, w), units(o, i // groups, k, bound=1.0), images(o)
+    sigma = torch.rand(weight.shape, dtype=x.dtype) * 0.4 + 0.1 if learned else torch.tensor(0.3, dtype=x.dtype)
+    options = {"interpolation": interpolation, "displacement_gradient": displacement_gradient}
+    compare([x, weight, mu, sigma, bias], stride=stride, padding=padding, groups=groups, **options)
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 1.5e-2), (torch.float16, 1e-3)], ids=str
+)
+def test_less_precise(dtype, tolerance):
+    """TF32, where PyTorch lets convolutions have it, and half types; the interpreter rounds bfloat16 towards zero."""
+    torch.backends.cudnn.allow_tf32 = True
+    x, (w, mu) = images(2, 9, 5, 5), units(4, 9, 2, bound=1.0)
+    with pytest.raises(AssertionError, match="assert"):
+        compare([x, w, mu, torch.tensor(0.4), images(4)], dtype, tolerance / 20)
+    compare([x, w, mu, torch.tensor(0.4), images(4)], dtype, tolerance)
+
+
+@pytest.mark.usefixtures("served")
+def test_pieces(monkeypatch):
+    """Every way of cutting: tiles on both axes, some of them at a time, and tables of some channels at a time."""
+    x, (w, mu), bias = images(1, 2, 17, 16), units(2, 2, 1, bound=1.0), images(2)
+    monkeypatch.setattr(planning, "_cost", lambda *args: -args[-2].inputs.count - args[-1].inputs.count)
+    for spectra, tables in ((1 - (1 << 40), 1), (1 << 30, 1 << 30)):
+        monkeypatch.setattr(gpu, "SPECTRA", spectra)
+        monkeypatch.setattr(gpu, "TABLES", tables)
+        planning.plan.cache_clear()
+        compare([x, w, mu, torch.tensor(0.3), bias])
+    planning.plan.cache_clear()
+
+
+@pytest.mark.usefixtures("served")
+def test_layouts_of_memory():
+    """Images and gradients are read where they lie."""
+    x, (w, mu) = images(2, 5, 6, 4).float(), (t.float() for t in units(3, 5, 2, bound=1.0))
+    x, w, mu = (t.to(DEVICE).requires_grad_() for t in (x, w, mu))
+    results = []
+    for view in (x, x.contiguous(memory_format=torch.channels_last), x.flip(3).flip(3)):
+        output = dau_conv2d(view, w, mu, max_displacement=1, algorithm="spectral")
+        results.append([output, *torch.autograd.grad(output.sum(), (x, w, mu))])  # a gradient whose strides are 0
+    for other in results[1:]:
+        for a, b in zip(other, results[0], strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("needed", list(itertools.product([False, True], repeat=2))[1:], ids=str)
+def test_only_what_is_needed(needed):
+    x, (w, mu) = images(1, 3, 4, 4).float(), (t.float() for t in units(2, 3, 1, bound=1.0))
+    leaves = [t.to(DEVICE).requires_grad_(need) for t, need in zip((x, w), needed, strict=True)]
+    got = dau_conv2d(*leaves, mu.to(DEVICE), max_displacement=1, algorithm="spectral")
+    wanted = [t for t in leaves if t.requires_grad]
+    grads = torch.autograd.grad(got.square().sum(), wanted)
+    expected = dau_conv2d(*leaves, mu.to(DEVICE), max_displacement=1, algorithm="dense")
+    for a, b in zip(grads, torch.autograd.grad(expected.square().sum(), wanted), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("served")
+def test_a_bad_displacement_spoils_its_own_outputs_only():
+    x, (w, mu) = images(2, 3, 4, 5).float(), (t.float() for t in units(4, 3, 2, bound=1.0))
+    mu[1, 2, 0, 1] = float("nan")
+    output = dau_conv2d(*(t.to(DEVICE) for t in (x, w, mu)), max_displacement=1, algorithm="spectral")
+    assert output[:, 1].isnan().all()
+    assert output[:, [0, 2, 3]].isfinite().all()
+
+
+def test_compiles_for_gpus_that_are_not_here():
+    """What the interpreter accepts must compile, and not take more memory than a GPU has."""
+    script = Path(__file__).parents[1] / "kernels" / "compile_for_gpu.py"
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-W", "ignore", str(script), *map(str, CAPABILITIES)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {(m["kernel"], m["target"]) for m in made} >= set(itertools.product(KERNELS, CAPABILITIES))
+    for kernel in made:
+        assert kernel["shared"] <= SHARED_MEMORY, kernel
+        assert kernel["stack"] <= 64, kernel
+
+
+def test_which_layers_fit(monkeypatch):
+    """Where no kernel is for a layer, PyTorch computes it."""
+    monkeypatch.setattr(gpu, "available", lambda device: True)
+    x, w, profile = torch.empty(2, 64, 8, 8, device="meta"), torch.empty(64, 64, 2), Profile("bilinear", "smooth", 4, 1)
+    x = _pretended("cuda", x)
+    assert gpu.fits(x, w, (1, 1), profile)
+    assert operators.serves(x, w, (1, 1), profile)
+    assert not gpu.fits(x, w, (16, 1), profile)
+    assert not gpu.fits(x, w[:, :1], (1, 1), profile)
+    assert not gpu.fits(x, torch.empty(64, 64, 33), (1, 1), profile)
+    assert not gpu.fits(x, w, (1, 1), Profile("bilinear", "smooth", 128, 1))
+    assert not gpu.fits(_pretended("cpu", x), w, (1, 1), profile)
+
+
+def _pretended(device, tensor):
+    """Shapes and types of a tensor, said to be on a device."""
+
+    class Pretended:
+        dtype, shape, numel = tensor.dtype, tensor.shape, staticmethod(tensor.numel)
+
+    Pretended.device = torch.device(device)
+    return Pretended()
