@@ -63,42 +63,48 @@ static void multiply(
 
 // The cosine and sine transform of one axis. Pixels are first folded about the middle of the tile: their even part has
 // cosines only, their odd part sines only, which halves the work.
+//
+// Where the length T is even and a pixel is in the middle, frequencies are folded as well: the waves of k and T/2 - k
+// differ in the sign at every other position, so sums over every other pixel serve both, which halves the work again.
 struct Transform {
-    int size, even, odd, frequencies;
-    float *cos, *sin;              // (frequencies, even), (frequencies, odd)
-    float *cos_back, *sin_back;    // their transposes
+    // The waves of some pixels, every `step`th from `first` on, of the even or the odd part.
+    struct Waves {
+        int first, step, count, rows;
+        float *to, *back;  // (rows, count) and its transpose
+
+        void multiply(const float* pixels, int64_t ldb, float* c, int64_t ldc, int64_t columns) const {
+            ::multiply(to, rows, count, pixels + first * ldb, step * ldb, c, ldc, columns);
+        }
+        void multiply_back(const float* c, int64_t ldc, float* pixels, int64_t ldb, int64_t columns) const {
+            ::multiply(back, count, rows, c, ldc, pixels + first * ldb, step * ldb, columns);
+        }
+    };
+    int size, even, odd, last, sets;  // the last frequency; 2 sets of pixels where frequencies are folded, else 1
+    Waves cos[2], sin[2];
 
     Transform(const Axis& axis, int length, Memory& memory)
-        : size(axis.size), even((axis.size + 1) / 2), odd(axis.size / 2), frequencies(length / 2 + 1) {
-        cos = memory.floats(int64_t(frequencies) * even);
-        sin = memory.floats(int64_t(frequencies) * odd);
-        cos_back = memory.floats(int64_t(frequencies) * even);
-        sin_back = memory.floats(int64_t(frequencies) * odd);
+        : size(axis.size), even((axis.size + 1) / 2), odd(axis.size / 2), last(length / 2), sets(length % 2 == 0 && axis.size % 2 ? 2 : 1) {
+        const bool alternate = sets == 2 && axis.stride % 2;  // positions of pixels are even and odd; else all are even
+        for (int set = 0; set < sets; ++set) {
+            const int rows = sets == 1 ? last + 1 : set ? (last + 1) / 2 : last / 2 + 1;  // T/4 is its own partner
+            cos[set] = waves(even, rows, alternate, set, set == 0, memory);
+            sin[set] = waves(odd, rows, alternate, set, set == sets - 1, memory);
+        }
     }
 
     void fill(const Axis& axis, int length) {
-        double nearest = size % 2 ? 0 : 0.5;
-        for (int k = 0; k < frequencies; ++k) {
-            for (int d = 0; d < even; ++d) {
-                double angle = 2 * M_PI / length * std::fmod(k * (nearest + d) * axis.stride, length);
-                cos[k * even + d] = cos_back[d * frequencies + k] = float(std::cos(angle));
-            }
-            for (int d = 0; d < odd; ++d) {
-                double angle = 2 * M_PI / length * std::fmod(k * (nearest + size % 2 + d) * axis.stride, length);
-                sin[k * odd + d] = sin_back[d * frequencies + k] = float(std::sin(angle));
-            }
+        const double nearest = size % 2 ? 0 : 0.5;
+        auto angle = [&](int k, double pixel) { return 2 * M_PI / length * std::fmod(k * pixel * axis.stride, length); };
+        for (int set = 0; set < sets; ++set) {
+            fill(cos[set], [&](int k, int d) { return std::cos(angle(k, nearest + d)); });
+            fill(sin[set], [&](int k, int d) { return std::sin(angle(k, nearest + size % 2 + d)); });
         }
     }
 
     // In place: pixels to even parts, from the middle upwards, and odd parts, from the middle downwards.
     void fold(float* pixels, int64_t columns) const {
         float *high = pixels + (size - odd) * columns, *low = pixels + (odd - 1) * columns;
-        for (int d = 0; d < odd; ++d, high += columns, low -= columns)
-            for (int64_t v = 0; v < columns; v += LANES) {
-                Vector a = load(high + v), b = load(low + v);
-                store(high + v, a + b);
-                store(low + v, a - b);
-            }
+        for (int d = 0; d < odd; ++d, high += columns, low -= columns) fold(high, low, columns);
     }
 
     // Adjoint of fold().
@@ -106,14 +112,57 @@ struct Transform {
 
     // Rows of cosines and of sines, `ldc` apart, from folded pixels.
     void forward(const float* pixels, int64_t columns, float* cosines, float* sines, int64_t ldc) const {
-        multiply(cos, frequencies, even, pixels + odd * columns, columns, cosines, ldc, columns);
-        multiply(sin, frequencies, odd, pixels + (odd - 1) * columns, -columns, sines, ldc, columns);
+        const float *up = pixels + odd * columns, *down = pixels + (odd - 1) * columns;
+        cos[0].multiply(up, columns, cosines, ldc, columns);
+        sin[0].multiply(down, -columns, sines, ldc, columns);
+        if (sets == 1) return;
+        cos[1].multiply(up, columns, cosines + last * ldc, -ldc, columns);
+        sin[1].multiply(down, -columns, sines + last * ldc, -ldc, columns);
+        fold_frequencies(cosines, sines, ldc, columns);
     }
 
-    // Adjoint of forward().
-    void backward(const float* cosines, const float* sines, int64_t ldc, float* pixels, int64_t columns) const {
-        multiply(cos_back, even, frequencies, cosines, ldc, pixels + odd * columns, columns, columns);
-        multiply(sin_back, odd, frequencies, sines, ldc, pixels + (odd - 1) * columns, -columns, columns);
+    // Adjoint of forward(); overwrites the rows of cosines and sines.
+    void backward(float* cosines, float* sines, int64_t ldc, float* pixels, int64_t columns) const {
+        float *up = pixels + odd * columns, *down = pixels + (odd - 1) * columns;
+        if (sets == 2) {
+            fold_frequencies(cosines, sines, ldc, columns);
+            cos[1].multiply_back(cosines + last * ldc, -ldc, up, columns, columns);
+            sin[1].multiply_back(sines + last * ldc, -ldc, down, -columns, columns);
+        }
+        cos[0].multiply_back(cosines, ldc, up, columns, columns);
+        sin[0].multiply_back(sines, ldc, down, -columns, columns);
+    }
+
+   private:
+    // Of pixels that alternate, every other one, or else all of them or none.
+    static Waves waves(int pixels, int rows, bool alternate, int first, bool all, Memory& memory) {
+        Waves w{alternate ? first : 0, alternate ? 2 : 1, alternate ? (pixels - first + 1) / 2 : all ? pixels : 0, rows, nullptr, nullptr};
+        w.to = memory.floats(int64_t(w.rows) * w.count), w.back = memory.floats(int64_t(w.rows) * w.count);
+        return w;
+    }
+
+    template <class Wave>
+    static void fill(Waves& w, Wave wave) {
+        for (int k = 0; k < w.rows; ++k)
+            for (int j = 0; j < w.count; ++j) w.to[k * w.count + j] = w.back[j * w.rows + k] = float(wave(k, w.first + j * w.step));
+    }
+
+    // In place: sums over every other pixel, those of k in row k and those of T/2 - k in row T/2 - k, to frequencies. For
+    // cosines the former are of even positions, for sines of odd ones. It is its own adjoint.
+    void fold_frequencies(float* cosines, float* sines, int64_t ldc, int64_t columns) const {
+        for (int k = 0; 2 * k < last; ++k) {
+            fold(cosines + k * ldc, cosines + (last - k) * ldc, columns);
+            fold(sines + k * ldc, sines + (last - k) * ldc, columns);
+        }
+    }
+
+    // In place: sums and differences of two rows.
+    static void fold(float* sum, float* difference, int64_t columns) {
+        for (int64_t v = 0; v < columns; v += LANES) {
+            Vector a = load(sum + v), b = load(difference + v);
+            store(sum + v, a + b);
+            store(difference + v, a - b);
+        }
     }
 };
 
@@ -223,7 +272,7 @@ struct Images {
         }
         for (int row = 0; row < h; row += STRIP) {
             const int rows = h - row < STRIP ? h - row : STRIP;
-            const float* half = room.half + row * BLOCK;
+            float* half = room.half + row * BLOCK;
             transform_x.backward(half, half + plane, 2 * plane, room.pixels, rows * BLOCK);
             transform_x.unfold(room.pixels, rows * BLOCK);
             for (int r = 0; r < rows; ++r) scatter(room.pixels + r * BLOCK, rows * BLOCK, image, place, row + r, add, bias, room);
