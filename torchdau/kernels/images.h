@@ -210,8 +210,8 @@ struct Images {
         return {y.start + ty * y.step, left, left < 0 ? -left : 0, right < x.size ? right : x.size, rest < BLOCK ? rest : BLOCK};
     }
 
-    // Spectra of a tile of a block of channels, the first of which is `image`: three parts, re, im - re and re + im, written
-    // for frequency f at spectra + f * step. Outside of the image, and beyond the last channel, there are zeros.
+    // Spectra of a tile of a block of channels, the first of which is `image`: re and im, written for frequency f at
+    // spectra + f * step. Outside of the image, and beyond the last channel, there are zeros.
     void analyse(const float* image, const Place& place, float* spectra, int64_t step, const Room& room) const {
         const int h = y.size, n = frequencies.half(), columns = frequencies.columns();
         const int64_t plane = int64_t(h) * BLOCK;
@@ -242,7 +242,7 @@ struct Images {
         }
     }
 
-    // Adjoint of analyse(), from spectra of two parts, re and im: writes the pixels of a tile, or adds to them, and adds `bias`
+    // Adjoint of analyse(): writes the pixels of a tile, or adds to them, and adds `bias`
     // (channel) if there is one.
     void synthesise(const float* spectra, int64_t step, float* image, const Place& place, bool add, const float* bias, const Room& room) const {
         const int h = y.size, n = frequencies.half(), columns = frequencies.columns();
@@ -333,7 +333,6 @@ struct Images {
 
     static void write(float* out, Vector re, Vector im) {
         stream(out, re);
-        stream(out + BLOCK, im - re);
-        stream(out + 2 * BLOCK, re + im);
+        stream(out + BLOCK, im);
     }
 };

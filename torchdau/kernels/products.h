@@ -1,25 +1,36 @@
 // Products per frequency: filters times spectra, and the gradient of the filters.
 //
 // With filter W and spectrum S, W S = (k1 - k3) + i (k1 + k2) from three real products: k1 = (Wr + Wi) Sr,
-// k2 = Wr (Si - Sr), k3 = Wi (Sr + Si). The factors in S are the three parts that images.h stores.
+// k2 = Wr (Si - Sr), k3 = Wi (Sr + Si). The three factors in S are made where they are used often.
 #pragma once
 
 #include <cstdint>
 
 #include "vector.h"
 
-// Spectra (block of channels, frequency, image, part, channel of the block): three parts, as images.h writes them, or re and im.
+// Spectra (block of channels, frequency, image, re and im, channel of the block).
 struct Spectra {
     float* begin;
     int64_t frequencies, images;
-    int parts;
 
-    int64_t to_image() const { return int64_t(parts) * BLOCK; }
+    int64_t to_image() const { return 2 * BLOCK; }
     int64_t to_frequency() const { return images * to_image(); }
     float* at(int64_t block, int64_t frequency, int64_t image) const {
         return begin + (block * frequencies + frequency) * to_frequency() + image * to_image();
     }
 };
+
+// The factors (image, Sr, Si - Sr and Sr + Si, channel of the block) of `count` spectra that follow each other.
+static inline void write_factors(const float* spectra, int64_t count, float* factors) {
+    for (int64_t n = 0; n < count; ++n, spectra += 2 * BLOCK, factors += 3 * BLOCK)
+#pragma GCC unroll 2
+        for (int v = 0; v < BLOCK; v += LANES) {
+            Vector re = load(spectra + v), im = load(spectra + BLOCK + v);
+            store(factors + v, re);
+            store(factors + BLOCK + v, im - re);
+            store(factors + 2 * BLOCK + v, re + im);
+        }
+}
 
 template <int COUNT>
 static inline void multiply_add(
@@ -30,15 +41,14 @@ static inline void multiply_add(
         for (int v = 0; v < VECTORS; ++v) totals[n][v] += vectors[v] * scalars[n * step];
 }
 
-// COUNT images of one block of targets at one frequency = filter (source, re and im, lane) times spectra of the sources, which
-// start at a block of channels.
+// COUNT images of one block of targets at one frequency = filter (source, re and im, lane) times the factors of the sources
+// (block, image, factor, channel).
 template <int COUNT>
-static inline void filter_tile(const float* filter, int64_t sources, const Spectra& in, int64_t block, int64_t frequency, int64_t image, float* out) {
+static inline void filter_tile(const float* filter, int64_t sources, const float* factors, float* out) {
     Vector k1[COUNT][VECTORS] = {}, k2[COUNT][VECTORS] = {}, k3[COUNT][VECTORS] = {};
-    for (int64_t first = 0; first < sources; first += BLOCK) {
-        const float* scalars = in.at(block + first / BLOCK, frequency, image);
+    for (int64_t first = 0; first < sources; first += BLOCK, factors += COUNT * 3 * BLOCK) {
+        const float* scalars = factors;
         const int64_t count = sources - first < BLOCK ? sources - first : BLOCK;
-        prefetch(scalars + COUNT * 3 * BLOCK, COUNT * 3 * BLOCK);  // the next tile
         for (int64_t s = 0; s < count; ++s, ++scalars, filter += 2 * BLOCK) {
             Vector re[VECTORS], im[VECTORS], both[VECTORS];
 #pragma GCC unroll 2
@@ -61,38 +71,43 @@ static inline void filter_tile(const float* filter, int64_t sources, const Spect
 }
 
 // The same for `count` blocks of targets, whose filters follow each other, and all images. Images are the outer loop, so that
-// what is read of their spectra serves all blocks.
+// the factors of their spectra, in `factors`, serve all blocks.
 static void apply_filters(const float* filters, int64_t count, int64_t sources, const Spectra& in, int64_t in_block, const Spectra& out,
-                          int64_t out_block, int64_t frequency) {
+                          int64_t out_block, int64_t frequency, float* factors) {
     for (int64_t n = 0; n < in.images;) {
-        const bool whole = n + ROWS <= in.images;
+        const int64_t some = n + ROWS <= in.images ? ROWS : 1;
+        for (int64_t block = 0; block * BLOCK < sources; ++block) {
+            const float* from = in.at(in_block + block, frequency, n);
+            prefetch(from + some * 2 * BLOCK, some * 2 * BLOCK);  // the next images
+            write_factors(from, some, factors + block * some * 3 * BLOCK);
+        }
         for (int64_t b = 0; b < count; ++b) {
             const float* filter = filters + b * sources * 2 * BLOCK;
             float* to = out.at(out_block + b, frequency, n);
-            if (whole)
-                filter_tile<ROWS>(filter, sources, in, in_block, frequency, n, to);
+            if (some == ROWS)
+                filter_tile<ROWS>(filter, sources, factors, to);
             else
-                filter_tile<1>(filter, sources, in, in_block, frequency, n, to);
+                filter_tile<1>(filter, sources, factors, to);
         }
-        n += whole ? ROWS : 1;
+        n += some;
     }
 }
 
-// Gradient of COUNT filters, those of sources `grads` and a block of targets, whose spectra are `images`: conj(S) D, summed over
-// images; written like a filter.
+// Gradient of COUNT filters, those of the sources of `factors` and a block of targets, whose spectra are `images`: conj(S) D,
+// summed over images; written like a filter.
 template <int COUNT>
-static inline void gradient_tile(const float* images, const float* grads, int64_t count, float* out) {
+static inline void gradient_tile(const float* images, const float* factors, int64_t count, float* out) {
     Vector k1[COUNT][VECTORS] = {}, k2[COUNT][VECTORS] = {}, k3[COUNT][VECTORS] = {};
-    for (int64_t n = 0; n < count; ++n, images += 3 * BLOCK, grads += 3 * BLOCK) {
+    for (int64_t n = 0; n < count; ++n, images += 2 * BLOCK, factors += 3 * BLOCK) {
         Vector re[VECTORS], difference[VECTORS], im[VECTORS];
 #pragma GCC unroll 2
         for (int v = 0; v < VECTORS; ++v) {
-            re[v] = loaded(images + v * LANES), difference[v] = loaded(images + BLOCK + v * LANES);
-            im[v] = difference[v] + re[v];
+            re[v] = loaded(images + v * LANES), im[v] = loaded(images + BLOCK + v * LANES);
+            difference[v] = im[v] - re[v];
         }
-        multiply_add<COUNT>(re, grads + BLOCK, k2, 1);
-        multiply_add<COUNT>(difference, grads, k1, 1);
-        multiply_add<COUNT>(im, grads + 2 * BLOCK, k3, 1);
+        multiply_add<COUNT>(re, factors + BLOCK, k2, 1);
+        multiply_add<COUNT>(difference, factors, k1, 1);
+        multiply_add<COUNT>(im, factors + 2 * BLOCK, k3, 1);
     }
 #pragma GCC unroll 4
     for (int s = 0; s < COUNT; ++s)
@@ -103,16 +118,18 @@ static inline void gradient_tile(const float* images, const float* grads, int64_
         }
 }
 
-// Gradients of the filters from `count` sources, from `first` on, to a block of targets at one frequency.
+// Gradients of the filters from `count` sources, from `first` on, to a block of targets at one frequency; `factors` is room for
+// those of a block of sources.
 static void filter_gradients(const Spectra& images, int64_t block, const Spectra& grads, int64_t grad_block, int64_t frequency,
-                             int64_t first, int64_t count, float* out) {
+                             int64_t first, int64_t count, float* factors, float* out) {
     const float* targets = images.at(block, frequency, 0);
     const int64_t size = images.to_frequency(), slice = (size * ROWS / count + 15) / 16 * 16;
     for (int64_t s = first, done = 0; s < first + count; s += ROWS, done += slice, out += ROWS * 2 * BLOCK) {
         const float* sources = grads.at(grad_block + s / BLOCK, frequency, 0);
+        if (s % BLOCK == 0) write_factors(sources, images.images, factors);
         // Of the next frequency: a slice of the targets', and of the sources' what the tiles of a block share.
         prefetch(targets + size + done, slice);
         prefetch(sources + size + s % BLOCK / ROWS * (size * ROWS / BLOCK), size * ROWS / BLOCK);
-        gradient_tile<ROWS>(targets, sources + s % BLOCK, images.images, out);
+        gradient_tile<ROWS>(targets, factors + s % BLOCK, images.images, out);
     }
 }

@@ -38,7 +38,7 @@ class Layer {
 
     // Returns the bytes of workspace that it needs; without tensors it only counts them.
     int64_t forward(const TorchdauTensors* t) {
-        float *x = spectra(in_, 3), *y = spectra(out_, 2);
+        float *x = spectra(in_), *y = spectra(out_);
         const int64_t group = blocks_at_a_time(l_.inputs);
         const Tables tables = make_tables(group, l_.inputs);
         make_slabs({room(in_), room(out_), filter_room(l_.inputs)});
@@ -47,7 +47,7 @@ class Layer {
         const Units units = forward_units(l_, *t);
         want_large_pages(t->output, size(out_));
         for (Part part = first(); part.rows; part = next(part)) {
-            const Spectra xs = of(part, x, 3), ys = of(part, y, 2);
+            const Spectra xs = of(part, x), ys = of(part, y);
             analyse(in_, t->input, part, xs);
             filter(units, xs, in_.blocks(), ys, out_.blocks(), group, tables, 1);
             synthesise(out_, ys, part, t->bias, t->output);
@@ -57,7 +57,7 @@ class Layer {
 
     // The same for gradients: one that is not asked for is null; those of bias and units are added to what is there.
     int64_t backward(const TorchdauTensors* t) {
-        float *d = spectra(out_, 3), *x = spectra(in_, 3);
+        float *d = spectra(out_), *x = spectra(in_);
         const int64_t group = blocks_at_a_time(l_.outputs), sources = sources_at_a_time();
         const Tables tables = make_tables(group, l_.outputs);
         make_slabs({room(in_), room(out_), filter_room(l_.outputs), gradient_room(sources)});
@@ -66,11 +66,11 @@ class Layer {
         const Units units = backward_units(l_, *t);
         if (t->grad_input) want_large_pages(t->grad_input, size(in_));
         for (Part part = first(); part.rows; part = next(part)) {
-            const Spectra ds = of(part, d, 3), xs = of(part, x, 3);
+            const Spectra ds = of(part, d), xs = of(part, x);
             analyse(out_, t->grad_output, part, ds);
             if (t->grad_bias) add_bias_gradient(ds, t->grad_bias);
             if (t->grad_input) {
-                const Spectra products = of(part, x, 2);  // where the spectra of the input will be
+                const Spectra products = of(part, x);  // where the spectra of the input will be
                 filter(units, ds, out_.blocks(), products, in_.blocks(), group, tables, -1);
                 synthesise(in_, products, part, nullptr, t->grad_input);
             }
@@ -96,12 +96,10 @@ class Layer {
     Part first() const { return {0, least(l_.rows, all_rows())}; }
     Part next(Part p) const { return {p.first + p.rows, least(l_.rows, all_rows() - p.first - p.rows)}; }
 
-    float* spectra(const Images& images, int parts) {
-        return memory_.floats(l_.groups * images.blocks() * frequencies_.count() * l_.rows * l_.x.tiles * parts * BLOCK);
+    float* spectra(const Images& images) {
+        return memory_.floats(l_.groups * images.blocks() * frequencies_.count() * l_.rows * l_.x.tiles * 2 * BLOCK);
     }
-    Spectra of(Part part, float* begin, int parts) const {
-        return {begin, frequencies_.count(), part.rows * l_.x.tiles, parts};
-    }
+    Spectra of(Part part, float* begin) const { return {begin, frequencies_.count(), part.rows * l_.x.tiles}; }
 
     // Blocks of targets whose tables are in memory at a time.
     int64_t blocks_at_a_time(int64_t sources) const {
@@ -114,6 +112,8 @@ class Layer {
 
     // Blocks of targets whose filters of one frequency, and of its twin, are in the cache of a core.
     static int64_t filters_at_a_time(int64_t sources) { return most(1, CACHE / (2 * sources * 2 * BLOCK)); }
+
+    static int64_t factors_of_a_tile(int64_t sources) { return (sources + BLOCK - 1) / BLOCK * ROWS * 3 * BLOCK; }
 
     // Sources whose gradients a job of add_unit_gradients works on: fewer read the spectra of the input more often.
     int64_t sources_at_a_time() const {
@@ -131,6 +131,7 @@ class Layer {
     int64_t filter_room(int64_t sources) const {
         Memory measure(nullptr);
         measure.floats(2 * filters_at_a_time(sources) * sources * 2 * BLOCK);
+        measure.floats(factors_of_a_tile(sources));
         Filters::Room(filters_, l_.units, measure);
         return measure.used();
     }
@@ -139,6 +140,7 @@ class Layer {
         Tables(frequencies_, sources, l_.units, measure), Tables(frequencies_, sources, l_.units, measure);
         Filters::Room(filters_, l_.units, measure);
         measure.floats(2 * sources * 2 * BLOCK);
+        measure.floats(l_.rows * l_.x.tiles * 3 * BLOCK);
         return measure.used();
     }
     void make_slabs(std::initializer_list<int64_t> bytes) {
@@ -213,13 +215,14 @@ class Layer {
             const int64_t size = units.sources * 2 * BLOCK, some = filters_at_a_time(units.sources);
             Memory memory = slab(thread);
             float *filters = memory.floats(some * size), *twins = memory.floats(some * size);
+            float* factors = memory.floats(factors_of_a_tile(units.sources));
             for (int64_t block = 0; block < count; block += some) {
                 const int64_t here = least(some, count - block);
                 for (int64_t b = 0; b < here; ++b)
                     filters_.frequency(tables, (block + b) * units.sources, units.sources, kx, ky, sign, filters + b * size,
                                        has_twin ? twins + b * size : nullptr);
-                apply_filters(filters, here, units.sources, in, in_block, out, out_block + block, frequencies_.number(kx, ky));
-                if (has_twin) apply_filters(twins, here, units.sources, in, in_block, out, out_block + block, frequencies_.twin(kx, ky));
+                apply_filters(filters, here, units.sources, in, in_block, out, out_block + block, frequencies_.number(kx, ky), factors);
+                if (has_twin) apply_filters(twins, here, units.sources, in, in_block, out, out_block + block, frequencies_.twin(kx, ky), factors);
             }
             fence();
         });
@@ -235,14 +238,15 @@ class Layer {
             const Tables tables(frequencies_, sources, l_.units, memory), grads(frequencies_, sources, l_.units, memory);
             const Filters::Room room(filters_, l_.units, memory);
             float *gradients = memory.floats(sources * 2 * BLOCK), *of_twin = memory.floats(sources * 2 * BLOCK);
+            float* factors = memory.floats(l_.rows * l_.x.tiles * 3 * BLOCK);
             filters_.build(units, block * BLOCK, first, count, 0, tables, room);
             grads.clear(frequencies_);
             for (int kx = 0; kx < frequencies_.columns(); ++kx)
                 for (int ky = 0; ky < frequencies_.half(); ++ky) {
                     const int64_t f = frequencies_.number(kx, ky);
-                    filter_gradients(x, g * blocks + block, d, g * out_.blocks(), f, first, count, gradients);
+                    filter_gradients(x, g * blocks + block, d, g * out_.blocks(), f, first, count, factors, gradients);
                     const bool twin = frequencies_.has_twin(kx, ky);
-                    if (twin) filter_gradients(x, g * blocks + block, d, g * out_.blocks(), frequencies_.twin(kx, ky), first, count, of_twin);
+                    if (twin) filter_gradients(x, g * blocks + block, d, g * out_.blocks(), frequencies_.twin(kx, ky), first, count, factors, of_twin);
                     filters_.add_gradients(tables, grads, kx, ky, count, gradients, twin ? of_twin : nullptr);
                 }
             filters_.add_unit_gradients(units, block * BLOCK, first, count, grads, room);

@@ -91,7 +91,7 @@ class Task:
             threads=torch.get_num_threads(),
             parallel_for=parallel_for(),
         )
-        numbers = 3 * y.length * (x.length // 2 + 1) * (channels + o) * x.inputs.count  # of one row of tiles
+        numbers = 2 * y.length * (x.length // 2 + 1) * (channels + o) * x.inputs.count  # of one row of tiles
         rows = n * y.inputs.count
         room = SPECTRA // 4 + 2 * (input.numel() + math.prod(self.output_shape))
         pieces = -(-rows // max(1, room // numbers))
