@@ -135,24 +135,32 @@ struct Filters {
         return units.targets - first_target < BLOCK ? units.targets - first_target : BLOCK;
     }
 
-    // Copies the parameters of some units to (lane, source, unit): in their tensors they may lie far apart.
+    // Copies the parameters of some units to (source, unit, lane), the weights times the scale: in their tensors they may lie
+    // far apart. Lanes without a target get zeros.
     void read(const Units& units, int64_t target, int64_t source, int64_t count, const Room& room) const {
-        for (int64_t lane = 0; lane < present(units, target); ++lane)
+        for (int64_t lane = 0; lane < BLOCK; ++lane)
             for (int64_t unit = 0; unit < count * units.k; ++unit) {
-                const int64_t i = units.index(target + lane, source + unit / units.k, unit % units.k);
-                const int64_t j = lane * SOURCES * units.k + unit;
-                room.weight[j] = units.weight[i], room.sigma[j] = units.sigma_of(i);
-                room.displacement[2 * j] = units.displacement[2 * i], room.displacement[2 * j + 1] = units.displacement[2 * i + 1];
+                const bool there = lane < present(units, target);
+                const int64_t i = there ? units.index(target + lane, source + unit / units.k, unit % units.k) : 0;
+                const int64_t j = unit * BLOCK + lane;
+                room.weight[j] = there ? units.weight[i] * scale : 0, room.sigma[j] = units.sigma_of(i);
+                for (int axis = 0; axis < 2; ++axis)
+                    room.displacement[unit * 2 * BLOCK + axis * BLOCK + lane] = there ? units.displacement[2 * i + axis] : 0;
             }
     }
 
     void build_axis(const UnitSpectra& axis, int which, const Units& units, int64_t target, int64_t unit, float* table, int64_t step, const Room& room) const {
         const int64_t count = present(units, target);
+        const float *mu = room.displacement + (unit * 2 + which) * BLOCK, *weight = room.weight + unit * BLOCK;
+        if (axis.writes_lanes()) {
+            for (int v = 0; v < BLOCK; v += LANES)
+                axis.write_lanes(load(mu + v), which ? load(weight + v) : Vector{} + 1.f, table + v, step);
+            return;
+        }
         for (int64_t lane = 0; lane < BLOCK; ++lane) {
             float* row = room.rows + lane * axis.row();
-            const int64_t i = lane * SOURCES * units.k + unit;
             if (lane < count)
-                axis.write(room.displacement[2 * i + which], room.sigma[i], VALUE, which ? room.weight[i] * scale : 1, row, room.scratch);
+                axis.write(mu[lane], room.sigma[unit * BLOCK + lane], VALUE, which ? weight[lane] : 1, row, room.scratch);
             else
                 std::memset(row, 0, sizeof(float) * axis.row());
         }

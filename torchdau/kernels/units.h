@@ -24,6 +24,8 @@ class UnitSpectra {
         cosines_ = memory.floats(int64_t(profile.radius + 1) * half_);
         sines_ = memory.floats(int64_t(profile.radius + 1) * half_);
         for (float*& kernel : kernels_) kernel = memory.floats(half_);
+        picks_ = PICKS && !profile.gaussian && profile.last + 2 - profile.first <= 2 * LANES;
+        by_place_ = memory.floats(picks_ ? int64_t(frequencies()) * 2 * 2 * LANES : 0);
     }
 
     int frequencies() const { return length_ / 2 + 1; }
@@ -37,6 +39,12 @@ class UnitSpectra {
                 float* wave = waves_ + int64_t(q - profile_.first) * row();
                 wave[k] = float(std::cos(angle)), wave[half_ + k] = float(std::sin(angle));
             }
+        for (int k = 0; picks_ && k < frequencies(); ++k)
+            for (int q = 0; q < 2 * LANES; ++q)
+                for (int part = 0; part < 2; ++part) {
+                    const bool there = q <= profile_.last + 1 - profile_.first;
+                    by_place_[(k * 2 + part) * 2 * LANES + q] = there ? waves_[q * row() + part * half_ + k] : 0;
+                }
         for (int j = 0; j <= profile_.radius; ++j)
             for (int k = 0; k < half_; ++k) {
                 double angle = 2 * M_PI / length_ * std::fmod(double(k) * j, length_);
@@ -61,6 +69,25 @@ class UnitSpectra {
             interpolated(mu, quantity, kernel, scale, out);
         }
     }
+
+    // Whether there is write_lanes(), which is many times faster: the bilinear form with one sigma, in a narrow window.
+    bool writes_lanes() const { return picks_ && shared_; }
+
+#if defined(__AVX512F__)
+    // The spectra of as many units as there are lanes, for frequency k at out + k * step: cosines, and sines after a block.
+    void write_lanes(Vector mu, Vector scale, float* out, int64_t step) const {
+        const Vector below = rounded_down(mu), far = (mu - below) * scale, near = scale - far;
+        const Places place = whole(below - float(profile_.first)), next = place + 1;
+        const float* table = by_place_;
+        for (int k = 0; k < frequencies(); ++k, table += 4 * LANES, out += step) {
+            const float factor = kernels_[VALUE][k];
+            store(out, (picked(table, place) * near + picked(table, next) * far) * factor);
+            store(out + BLOCK, (picked(table + 2 * LANES, place) * near + picked(table + 2 * LANES, next) * far) * factor);
+        }
+    }
+#else
+    void write_lanes(Vector, Vector, float*, int64_t) const {}
+#endif
 
    private:
     const float* wave(int q) const { return waves_ + int64_t(q - profile_.first) * row(); }
@@ -138,10 +165,11 @@ class UnitSpectra {
     int length_;
     double shift_;
     int half_;
-    bool shared_ = false;
+    bool shared_ = false, picks_;
     float* waves_;                // (position, cosines and sines)
     float *cosines_, *sines_;     // (j, frequency) of the Gaussian's sample pairs -j and j
     float* kernels_[3];           // of the shared sigma, by quantity
+    float* by_place_;             // (frequency, cosine or sine, position)
 };
 
 // The parameters of the units between `targets` and `sources` channels, and their gradients (null where not asked for).

@@ -83,6 +83,24 @@ typedef std::make_integer_sequence<int, LANES> Lanes;
 // Each lane's right neighbour; the last lane gets the first one.
 static inline Vector next_lanes(Vector v) { return rotated(v, Lanes()); }
 
+// Where PICKS: the numbers of a table of 2 * LANES at places of each lane's own.
+#if defined(__AVX512F__)
+constexpr bool PICKS = true;
+typedef int32_t Places __attribute__((vector_size(4 * LANES), may_alias));
+
+static inline Vector rounded_down(Vector v) {
+    return reinterpret_cast<Vector>(_mm512_floor_ps(reinterpret_cast<__m512>(v)));
+}
+static inline Places whole(Vector v) { return reinterpret_cast<Places>(_mm512_cvttps_epi32(reinterpret_cast<__m512>(v))); }
+
+static inline Vector picked(const float* table, Places places) {
+    return reinterpret_cast<Vector>(_mm512_permutex2var_ps(
+        _mm512_loadu_ps(table), reinterpret_cast<__m512i>(places), _mm512_loadu_ps(table + LANES)));
+}
+#else
+constexpr bool PICKS = false;
+#endif
+
 template <int WIDTH = LANES / 2>
 static inline float sum(Vector v) {
     v += swapped<WIDTH>(v, Lanes());
