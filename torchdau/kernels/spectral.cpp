@@ -209,15 +209,17 @@ class Layer {
             filters_.build(units, (first + block) * BLOCK, source, some, block * units.sources + source, tables, room);
         });
         const int half = frequencies_.half();
-        threads_.run(int64_t(half) * frequencies_.columns(), [&](int64_t job, int64_t thread) {
-            const int kx = job / half, ky = job % half;
-            const bool has_twin = frequencies_.has_twin(kx, ky);
-            const int64_t size = units.sources * 2 * BLOCK, some = filters_at_a_time(units.sources);
+        const int64_t size = units.sources * 2 * BLOCK, some = filters_at_a_time(units.sources), groups = (count + some - 1) / some;
+        // A job is a column of frequencies, or a piece of one: the tables along x stay in its cache.
+        const int64_t jobs = frequencies_.columns() * groups, pieces_y = least(half, (4 * l_.threads + jobs - 1) / jobs);
+        threads_.run(jobs * pieces_y, [&](int64_t job, int64_t thread) {
+            const int kx = int(job / pieces_y / groups), piece = int(job % pieces_y);
+            const int64_t block = job / pieces_y % groups * some, here = least(some, count - block);
             Memory memory = slab(thread);
             float *filters = memory.floats(some * size), *twins = memory.floats(some * size);
             float* factors = memory.floats(factors_of_a_tile(units.sources));
-            for (int64_t block = 0; block < count; block += some) {
-                const int64_t here = least(some, count - block);
+            for (int ky = int(piece * half / pieces_y); ky < (piece + 1) * half / pieces_y; ++ky) {
+                const bool has_twin = frequencies_.has_twin(kx, ky);
                 for (int64_t b = 0; b < here; ++b)
                     filters_.frequency(tables, (block + b) * units.sources, units.sources, kx, ky, sign, filters + b * size,
                                        has_twin ? twins + b * size : nullptr);
