@@ -4,7 +4,8 @@
     uv run python benchmarks/layer.py --device cuda [--dtype bfloat16]
     TORCHDAU_KERNELS=0 uv run python benchmarks/layer.py ...        # without kernels: plain PyTorch
 
-Prints one row per shape: medians, all forms interleaved in one run, R = 4, sigma 0.5, with bias. The dense
+Prints one row per shape: medians, all forms interleaved in one run, R = 4, sigma 0.5, with bias. "learned sigma" and
+"gaussian" are the spectral algorithm with a sigma for each unit (up to 1) and with the Gaussian form. The dense
 algorithm comes in two forms: the blur folded into the kernel (13 x 13, the package's) and the image blurred first, then
 a 9 x 9 kernel (the paper's order); ratios are to the faster of the two. Peers, forward only: torchvision's
 deform_conv2d (3 x 3) and, where it is installed (uv pip install DCLS), a dilated convolution with learnable spacings of
@@ -75,13 +76,17 @@ def forms(shape: Shape, device: str, dtype: torch.dtype) -> dict[str, tuple[Call
     displacement = torch.rand(o, i, k, 2, device=device) * 2 * BOUND - BOUND
     kernel, bias = torch.randn(o, i, 3, 3, **like), torch.zeros(o, **like)
 
-    def layer(algorithm: str) -> Callable[..., Tensor]:
-        return lambda x, w, mu, b: dau_conv2d(x, w, mu, SIGMA, b, max_displacement=BOUND, algorithm=algorithm)
+    def layer(algorithm: str, **options: Any) -> Callable[..., Tensor]:
+        options |= {"max_displacement": BOUND, "algorithm": algorithm}
+        return lambda x, w, mu, b, sigma=SIGMA: dau_conv2d(x, w, mu, sigma, b, **options)
 
     units = [x, weight, displacement, bias]
+    sigma = torch.full_like(displacement[..., 0], SIGMA)
     return {
         "conv2d": (lambda x, k, b: F.conv2d(x, k, b, padding=1), [x, kernel, bias]),
         "spectral": (layer("spectral"), units),
+        "learned sigma": (layer("spectral", max_sigma=2 * SIGMA), [*units, sigma]),
+        "gaussian": (layer("spectral", interpolation="gaussian"), units),
         "dense": (layer("dense"), units),
         "blur first": (blur_first, units),
     }
@@ -234,6 +239,8 @@ def measure(shape: Shape, options: argparse.Namespace) -> dict[str, str | float]
         spectral, dense = ms[f"spectral {kind}"], min(ms[f"dense {kind}"], ms[f"blur first {kind}"])
         row[f"{kind} dense / spectral"] = dense / spectral
         row[f"{kind} conv2d / spectral"] = ms[f"conv2d {kind}"] / spectral
+        for name in ("learned sigma", "gaussian"):
+            row[f"{kind} {name} / spectral"] = ms[f"{name} {kind}"] / spectral
         for name in ("deform_conv2d", "DCLS"):
             if f"{name} {kind}" in ms:
                 row[f"{kind} {name} / spectral"] = ms[f"{name} {kind}"] / spectral

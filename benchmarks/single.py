@@ -1,0 +1,65 @@
+"""One image in evaluation mode: does a unit layer keep up with the 3 x 3 convolution?
+
+    uv run python benchmarks/single.py [--repeats N] [--shape I,O,H,W,K ...]
+
+Forward passes of one image, R = 4, sigma 0.5, with bias, by the algorithm that "auto" chooses: medians, interleaved in
+one run.
+"""
+
+import argparse
+import statistics
+import time
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from torchdau import DAUConv2d
+from torchdau.algorithms import choose
+from torchdau.profile import Profile
+
+SHAPES = [(256, 256, 14, 14, 2), (64, 64, 56, 56, 2), (64, 64, 360, 640, 2)]
+SIGMA, BOUND = 0.5, 4.0
+
+
+@torch.inference_mode()
+def measure(shape: tuple[int, int, int, int, int], repeats: int) -> list[str]:
+    """One row of the table."""
+    i, o, h, w, k = shape
+    x, kernel, bias = torch.randn(1, i, h, w), torch.randn(o, i, 3, 3), torch.zeros(o)
+    layer = DAUConv2d(i, o, k, max_displacement=BOUND, sigma=SIGMA).eval()
+    layer.displacement.uniform_(-BOUND, BOUND)
+    calls = {"units": partial(layer, x), "conv2d": partial(F.conv2d, x, kernel, bias, padding=1)}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(repeats + 3):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if number >= 3:
+                seconds[name].append(time.perf_counter() - start)
+    units, conv2d = (1e3 * statistics.median(times) for times in seconds.values())
+    profile = Profile("bilinear", "smooth", BOUND, SIGMA)
+    chosen = choose(x, layer.weight, torch.tensor(SIGMA), (h, w), (1, 1), 1, profile)
+    return [",".join(map(str, shape)), chosen, f"{units:.2f}", f"{conv2d:.2f}", f"{units / conv2d:.2f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=51)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--shape", nargs="*", default=[",".join(map(str, s)) for s in SHAPES], metavar="I,O,H,W,K")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    table = Table("I, O, H, W, K", "algorithm", "units ms", "conv2d 3x3 ms", "units / conv2d")
+    for text in track(options.shape, "shapes", transient=True):
+        i, o, h, w, k = (int(v) for v in text.split(","))
+        table.add_row(*measure((i, o, h, w, k), options.repeats))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
