@@ -11,8 +11,8 @@ a 9 x 9 kernel (the paper's order); ratios are to the faster of the two. Peers, 
 deform_conv2d (3 x 3) and, where it is installed (uv pip install DCLS), a dilated convolution with learnable spacings of
 as many elements (9 x 9, its version v1). Peak memory, on a CPU, is that of a process of its own that makes two training
 steps, its tensors included, above what it held before (Linux). On a GPU steps are timed ten at a time, products of
-float32 are what PyTorch's convolutions make them (TF32 by default), and "floor" is the time in which the memory, at the
-speed of a large copy, passes images once and their spectra twice: no spectral algorithm that stores spectra is faster.
+float32 are what PyTorch's convolutions make them (TF32 by default), and "floor" is an estimate: the time in which the
+memory, at the speed of a large copy, passes images once and their spectra twice.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from torch import Tensor
 from torchvision.ops import deform_conv2d
 
 from torchdau import dau_conv2d
+from torchdau.algorithms.spectral.gpu import LONGEST
 from torchdau.algorithms.spectral.planning import plan
 from torchdau.profile import Profile
 
@@ -63,7 +64,7 @@ def blur_first(input: Tensor, weight: Tensor, displacement: Tensor, bias: Tensor
         (1 - (torch.arange(-BOUND, BOUND + 1, device=mu.device).view(-1, 1, 1, 1) - mu).abs()).clamp_min(0)
         for mu in displacement.unbind(-1)
     )
-    kernel = torch.einsum("oik,yoik,xoik->oiyx", weight, y, x)
+    kernel = torch.einsum("oik,yoik,xoik->oiyx", weight.float(), y, x).to(input.dtype)
     return F.conv2d(flat.view(n, i, h + 2 * r, w + 2 * r), kernel, bias, padding=BOUND - r)
 
 
@@ -98,7 +99,9 @@ def peers(shape: Shape, device: str, dtype: torch.dtype) -> dict[str, Callable[[
     like: dict[str, Any] = {"device": device, "dtype": dtype}
     x, kernel = torch.randn(n, i, h, h, **like), torch.randn(o, i, 3, 3, **like)
     offset = torch.rand(n, 18, h, h, **like) * 2 * BOUND - BOUND
-    found: dict[str, Callable[[], Tensor]] = {"deform_conv2d": lambda: deform_conv2d(x, offset, kernel, padding=1)}
+    found: dict[str, Callable[[], Tensor]] = {}
+    if dtype != torch.bfloat16:  # which it does not have
+        found["deform_conv2d"] = lambda: deform_conv2d(x, offset, kernel, padding=1)
     if importlib.util.find_spec("DCLS"):
         from DCLS.construct.modules import Dcls2d
 
@@ -151,7 +154,7 @@ def floor(shape: Shape, dtype: torch.dtype) -> float:
     """Milliseconds in which the GPU's memory passes the images of a forward pass once and their spectra twice."""
     n, i, o, h, k = shape
     profile = Profile("bilinear", "smooth", BOUND, SIGMA)
-    y, x = plan(n, 1, i, o, k, ((h, 1, 0), (h, 1, 0)), profile.first, profile.last)
+    y, x = plan(n, 1, i, o, k, ((h, 1, 0), (h, 1, 0)), profile.first, profile.last, LONGEST)
     spectra = y.inputs.count * x.inputs.count * y.length * x.length
     traffic = n * (i + o) * (h * h + 2 * spectra) * dtype.itemsize
     block = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")

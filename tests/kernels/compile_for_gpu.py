@@ -14,16 +14,24 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 from torchdau.algorithms.spectral.gpu import Task
-from torchdau.kernels.gpu import images, products, units
+from torchdau.kernels.gpu import blocks, images, products, units
 from torchdau.profile import Profile
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+
+KERNELS = {
+    blocks: ("fill_waves",),
+    images: ("analysis", "synthesis"),
+    products: ("product", "unit_gradients"),
+    units: ("tables",),
+}
 
 # N, I, O, H, K, type, whether TF32 is allowed, whether sigma is learned
 LAYERS = [
     (130, 64, 64, 56, 2, torch.float32, False, False),
     (16, 64, 64, 28, 4, torch.float32, True, True),
     (64, 512, 512, 7, 2, torch.bfloat16, True, False),
+    (1, 1, 1, 8, 1, torch.float16, True, False),
 ]
 
 
@@ -48,7 +56,7 @@ class Compiled:
         def call(*args, **options):
             made = self.kernel.warmup(*args, grid=grid, **options)
             found = {"kernel": self.kernel.__name__, "shared": made.metadata.shared, "stack": stack(made)}
-            found |= {"target": made.metadata.target.arch, "precision": options["PRECISION"]}
+            found |= {"target": made.metadata.target.arch, "precision": options.get("PRECISION")}
             sys.stdout.write(f"{json.dumps(found)}\n")
 
         return call
@@ -64,8 +72,7 @@ def stack(made) -> int:
 
 
 def main() -> None:
-    kernels = {images: ("analysis", "synthesis"), products: ("product", "unit_gradients"), units: ("tables",)}
-    for module, names in kernels.items():
+    for module, names in KERNELS.items():
         for name in names:
             setattr(module, name, Compiled(getattr(module, name)))
     for capability in sys.argv[1:]:

@@ -1,5 +1,6 @@
 """The spectral algorithm by the Triton kernels of ``kernels/gpu``: their arguments, and the loops over pieces."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +8,6 @@ import torch
 from torch import Tensor
 
 from torchdau.algorithms.spectral.call import Call, slices
-from torchdau.algorithms.spectral.frequencies import stacked
 from torchdau.algorithms.spectral.planning import narrow
 from torchdau.algorithms.spectral.tiling import Tiles
 from torchdau.kernels.gpu import available
@@ -19,18 +19,22 @@ SPECTRA = 64 << 20
 TABLES = 256 << 20
 """Bytes that tables of units may take; more are worked through in pieces of output channels."""
 
-LONGEST = 256
+LONGEST = 128
 """Pixels of a transform up to which the kernels serve: lines of pixels stay in the registers of a program."""
 
-UNITS = 32
+UNITS = 16
 """Units of a filter up to which the kernels serve: gradients of units stay in the registers of a program."""
 
 PROGRAMS = 1024
 """Programs that a launch should have at least, to fill any GPU."""
 
 
+INSIDE, OUTSIDE = 0, 1
+"""The sides of a layer: its input and the gradient of that, its output and the gradient of that."""
+
+
 def fits(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile) -> bool:
-    """Whether the kernels compute the layer: on an NVIDIA GPU of capability 8.0 or newer, float32 and half types."""
+    """Whether the kernels are for such a layer: on an NVIDIA GPU of capability 8.0 or newer, float32 and half types."""
     if input.device.type != "cuda" or input.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return False
     small = 16 * max(stride) + profile.size <= LONGEST and weight.shape[2] <= UNITS
@@ -40,8 +44,8 @@ def fits(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile)
 class Task(Call):
     """One call of the kernels; see :class:`torchdau.algorithms.spectral.task.Task`.
 
-    Spectra are kept in the type of the images; everything between is float32, in products of the precision that
-    PyTorch's convolutions have (``torch.backends.cudnn``).
+    Spectra of bfloat16 are kept in that type, others in float32, whose products have the precision that PyTorch's
+    convolutions have (``torch.backends.cudnn``). Where ``long``, a transform is longer than the kernels can make it.
     """
 
     longest = LONGEST
@@ -61,13 +65,14 @@ class Task(Call):
         super().__init__(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
         exact = input.dtype == torch.float32 and torch.backends.cudnn.conv.fp32_precision != "tf32"  # type: ignore[attr-defined]
         self.precision = "tf32x3" if exact else "tf32"
+        # float16 would overflow: the mean of a tile is multiplied by its side
+        self.spectra_dtype = torch.bfloat16 if input.dtype == torch.bfloat16 else torch.float32
         y, x = self.y, self.x
+        self.long = max(y.length, x.length) > LONGEST
+        self.whole = y.inputs.count * x.inputs.count == 1  # each pixel belongs to one tile, and is written once
         self.frequencies = (y.length // 2 + 1) * (x.length // 2 + 1)
-        ys, xs = range(y.inputs.size), range(x.inputs.size)
-        self.inside = Transform((y.length, x.length), (y.inputs, x.inputs), (ys, xs), self.precision)
-        positions = y.positions, x.positions
-        self.outside = Transform((y.length, x.length), (y.outputs, x.outputs), positions, self.precision)
         self._tables: tuple[object, list[Tensor]] = None, []
+        self._known_waves: dict[tuple[range, int], Tensor] = {}
 
     def forward(self) -> Tensor:
         """The output."""
@@ -75,34 +80,38 @@ class Task(Call):
         output = input.new_empty(self.n, self.groups * self.o, *self.output_size)
         with torch.cuda.device_of(input):
             for first, count in self._pieces(self.i + self.o):
-                spectra = self.inside.spectra(input, first, count)
+                spectra = self._analyse(input, INSIDE, first, count)
                 products = self._room(count, self.o)
                 for channels in self._channel_pieces(forms=1):
                     self._product(spectra, products, channels, forward=True)
-                self.outside.put(products, output, first, bias)
+                del spectra
+                self._synthesise(products, output, OUTSIDE, first, bias)
+                del products
         return output
 
     def backward(self, grad: Tensor, needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is empty."""
         input = self.tensors[0]
         grad_bias = grad.sum((0, 2, 3)) if needed[4] else grad.new_empty(0)
-        totals = self.room(needed[:4])
-        if needed[0] and not self.inside.overlap:
+        totals = self.room([needed[0] and not self.whole, *needed[1:4]])
+        if needed[0] and self.whole:
             totals[0] = torch.empty_like(input, memory_format=torch.contiguous_format)
         forms = 2 + needed[3] if any(needed[1:4]) else 1
         with torch.cuda.device_of(input):
-            for first, count in self._pieces(2 * self.i + self.o):
-                grad_spectra = self.outside.spectra(grad, first, count)
-                spectra = self.inside.spectra(input, first, count) if forms > 1 else None
-                products = self._room(count, self.i)
+            for first, count in self._pieces(2 * self.i + self.o) if any(needed[:4]) else ():
+                grad_spectra = self._analyse(grad, OUTSIDE, first, count)
+                spectra = self._analyse(input, INSIDE, first, count) if forms > 1 else None
+                products = self._room(count, self.i) if needed[0] else None
                 for channels in self._channel_pieces(forms):
-                    if needed[0]:
+                    if products is not None:
                         self._product(grad_spectra, products, channels, forward=False, forms=forms)
                     if spectra is not None:
                         grads = self._unit_gradients(grad_spectra, spectra, channels, forms)
                         self.add_unit_gradients(totals[1:], grads, channels)
-                if needed[0]:
-                    self.inside.put(products, totals[0], first, None)
+                del grad_spectra, spectra
+                if products is not None:
+                    self._synthesise(products, totals[0], INSIDE, first, None)
+                del products
         image, w, mu, sigma = self.cast(totals)
         return image, w, mu, sigma, grad_bias
 
@@ -152,10 +161,11 @@ class Task(Call):
 
         if self._tables[0] != (channels, forms):
             weight = self.weight[:, channels].permute(3, 0, 1, 2).flatten(1).float().contiguous()
-            displacement, sigma = (t.float().contiguous() for t in self.tensors[2:4] if t is not None)
+            _, _, displacement, sigma, _ = self.tensors
+            displacement, sigma = displacement.float().contiguous(), sigma.float().contiguous()
             made, profile = [], self.profile
             for axis, length in enumerate((self.y.length, self.x.length)):
-                waves = stacked(length // 2 + 1, range(profile.first, profile.last + 1), length, weight)
+                waves = self._waves(range(profile.first, profile.last + 1), length)
                 table = weight.new_empty(forms, 2, length // 2 + 1, *weight.shape)
                 tables[-(-weight.numel() // 32),](
                     displacement.view(-1)[axis:], sigma, table, waves, *weight.shape, self.i,
@@ -171,7 +181,8 @@ class Task(Call):
 
     def _room(self, tiles: int, channels: int) -> Tensor:
         """Room for spectra (frequencies, part, tiles, channels of all groups)."""
-        return self.tensors[0].new_empty(self.frequencies, 4, tiles, self.groups * channels)
+        like = self.tensors[0]
+        return like.new_empty(self.frequencies, 4, tiles, self.groups * channels, dtype=self.spectra_dtype)
 
     def _channel_pieces(self, forms: int) -> list[slice]:
         """Slices of a group's output channels whose tables fit."""
@@ -183,78 +194,65 @@ class Task(Call):
         input = self.tensors[0]
         tiles = self.n * self.y.inputs.count * self.x.inputs.count
         pixels = input.numel() + self.n * self.groups * self.o * math.prod(self.output_size)
-        each = 4 * self.frequencies * self.groups * channels * input.itemsize
+        each = 4 * self.frequencies * self.groups * channels * self.spectra_dtype.itemsize
         for piece in slices(tiles, (SPECTRA + 2 * pixels * input.itemsize) // each):
             yield piece.start, piece.stop - piece.start
 
-
-class Transform:
-    """Tiles of images to spectra and back.
-
-    Args:
-        lengths: transform lengths (y, x).
-        tiles: where the tiles lie (y, x).
-        positions: position of each row and column of pixels of a tile.
-        precision: of the products of float32.
-    """
-
-    def __init__(
-        self,
-        lengths: tuple[int, int],
-        tiles: tuple[Tiles, Tiles],
-        positions: tuple[range, range],
-        precision: str,
-    ) -> None:
-        self._lengths = lengths
-        self._tiles = tiles
-        self._positions = positions
-        self._precision = precision
-
-    @property
-    def overlap(self) -> bool:
-        """Whether tiles have pixels in common."""
-        return any(tiles.count > 1 and tiles.step < tiles.size for tiles in self._tiles)
-
-    def spectra(self, images: Tensor, first: int, count: int) -> Tensor:
-        """Spectra (frequencies, part, tiles, channels) of some tiles of images (N, C, H, W)."""
+    def _analyse(self, images: Tensor, side: int, first: int, count: int) -> Tensor:
+        """Spectra (frequencies, part, tiles, channels) of some tiles of images (N, C, H, W) of a side of the layer."""
         from torchdau.kernels.gpu.images import analysis
 
-        half, columns = (length // 2 + 1 for length in self._lengths)
-        spectra = images.new_empty(half * columns, 4, count, images.shape[1])
-        width = _block(self._tiles[1].size)
-        channels = min(8, (512 if self._precision == "tf32" else 256) // width)
-        analysis[count, -(-images.shape[1] // channels), -(-half // 16)](
-            images, spectra, *self._matrices(images), first, images.shape[1], *self._geometry(images),
-            PRECISION=self._precision, ROWS=16, CHANNELS=channels, WIDTH=width, COLUMNS=16, num_warps=8, num_stages=2,
+        spectra = self._room(count, images.shape[1] // self.groups)
+        (tiles_y, tiles_x), waves = self._tiles(side), self._transforms(side)
+        width = _block(tiles_x.size)
+        channels = min(8, (512 if self.precision == "tf32" else 256) // width)
+        analysis[count, -(-images.shape[1] // channels), -(-waves[0].shape[1] // 16)](
+            images, spectra, *waves, first, images.shape[1], *self._geometry(images, tiles_y, tiles_x),
+            PRECISION=self.precision, ROWS=16, CHANNELS=channels, WIDTH=width, COLUMNS=16, num_warps=8, num_stages=2,
         )  # fmt: skip
         return spectra
 
-    def put(self, spectra: Tensor, images: Tensor, first: int, bias: Tensor | None) -> None:
-        """Adjoint of :meth:`spectra`: writes tiles into images or, where they overlap, adds them."""
+    def _synthesise(self, spectra: Tensor, images: Tensor, side: int, first: int, bias: Tensor | None) -> None:
+        """Adjoint of :meth:`_analyse`: writes tiles into images or, where they may overlap, adds them."""
         from torchdau.kernels.gpu.images import synthesis
 
-        columns = _block(self._lengths[1] // 2 + 1)
+        (tiles_y, tiles_x), waves = self._tiles(side), self._transforms(side)
+        columns = _block(waves[1].shape[1])
         channels = min(16, 256 // columns)
-        grid = spectra.shape[2], -(-images.shape[1] // channels), -(-self._tiles[0].size // 16)
-        phases = [-(-tiles.size // tiles.step) if tiles.count > 1 else 1 for tiles in self._tiles]
-        for y in range(phases[0]):
-            for x in range(phases[1]):
-                synthesis[grid](
-                    spectra, images, bias, *self._matrices(images), first, images.shape[1], *self._geometry(images),
-                    y, phases[0], x, phases[1], PRECISION=self._precision, ROWS=16, CHANNELS=channels, WIDTH=32,
-                    COLUMNS=columns, ADD=self.overlap, BIAS=bias is not None, num_warps=8, num_stages=1,
-                )  # fmt: skip
+        grid = spectra.shape[2], -(-images.shape[1] // channels), -(-tiles_y.size // 16)
+        for phase_y, phase_x in itertools.product(range(tiles_y.phases), range(tiles_x.phases)):
+            synthesis[grid](
+                spectra, images, None if bias is None else bias.contiguous(), *waves, first, images.shape[1],
+                *self._geometry(images, tiles_y, tiles_x), phase_y, tiles_y.phases, phase_x, tiles_x.phases,
+                PRECISION=self.precision, ROWS=16, CHANNELS=channels, WIDTH=32, COLUMNS=columns,
+                ADD=side == INSIDE and not self.whole, BIAS=bias is not None, num_warps=8, num_stages=1,
+            )  # fmt: skip
 
-    def _geometry(self, images: Tensor) -> list[int]:
+    def _tiles(self, side: int) -> tuple[Tiles, Tiles]:
+        return (self.y.inputs, self.x.inputs) if side == INSIDE else (self.y.outputs, self.x.outputs)
+
+    def _geometry(self, images: Tensor, *axes: Tiles) -> list[int]:
         numbers = []
-        for tiles, pixels, length in zip(self._tiles, images.shape[2:], self._lengths, strict=True):
+        for tiles, pixels, length in zip(axes, images.shape[2:], (self.y.length, self.x.length), strict=True):
             numbers += [tiles.count, pixels, tiles.start, tiles.size, tiles.step, length]
         return [*numbers, *images.stride()]
 
-    def _matrices(self, images: Tensor) -> list[Tensor]:
-        """Cosines and sines (2, frequencies, positions) along y and x."""
-        like = images.new_empty(0, dtype=torch.float32)
-        return [stacked(n // 2 + 1, at, n, like) for at, n in zip(self._positions, self._lengths, strict=True)]
+    def _transforms(self, side: int) -> list[Tensor]:
+        """Cosines and sines (2, frequencies, positions) of the pixels of a tile along y and along x."""
+        axes = self.y, self.x
+        return [self._waves(range(a.inputs.size) if side == INSIDE else a.positions, a.length) for a in axes]
+
+    def _waves(self, positions: range, length: int) -> Tensor:
+        """Cosines and sines (2, frequencies, positions); made on the GPU, where a graph may be recorded."""
+        from torchdau.kernels.gpu.blocks import fill_waves
+
+        if (positions, length) not in self._known_waves:
+            table = self.tensors[0].new_empty(2, length // 2 + 1, len(positions), dtype=torch.float32)
+            start = positions.start % length  # remainders of negative numbers are negative there
+            programs = -(-table[0].numel() // 256)
+            fill_waves[programs,](table, start, positions.step, *table.shape[1:], length, BLOCK=256)
+            self._known_waves[positions, length] = table
+        return self._known_waves[positions, length]
 
 
 def _power(size: int) -> int:

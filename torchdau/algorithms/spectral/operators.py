@@ -48,8 +48,7 @@ def _spectral(
 ) -> Tensor:
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     with torch.autocast(input.device.type, enabled=False):
-        task = _task(input, weight, stride, profile)
-        return task(input, weight, displacement, sigma, bias, stride, padding, groups, profile).forward()
+        return _task(input, weight, displacement, sigma, bias, stride, padding, groups, profile).forward()
 
 
 @torch.library.custom_op("torchdau::spectral_backward", mutates_args=())
@@ -72,22 +71,32 @@ def _spectral_backward(
     """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is an empty tensor."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     with torch.autocast(input.device.type, enabled=False):
-        task = _task(input, weight, stride, profile)
-        call = task(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
-        return call.backward(grad, needed)
+        task = _task(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
+        return task.backward(grad, needed)
 
 
 def _task(
-    input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile
-) -> type[Task | native.Task | gpu.Task]:
-    """What computes: the kernels for the GPU or the native ones where they serve, else PyTorch."""
+    input: Tensor,
+    weight: Tensor,
+    displacement: Tensor,
+    sigma: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+    profile: Profile,
+) -> Task | native.Task | gpu.Task:
+    """The call, by the kernels for the GPU or the native ones where they serve, else by PyTorch."""
+    layer = input, weight, displacement, sigma, bias, stride, padding, groups, profile
     if gpu.fits(input, weight, stride, profile):
-        return gpu.Task
+        task = gpu.Task(*layer)
+        if not task.long:
+            return task
     if native.fits(input, weight) and input.numel():
         if available():
-            return native.Task
+            return native.Task(*layer)
         advise()
-    return Task
+    return Task(*layer)
 
 
 def serves(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile) -> bool:

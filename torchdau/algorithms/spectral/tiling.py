@@ -22,6 +22,11 @@ class Tiles:
         """The pixel after the last one of the last tile."""
         return self.start + self.step * (self.count - 1) + self.size
 
+    @property
+    def phases(self) -> int:
+        """Of how many tiles only one is taken so that none of those taken have pixels in common."""
+        return -(-self.size // self.step) if self.count > 1 else 1
+
     def part(self, numbers: slice) -> "Tiles":
         """Some of the tiles."""
         return Tiles(self.start + numbers.start * self.step, self.size, self.step, numbers.stop - numbers.start)

@@ -16,7 +16,7 @@ TURNED_OFF = os.environ.get("TORCHDAU_KERNELS") == "0"
 
 def available(device: torch.device) -> bool:
     """Whether the kernels serve on a GPU."""
-    if TURNED_OFF or not TRITON:
+    if TURNED_OFF or not TRITON or not torch.cuda.is_available():
         return False
     properties = torch.cuda.get_device_properties(device)
     return (properties.major, properties.minor) >= CAPABILITY

@@ -8,23 +8,17 @@ tile, channel). The transform is orthogonal: its adjoint is the way back, for gr
 import triton
 import triton.language as tl
 
+from torchdau.kernels.gpu.blocks import dot, has_twin, waves
+
 GEOMETRY = [f"{name}_{axis}" for name in ("tiles", "pixels", "start", "size", "step", "length") for axis in "yx"]
 """Arguments whose values need no kernels of their own."""
 
 
 @triton.jit
-def waves(table, frequency, position, frequencies, positions, sine: tl.constexpr):
-    """Cosines or sines (2, frequencies, positions) at a block of both; zero outside of the table."""
-    known = (frequency < frequencies) & (position < positions)
-    return tl.load(table + (sine * frequencies + frequency) * positions + position, known, other=0)
-
-
-@triton.jit
-def _place(ky, kx, length_y, length_x):
-    """Whether (-ky, kx) is another frequency, and the weight of (ky, kx): less where it is its own mirror image."""
-    alone_y = (ky == 0) | (2 * ky == length_y)
-    alone_x = (kx == 0) | (2 * kx == length_x)
-    return (alone_y | alone_x) == 0, tl.where(alone_y & alone_x, 0.7071067811865476, 1.0)
+def _weight(ky, kx, length_y, length_x):
+    """The weight of a frequency: less where it is its own mirror image."""
+    alone = ((ky == 0) | (2 * ky == length_y)) & ((kx == 0) | (2 * kx == length_x))
+    return tl.where(alone, 0.7071067811865476, 1.0)
 
 
 @triton.jit(do_not_specialize=["first", *GEOMETRY])
@@ -68,17 +62,19 @@ def analysis(
     flat = tl.arange(0, CHANNELS * WIDTH)
     c, x = c_first + flat // WIDTH, flat % WIDTH
     known_x = (c < channels) & (x < size_x) & (left + x >= 0) & (left + x < pixels_x)
-    line = images + n.to(tl.int64) * stride_n + c * stride_c + (left + x) * stride_x
+    line = images + n.to(tl.int64) * stride_n + c.to(tl.int64) * stride_c + (left + x).to(tl.int64) * stride_x
     ky = ky_first + tl.arange(0, ROWS)
     cos_y = tl.zeros((ROWS, CHANNELS * WIDTH), tl.float32)
     sin_y = tl.zeros((ROWS, CHANNELS * WIDTH), tl.float32)
     for y_first in range(0, size_y, 16):
         y = y_first + tl.arange(0, 16)
         known_y = (y < size_y) & (top + y >= 0) & (top + y < pixels_y)
-        pixels = tl.load(line[None] + (top + y)[:, None] * stride_y, known_y[:, None] & known_x[None], other=0)
+        pixels = tl.load(
+            line[None] + (top + y).to(tl.int64)[:, None] * stride_y, known_y[:, None] & known_x[None], other=0
+        )
         pixels = pixels.to(tl.float32)
-        cos_y = tl.dot(waves(to_y, ky[:, None], y[None], half, size_y, 0), pixels, cos_y, input_precision=PRECISION)
-        sin_y = tl.dot(waves(to_y, ky[:, None], y[None], half, size_y, 1), pixels, sin_y, input_precision=PRECISION)
+        cos_y = dot(waves(to_y, ky[:, None], y[None], half, size_y, 0), pixels, cos_y, PRECISION)
+        sin_y = dot(waves(to_y, ky[:, None], y[None], half, size_y, 1), pixels, sin_y, PRECISION)
     scale = tl.sqrt(2.0 / (length_y * length_x))
     cos_y = tl.reshape(cos_y * scale, (ROWS * CHANNELS, WIDTH))
     sin_y = tl.reshape(sin_y * scale, (ROWS * CHANNELS, WIDTH))
@@ -91,11 +87,10 @@ def analysis(
         kx = (kx_first + tl.arange(0, COLUMNS))[None]
         cos_x = waves(to_x, kx, x, columns, size_x, 0)
         sin_x = waves(to_x, kx, x, columns, size_x, 1)
-        cc = tl.dot(cos_y, cos_x, input_precision=PRECISION)
-        cs = tl.dot(cos_y, sin_x, input_precision=PRECISION)
-        sc = tl.dot(sin_y, cos_x, input_precision=PRECISION)
-        ss = tl.dot(sin_y, sin_x, input_precision=PRECISION)
-        twin, weight = _place(ky, kx, length_y, length_x)
+        zero = tl.zeros((ROWS * CHANNELS, COLUMNS), tl.float32)
+        cc, cs = dot(cos_y, cos_x, zero, PRECISION), dot(cos_y, sin_x, zero, PRECISION)
+        sc, ss = dot(sin_y, cos_x, zero, PRECISION), dot(sin_y, sin_x, zero, PRECISION)
+        twin, weight = has_twin(ky, kx, length_y, length_x), _weight(ky, kx, length_y, length_x)
         known = (ky < half) & (kx < columns) & (c < channels)
         place = spectra + (kx * half + ky) * 4 * part + tile * channels + c
         tl.store(place, (cc - ss) * weight, known)
@@ -158,7 +153,7 @@ def synthesis(
     sin_x = tl.zeros((ROWS, COLUMNS * CHANNELS), tl.float32)
     for ky_first in range(0, half, 16):
         ky = (ky_first + tl.arange(0, 16))[:, None]
-        twin, weight = _place(ky, kx, length_y, length_x)
+        twin, weight = has_twin(ky, kx, length_y, length_x), _weight(ky, kx, length_y, length_x)
         known = (ky < half) & (kx < columns) & (c < channels)
         place = spectra + (kx * half + ky) * 4 * part + tile * channels + c
         real = tl.load(place, known, other=0).to(tl.float32) * weight
@@ -168,10 +163,10 @@ def synthesis(
         ky = (ky_first + tl.arange(0, 16))[None]
         cos_y = waves(to_y, ky, y[:, None], half, size_y, 0)
         sin_y = waves(to_y, ky, y[:, None], half, size_y, 1)
-        cos_x = tl.dot(cos_y, real + twin_real, cos_x, input_precision=PRECISION)
-        cos_x = tl.dot(sin_y, imag - twin_imag, cos_x, input_precision=PRECISION)
-        sin_x = tl.dot(cos_y, imag + twin_imag, sin_x, input_precision=PRECISION)
-        sin_x = tl.dot(sin_y, twin_real - real, sin_x, input_precision=PRECISION)
+        cos_x = dot(cos_y, real + twin_real, cos_x, PRECISION)
+        cos_x = dot(sin_y, imag - twin_imag, cos_x, PRECISION)
+        sin_x = dot(cos_y, imag + twin_imag, sin_x, PRECISION)
+        sin_x = dot(sin_y, twin_real - real, sin_x, PRECISION)
     scale = tl.sqrt(2.0 / (length_y * length_x))
     cos_x = tl.permute(tl.reshape(cos_x * scale, (ROWS, COLUMNS, CHANNELS)), (0, 2, 1))
     sin_x = tl.permute(tl.reshape(sin_x * scale, (ROWS, COLUMNS, CHANNELS)), (0, 2, 1))
@@ -183,12 +178,13 @@ def synthesis(
     kx = tl.arange(0, COLUMNS)[:, None]
     pixel_y = start_y + row * step_y + y
     known_y = (c < channels) & (y < size_y) & (pixel_y >= 0) & (pixel_y < pixels_y)
-    line = images + n.to(tl.int64) * stride_n + c * stride_c + pixel_y * stride_y
+    line = images + n.to(tl.int64) * stride_n + c.to(tl.int64) * stride_c + pixel_y.to(tl.int64) * stride_y
     for x_first in range(0, size_x, WIDTH):
         x = (x_first + tl.arange(0, WIDTH))[None]
-        pixels = tl.dot(cos_x, waves(to_x, kx, x, columns, size_x, 0), input_precision=PRECISION)
-        pixels = tl.dot(sin_x, waves(to_x, kx, x, columns, size_x, 1), pixels, input_precision=PRECISION)
-        pixel_x = start_x + column * step_x + x
+        pixels = tl.zeros((ROWS * CHANNELS, WIDTH), tl.float32)
+        pixels = dot(cos_x, waves(to_x, kx, x, columns, size_x, 0), pixels, PRECISION)
+        pixels = dot(sin_x, waves(to_x, kx, x, columns, size_x, 1), pixels, PRECISION)
+        pixel_x = (start_x + column * step_x + x).to(tl.int64)
         known = known_y & (x < size_x) & (pixel_x >= 0) & (pixel_x < pixels_x)
         if BIAS:
             pixels += tl.load(bias + c, c < channels, other=0).to(tl.float32)

@@ -8,6 +8,14 @@ of a group, or of some of its channels, start at a channel of their own.
 import triton
 import triton.language as tl
 
+from torchdau.kernels.gpu.blocks import dot, has_twin
+
+
+@triton.jit
+def _tables(table, place, known, sine):
+    """Cosines and sines at a block of units."""
+    return tl.load(table + place, known, other=0), tl.load(table + sine + place, known, other=0)
+
 
 @triton.jit(do_not_specialize=["tiles", "length_y", "length_x", "units", "sign"])
 def product(
@@ -47,7 +55,7 @@ def product(
     target_block, rest = rest % target_blocks, rest // target_blocks
     frequency, group = rest % (half * columns), rest // (half * columns)
     kx, ky = frequency // half, frequency % half
-    twin = (ky > 0) & (2 * ky != length_y) & (kx > 0) & (2 * kx != length_x)
+    twin = has_twin(ky, kx, length_y, length_x)
     b = tile_block * TILES + tl.arange(0, TILES)[:, None]
     t = target_block * TARGETS + tl.arange(0, TARGETS)[None]
     table_y += ky.to(tl.int64) * units * pairs
@@ -71,8 +79,8 @@ def product(
         for unit in range(units):
             place = unit * pairs + group * sources * targets + s * source_stride + t * target_stride
             w = tl.load(weight + place, known, other=0)
-            cos_y, sin_y = tl.load(table_y + place, known, other=0), tl.load(table_y + sine_y + place, known, other=0)
-            cos_x, sin_x = tl.load(table_x + place, known, other=0), tl.load(table_x + sine_x + place, known, other=0)
+            cos_y, sin_y = _tables(table_y, place, known, sine_y)
+            cos_x, sin_x = _tables(table_x, place, known, sine_x)
             cos_x *= w
             sin_x *= w
             cc += cos_y * cos_x
@@ -84,17 +92,17 @@ def product(
         place = source + b * all_sources + s
         x, y = tl.load(place, known, other=0), tl.load(place + part, known, other=0)
         u, v, minus_v = (cc - ss).to(dtype), (sign * (cs + sc)).to(dtype), (-sign * (cs + sc)).to(dtype)
-        real = tl.dot(x, u, real, input_precision=PRECISION)
-        real = tl.dot(y, minus_v, real, input_precision=PRECISION)
-        imag = tl.dot(x, v, imag, input_precision=PRECISION)
-        imag = tl.dot(y, u, imag, input_precision=PRECISION)
+        real = dot(x, u, real, PRECISION)
+        real = dot(y, minus_v, real, PRECISION)
+        imag = dot(x, v, imag, PRECISION)
+        imag = dot(y, u, imag, PRECISION)
         if twin:
             x, y = tl.load(place + 2 * part, known, other=0), tl.load(place + 3 * part, known, other=0)
             u, v, minus_v = (cc + ss).to(dtype), (sign * (cs - sc)).to(dtype), (sign * (sc - cs)).to(dtype)
-            twin_real = tl.dot(x, u, twin_real, input_precision=PRECISION)
-            twin_real = tl.dot(y, minus_v, twin_real, input_precision=PRECISION)
-            twin_imag = tl.dot(x, v, twin_imag, input_precision=PRECISION)
-            twin_imag = tl.dot(y, u, twin_imag, input_precision=PRECISION)
+            twin_real = dot(x, u, twin_real, PRECISION)
+            twin_real = dot(y, minus_v, twin_real, PRECISION)
+            twin_imag = dot(x, v, twin_imag, PRECISION)
+            twin_imag = dot(y, u, twin_imag, PRECISION)
 
     known = (b < tiles) & (t < targets)
     part = tiles.to(tl.int64) * all_targets
@@ -111,12 +119,6 @@ def product(
             twin_imag += tl.load(place + part, known, other=0)
         tl.store(place, twin_real, known)
         tl.store(place + part, twin_imag, known)
-
-
-@triton.jit
-def _tables(table, place, known, sine):
-    """Cosines and sines at a block of units."""
-    return tl.load(table + place, known, other=0), tl.load(table + sine + place, known, other=0)
 
 
 @triton.jit
@@ -179,7 +181,7 @@ def unit_gradients(
     last = tl.minimum((tl.program_id(2) + 1) * share, half * columns)
     for frequency in range(tl.program_id(2) * share, last):
         kx, ky = frequency // half, frequency % half
-        twin = (ky > 0) & (2 * ky != length_y) & (kx > 0) & (2 * kx != length_x)
+        twin = has_twin(ky, kx, length_y, length_x)
         real = tl.zeros((OUTPUTS, INPUTS), tl.float32)
         imag = tl.zeros((OUTPUTS, INPUTS), tl.float32)
         twin_real = tl.zeros((OUTPUTS, INPUTS), tl.float32)
@@ -191,19 +193,19 @@ def unit_gradients(
             d_place = grad + frequency * 4 * grad_part + b[None] * all_outputs + o[:, None]
             x, y = tl.load(x_place, x_known, other=0), tl.load(x_place + image_part, x_known, other=0)
             u, v = tl.load(d_place, d_known, other=0), tl.load(d_place + grad_part, d_known, other=0)
-            real = tl.dot(u, x, real, input_precision=PRECISION)
-            real = tl.dot(v, y, real, input_precision=PRECISION)
-            imag = tl.dot(u, y, imag, input_precision=PRECISION)
-            imag = tl.dot(_minus(v), x, imag, input_precision=PRECISION)
+            real = dot(u, x, real, PRECISION)
+            real = dot(v, y, real, PRECISION)
+            imag = dot(u, y, imag, PRECISION)
+            imag = dot(_minus(v), x, imag, PRECISION)
             if twin:
                 x = tl.load(x_place + 2 * image_part, x_known, other=0)
                 y = tl.load(x_place + 3 * image_part, x_known, other=0)
                 u = tl.load(d_place + 2 * grad_part, d_known, other=0)
                 v = tl.load(d_place + 3 * grad_part, d_known, other=0)
-                twin_real = tl.dot(u, x, twin_real, input_precision=PRECISION)
-                twin_real = tl.dot(v, y, twin_real, input_precision=PRECISION)
-                twin_imag = tl.dot(u, y, twin_imag, input_precision=PRECISION)
-                twin_imag = tl.dot(_minus(v), x, twin_imag, input_precision=PRECISION)
+                twin_real = dot(u, x, twin_real, PRECISION)
+                twin_real = dot(v, y, twin_real, PRECISION)
+                twin_imag = dot(u, y, twin_imag, PRECISION)
+                twin_imag = dot(_minus(v), x, twin_imag, PRECISION)
         cc, ss = (real + twin_real)[None], (twin_real - real)[None]
         cs, sc = (imag + twin_imag)[None], (imag - twin_imag)[None]
         cos_y, sin_y = _tables(tables_y + ky * row, place, known, sine_y)

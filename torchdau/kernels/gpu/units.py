@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from torchdau.kernels.gpu.images import waves
+from torchdau.kernels.gpu.blocks import dot, waves
 
 
 @triton.jit(
@@ -88,13 +88,14 @@ def tables(
         target = table + f * row + number[:, None]
         sine = frequencies * row
         stored = known[:, None] & (f < frequencies)
+        zero = tl.zeros((UNITS, FREQUENCIES), tl.float32)
         cos = waves(to_frequencies, f, q, frequencies, size, 0)
         sin = waves(to_frequencies, f, q, frequencies, size, 1)
-        tl.store(target, tl.dot(value, cos, input_precision=PRECISION), stored)
-        tl.store(target + sine, tl.dot(value, sin, input_precision=PRECISION), stored)
+        tl.store(target, dot(value, cos, zero, PRECISION), stored)
+        tl.store(target + sine, dot(value, sin, zero, PRECISION), stored)
         if FORMS > 1:
-            tl.store(target + 2 * sine, tl.dot(d_mu, cos, input_precision=PRECISION), stored)
-            tl.store(target + 3 * sine, tl.dot(d_mu, sin, input_precision=PRECISION), stored)
+            tl.store(target + 2 * sine, dot(d_mu, cos, zero, PRECISION), stored)
+            tl.store(target + 3 * sine, dot(d_mu, sin, zero, PRECISION), stored)
         if FORMS > 2:
-            tl.store(target + 4 * sine, tl.dot(d_sigma, cos, input_precision=PRECISION), stored)
-            tl.store(target + 5 * sine, tl.dot(d_sigma, sin, input_precision=PRECISION), stored)
+            tl.store(target + 4 * sine, dot(d_sigma, cos, zero, PRECISION), stored)
+            tl.store(target + 5 * sine, dot(d_sigma, sin, zero, PRECISION), stored)
