@@ -71,9 +71,9 @@ def cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
     """Multiply-adds of a forward pass; what runs slower counts by its time."""
-    columns = 16 * (-(-size[1] // 15))
+    rows, columns = size[0] + 2 * (-(-size[0] // 14)), 16 * (-(-size[1] // 15))  # as they are computed
     plane = (size[0] * stride[0] + window) * (size[1] * stride[1] + window)
-    return groups * i * (o * k * (n * size[0] * columns * 5 * max(stride) + 250) + 90 * n * plane) + 5e6
+    return groups * i * (o * k * (n * rows * columns * 4.5 * max(stride) + 250) + 90 * n * plane) + 5e6
 
 
 def _output_size(size: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> list[int]:

@@ -86,4 +86,4 @@ def native_cost(
         if least is None or products + transforms < least:
             least = products + transforms
     assert least is not None
-    return groups * (least + 1500 * i * o * k) + 2.5e7
+    return groups * (least + 1100 * i * o * k) + 2.5e7
