@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import torchdau
+from benchmarks import layer
 from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d
 from torchdau import kernels as kernels_module
@@ -63,6 +64,18 @@ def test_equals_dense(variant, case, form, learned):
     got = gradients([t.float() for t in inputs], algorithm="spectral", **options)
     for a, b in zip(got, expected, strict=True):
         assert relative(a, b) < (2e-6 if b.ndim else 2e-5)  # a shared sigma's is a sum in which most cancels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", layer.SHAPES, ids=str)
+def test_error_at_the_shapes_that_are_timed(shape):
+    n, i, o, side, k = shape
+    inputs = [images(n, i, side, side), *units(o, i, k), torch.tensor(0.5), images(o)]
+    expected = gradients([t.double() for t in inputs], max_displacement=4, algorithm="spectral")
+    for a, b in zip(
+        gradients([t.float() for t in inputs], max_displacement=4, algorithm="spectral"), expected, strict=True
+    ):
+        assert relative(a, b) < (1e-6 if b.ndim else 2e-5)  # a shared sigma's is a sum in which most cancels
 
 
 def test_they_are_used(variant):
