@@ -13,6 +13,7 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
+from torchdau.algorithms.spectral.call import Layer
 from torchdau.algorithms.spectral.gpu import Task
 from torchdau.kernels.gpu import blocks, images, products, units
 from torchdau.profile import Profile
@@ -85,8 +86,8 @@ def main() -> None:
                 torch.zeros(o, i, k, 2),
             )
             sigma = torch.ones(o, i, k) if learned else torch.tensor(1.0)
-            layer = x, weight, displacement, sigma, torch.zeros(o)
-            task = Task(*layer, (1, 1), (0, 0), 1, Profile("bilinear", "smooth", 4.0, 1.0))
+            profile = Profile("bilinear", "smooth", 4.0, 1.0)
+            task = Task(Layer(x, weight, displacement, sigma, torch.zeros(o), (1, 1), (0, 0), 1, profile))
             task.forward()
             task.backward(torch.zeros(n, o, h, h, dtype=dtype), [True] * 5)
 

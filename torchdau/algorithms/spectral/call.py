@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,6 +10,20 @@ from torch import Tensor
 from torchdau.algorithms.spectral.planning import plan
 from torchdau.algorithms.spectral.tiling import output_size
 from torchdau.profile import Profile
+
+
+class Layer(NamedTuple):
+    """What is computed; see :mod:`torchdau.algorithms`."""
+
+    input: Tensor
+    weight: Tensor
+    displacement: Tensor
+    sigma: Tensor
+    bias: Tensor | None
+    stride: Sequence[int]
+    padding: Sequence[int]
+    groups: int
+    profile: Profile
 
 
 class Call:
@@ -20,18 +35,8 @@ class Call:
     longest: float = math.inf
     """Pixels that a transform may have."""
 
-    def __init__(
-        self,
-        input: Tensor,
-        weight: Tensor,
-        displacement: Tensor,
-        sigma: Tensor,
-        bias: Tensor | None,
-        stride: Sequence[int],
-        padding: Sequence[int],
-        groups: int,
-        profile: Profile,
-    ) -> None:
+    def __init__(self, layer: Layer) -> None:
+        input, weight, displacement, sigma, bias, stride, padding, groups, profile = layer
         self.dtype = torch.promote_types(input.dtype, torch.float32)
         self.profile = profile
         self.groups = groups
@@ -44,8 +49,8 @@ class Call:
         _, self.o, _, self.k = self.weight.shape
         axes = tuple(zip(size, stride, padding, strict=True))
         self.output_size = [output_size(*axis) for axis in axes]
-        layer = self.n, groups, self.i, self.o, self.k, axes
-        self.y, self.x = plan(*layer, profile.first, profile.last, self.longest)
+        shape = self.n, groups, self.i, self.o, self.k
+        self.y, self.x = plan(*shape, axes, profile.first, profile.last, self.longest)
 
     def by_groups(self, tensor: Tensor, axis: int) -> Tensor:
         """A view with the channels of ``axis`` as (groups, channels of a group)."""

@@ -7,14 +7,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral.call import Call, slices
-from torchdau.algorithms.spectral.planning import narrow
+from torchdau.algorithms.spectral.call import Call, Layer, slices
+from torchdau.algorithms.spectral.planning import SPECTRA, narrow
 from torchdau.algorithms.spectral.tiling import Tiles
 from torchdau.kernels.gpu import available
 from torchdau.profile import Profile
-
-SPECTRA = 64 << 20
-"""Bytes that spectra of images may take beside twice those of input and output; more are worked through in pieces."""
 
 TABLES = 256 << 20
 """Bytes that tables of units may take; more are worked through in pieces of output channels."""
@@ -50,23 +47,13 @@ class Task(Call):
 
     longest = LONGEST
 
-    def __init__(
-        self,
-        input: Tensor,
-        weight: Tensor,
-        displacement: Tensor,
-        sigma: Tensor,
-        bias: Tensor | None,
-        stride: Sequence[int],
-        padding: Sequence[int],
-        groups: int,
-        profile: Profile,
-    ) -> None:
-        super().__init__(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
-        exact = input.dtype == torch.float32 and torch.backends.cudnn.conv.fp32_precision != "tf32"  # type: ignore[attr-defined]
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        dtype = layer.input.dtype
+        exact = dtype == torch.float32 and torch.backends.cudnn.conv.fp32_precision != "tf32"  # type: ignore[attr-defined]
         self.precision = "tf32x3" if exact else "tf32"
         # float16 would overflow: the mean of a tile is multiplied by its side
-        self.spectra_dtype = torch.bfloat16 if input.dtype == torch.bfloat16 else torch.float32
+        self.spectra_dtype = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
         y, x = self.y, self.x
         self.long = max(y.length, x.length) > LONGEST
         self.whole = y.inputs.count * x.inputs.count == 1  # each pixel belongs to one tile, and is written once

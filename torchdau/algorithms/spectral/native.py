@@ -7,13 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral.planning import narrow, plan
+from torchdau.algorithms.spectral.call import Layer
+from torchdau.algorithms.spectral.planning import SPECTRA, narrow, plan
 from torchdau.algorithms.spectral.tiling import Axis, output_size
 from torchdau.kernels import available, call, parallel_for
-from torchdau.profile import Profile
-
-SPECTRA = 64 << 20
-"""Bytes that spectra of images may take beside twice those of input and output; more are worked through in pieces."""
 
 TABLES = 16 << 20
 """Bytes that tables of units may take; more are worked through in pieces of channels."""
@@ -53,18 +50,8 @@ def serves(input: Tensor, weight: Tensor) -> bool:
 class Task:
     """One call of the kernels; see :class:`torchdau.algorithms.spectral.task.Task`."""
 
-    def __init__(
-        self,
-        input: Tensor,
-        weight: Tensor,
-        displacement: Tensor,
-        sigma: Tensor,
-        bias: Tensor | None,
-        stride: Sequence[int],
-        padding: Sequence[int],
-        groups: int,
-        profile: Profile,
-    ) -> None:
+    def __init__(self, layer: Layer) -> None:
+        input, weight, displacement, sigma, bias, stride, padding, groups, profile = layer
         self.originals = input, weight, displacement, sigma, bias
         self.tensors = [None if t is None else t.float().contiguous() for t in self.originals]
         n, channels, *size = input.shape

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from torchdau.algorithms.spectral import gpu, native
-from torchdau.algorithms.spectral.call import room_for_gradients
+from torchdau.algorithms.spectral.call import Layer, room_for_gradients
 from torchdau.algorithms.spectral.task import Task
 from torchdau.algorithms.spectral.tiling import output_size
 from torchdau.kernels import advise, available
@@ -48,7 +48,8 @@ def _spectral(
 ) -> Tensor:
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     with torch.autocast(input.device.type, enabled=False):
-        return _task(input, weight, displacement, sigma, bias, stride, padding, groups, profile).forward()
+        layer = Layer(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
+        return _task(layer).forward()
 
 
 @torch.library.custom_op("torchdau::spectral_backward", mutates_args=())
@@ -71,32 +72,22 @@ def _spectral_backward(
     """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is an empty tensor."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     with torch.autocast(input.device.type, enabled=False):
-        task = _task(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
-        return task.backward(grad, needed)
+        layer = Layer(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
+        return _task(layer).backward(grad, needed)
 
 
-def _task(
-    input: Tensor,
-    weight: Tensor,
-    displacement: Tensor,
-    sigma: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    groups: int,
-    profile: Profile,
-) -> Task | native.Task | gpu.Task:
+def _task(layer: Layer) -> Task | native.Task | gpu.Task:
     """The call, by the kernels for the GPU or the native ones where they serve, else by PyTorch."""
-    layer = input, weight, displacement, sigma, bias, stride, padding, groups, profile
-    if gpu.fits(input, weight, stride, profile):
-        task = gpu.Task(*layer)
+    input, weight = layer.input, layer.weight
+    if gpu.fits(input, weight, layer.stride, layer.profile):
+        task = gpu.Task(layer)
         if not task.long:
             return task
     if native.fits(input, weight) and input.numel():
         if available():
-            return native.Task(*layer)
+            return native.Task(layer)
         advise()
-    return Task(*layer)
+    return Task(layer)
 
 
 def serves(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile) -> bool:

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from torchdau.algorithms.spectral.tiling import Axis, cut, output_size
 
+SPECTRA = 64 << 20
+"""Bytes that spectra of images may take in the kernels, beside twice those of input and output; more go in pieces."""
+
 LEAST = 8
 """Input channels of a group from which kernels serve where there are several groups: they compute many at once."""
 

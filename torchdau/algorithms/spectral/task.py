@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral.call import Call, slices
+from torchdau.algorithms.spectral.call import Call, Layer, slices
 from torchdau.algorithms.spectral.filters import FilterSpectra
 from torchdau.algorithms.spectral.frequencies import Frequencies
 from torchdau.algorithms.spectral.images import ImageTransform
 from torchdau.algorithms.spectral.tiling import gather, scatter
-from torchdau.profile import Profile
 from torchdau.workspace import workspace
 
 IMAGE_WORKSPACE = 256 << 20
@@ -23,21 +22,10 @@ UNIT_WORKSPACE = 128 << 20
 class Task(Call):
     """One call: how it is cut, and the two passes over the pieces."""
 
-    def __init__(
-        self,
-        input: Tensor,
-        weight: Tensor,
-        displacement: Tensor,
-        sigma: Tensor,
-        bias: Tensor | None,
-        stride: Sequence[int],
-        padding: Sequence[int],
-        groups: int,
-        profile: Profile,
-    ) -> None:
-        super().__init__(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
         f = self.frequencies = Frequencies(self.y.length, self.x.length)
-        self.like = like = torch.empty(0, dtype=self.dtype, device=input.device)
+        self.like = like = torch.empty(0, dtype=self.dtype, device=self.input.device)
         self.inside = ImageTransform(f, range(self.y.inputs.size), range(self.x.inputs.size), False, like)
         self.outside = ImageTransform(f, self.y.positions, self.x.positions, True, like)
 

@@ -5,18 +5,20 @@ import os
 
 import torch
 
+from torchdau.kernels import TURNED_OFF
+
 CAPABILITY = (8, 0)
 """Compute capability from which a GPU has what the kernels use."""
 
 TRITON = torch.version.cuda is not None and importlib.util.find_spec("triton") is not None
 """Whether Triton and PyTorch are there for an NVIDIA GPU."""
 
-TURNED_OFF = os.environ.get("TORCHDAU_KERNELS") == "0"
+_OFF = os.environ.get("TORCHDAU_KERNELS") == "0"
 
 
 def available(device: torch.device) -> bool:
     """Whether the kernels serve on a GPU."""
-    if TURNED_OFF or not TRITON or not torch.cuda.is_available():
+    if _OFF or not TRITON or not torch.cuda.is_available():
         return False
     properties = torch.cuda.get_device_properties(device)
     return (properties.major, properties.minor) >= CAPABILITY
@@ -24,8 +26,8 @@ def available(device: torch.device) -> bool:
 
 def reason() -> str:
     """Whether the kernels serve on the current GPU, and why not, in words."""
-    if TURNED_OFF:
-        return "turned off by TORCHDAU_KERNELS=0"
+    if _OFF:
+        return TURNED_OFF
     if not TRITON:
         return "none: they need PyTorch for CUDA, and Triton"
     if not torch.cuda.is_available():
