@@ -152,8 +152,8 @@ def dau_conv2d(
     elif algorithm == "auto":
         height, width = ((s + 2 * p - 1) // t + 1 for s, p, t in zip(batched.shape[2:], padding, stride, strict=True))
         algorithm = choose(batched, weight, sigma, (height, width), stride, groups, profile)
-    plain = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
-    with plain:
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
         output: Tensor = ALGORITHMS[algorithm].dau_conv2d(
             batched, weight, displacement, sigma, bias, stride=stride, padding=padding, groups=groups, profile=profile
         )

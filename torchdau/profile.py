@@ -194,4 +194,6 @@ def _column(first: int, last: int, like: Tensor) -> Tensor:
 
 def bounded(values: Tensor, low: float, high: float) -> Tensor:
     """Values clipped to low..high, the gradient passed through; what is not finite becomes NaN, never a bound."""
+    if not torch.is_grad_enabled():
+        return values.clamp(low, high).add_(values, alpha=0)  # infinity times 0 is NaN
     return values.detach().clamp(low, high).add_(values - values.detach())

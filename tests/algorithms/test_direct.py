@@ -71,6 +71,21 @@ def test_a_unit_just_below_a_pixel(variant):
         torch.testing.assert_close(dau_conv2d(x, w, mu, max_displacement=2, algorithm="direct"), near)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.95, 1.0])
+def test_units_that_add_nothing(variant, share):
+    """A pruned layer, whose units of weight 0 are passed over; a bad displacement of one shows all the same."""
+    x, (w, mu), bias = images(2, 20, 9, 18), units(10, 20, 3), images(10)
+    w[torch.rand(w.shape) < share] = 0
+    options = {"bias": bias, "max_displacement": 4}
+    expected = dau_conv2d(x, w, mu, **options, algorithm="dense")
+    single = {"bias": bias.float(), "max_displacement": 4, "algorithm": "direct"}
+    assert relative(dau_conv2d(x.float(), w.float(), mu.float(), **single), expected) < 1e-6
+    w[4, 7, 1], mu[4, 7, 1, 0] = 0, torch.nan
+    output = dau_conv2d(x.float(), w.float(), mu.float(), **single)
+    assert output[:, 4].isnan().all()
+    assert output.isnan().sum() == output[:, 4].numel()
+
+
 def test_half_types_and_no_images(variant):
     x, (w, mu) = images(2, 8, 9, 9), units(4, 8, 2)
     expected = dau_conv2d(x, w, mu, algorithm="dense")

@@ -4,6 +4,7 @@ It serves on a CPU, in float32 and below, for units of the bilinear form that sh
 """
 
 import ctypes
+import math
 from collections.abc import Sequence
 from dataclasses import astuple
 
@@ -15,6 +16,9 @@ from torchdau.profile import Profile
 
 PLANES = 64 << 20
 """Bytes that blurred images may take; more are worked through in pieces of images."""
+
+IMAGES = 16
+"""Blurred images among which the kernel finds pixels by 32-bit numbers."""
 
 
 class _Axis(ctypes.Structure):
@@ -98,7 +102,7 @@ def _direct(
     n, channels, *size = input.shape
     o, i, k = weight.shape
     outputs = _output_size(size, stride, padding)
-    farthest = 2 * (profile.reach + 1) * (outputs[1] * stride[1] + 2 * profile.reach + 64)  # in a blurred image
+    farthest = math.prod(p * t + 2 * profile.reach + 64 for p, t in zip(outputs, stride, strict=True)) * IMAGES
     if unsuitable(input, sigma, profile) or farthest >= 1 << 31:  # an exported graph that runs elsewhere; a huge bound
         options = stride, padding, groups, *astuple(profile)
         elsewhere: Tensor = torch.ops.torchdau.spectral(input, weight, displacement, sigma, bias, *options)

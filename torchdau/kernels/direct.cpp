@@ -42,21 +42,17 @@ constexpr int TALL = 14;  // rows of outputs that are accumulated in registers
 #else
 constexpr int TALL = 8;
 #endif
-constexpr int64_t OUTPUTS = 32, INPUTS = 4;  // channels of a job, and of its innermost loop: they fit into the first cache
+constexpr int64_t OUTPUTS = 32;  // channels of a job
+constexpr int64_t UNITS = 16;    // of an output channel that are read together: their images fit into the first cache
 
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Units as the innermost loop reads them: where the left and the right column begin, relative to an output's own place, the
-// weight of the right one divided by that of the left one, and the factors of the upper and lower row. Five arrays.
+// weight of the right one divided by that of the left one, and the factors of the upper and lower row.
 struct Units {
-    int32_t *left, *right;
-    float *ratio, *upper, *lower;
-
-    // Those of one output channel, of which there are `count`.
-    Units(float* begin, int64_t count)
-        : left(reinterpret_cast<int32_t*>(begin)), right(left + count), ratio(begin + 2 * count), upper(ratio + count), lower(upper + count) {}
-    static constexpr int64_t NUMBERS = 5;  // of a unit
+    int32_t left[UNITS], right[UNITS];
+    float ratio[UNITS], upper[UNITS], lower[UNITS];
 };
 
 // Blurred images with a margin: every position that a unit reads. Columns lie by their remainder of the stride, so that the
@@ -71,10 +67,10 @@ struct Plane {
           rows((d.y.outputs - 1) * d.y.stride + 2 * d.bound + 2),
           columns((d.x.outputs - 1) * d.x.stride + 2 * d.bound + 2),
           phases(d.x.stride),
-          line(up(columns, phases) + LANES) {}
+          line(up(columns, phases)) {}
 
     int64_t row() const { return phases * line; }
-    int64_t size() const { return rows * row(); }
+    int64_t size() const { return up(rows * row() + 2 * LANES, LANES) * LANES; }  // the last row's vectors reach beyond it
     // Where column `x` of a row is, counted from first_x.
     int64_t column(int64_t x) const { return x % phases * line + x / phases; }
 };
@@ -110,21 +106,20 @@ void add_unit_in_steps(const Units& units, int64_t unit, const float* plane, int
     }
 }
 
-// Adds the units of `inputs` channels, from unit `first` on, to COUNT rows of outputs of one vector.
+// Adds `count` units to COUNT rows of outputs of one vector.
 template <int COUNT>
-void add_units(const Units& units, int64_t first, int64_t inputs, int64_t k, const float* planes, const Plane& plane, int64_t step, float* totals) {
+void add_units(const Units& units, int64_t count, const float* planes, const Plane& plane, int64_t step, float* totals) {
     Vector total[COUNT];
     for (int r = 0; r < COUNT; ++r) total[r] = load(totals + r * LANES);
-    for (int64_t i = 0; i < inputs; ++i, planes += plane.size())
-        for (const int64_t last = first + k; first < last; ++first)
-            if (step == plane.line)  // stride 1
-                add_unit<COUNT>(units, first, planes, step, total);
-            else
-                add_unit_in_steps<COUNT>(units, first, planes, plane.row(), step, total);
+    for (int64_t unit = 0; unit < count; ++unit)
+        if (step == plane.line)  // stride 1
+            add_unit<COUNT>(units, unit, planes, step, total);
+        else
+            add_unit_in_steps<COUNT>(units, unit, planes, plane.row(), step, total);
     for (int r = 0; r < COUNT; ++r) store(totals + r * LANES, total[r]);
 }
 
-typedef void (*AddUnits)(const Units&, int64_t, int64_t, int64_t, const float*, const Plane&, int64_t, float*);
+typedef void (*AddUnits)(const Units&, int64_t, const float*, const Plane&, int64_t, float*);
 template <int... COUNT>
 AddUnits add_units_to(int rows, std::integer_sequence<int, COUNT...>) {
     static constexpr AddUnits functions[] = {add_units<COUNT + 1>...};
@@ -135,11 +130,10 @@ class Direct {
    public:
     Direct(const TorchdauDirect& d, void* workspace)
         : d_(d), plane_(d), memory_(workspace), threads_{d.parallel_for, d.threads}, gauss_(memory_.floats(d.radius + 1)) {
-        units_ = memory_.floats(d.groups * d.outputs * d.inputs * d.units * Units::NUMBERS);
         columns_ = reinterpret_cast<int32_t*>(memory_.floats(2 * d.bound + 2));
         planes_ = memory_.floats(d.planes * d.groups * d.inputs * plane_.size());
         line_ = width() + 2 * d.radius + LANES;
-        slab_ = (d.y.pixels * width() + line_ + width() + 2 * TALL * OUTPUTS * LANES + 63) / 64 * 64;
+        slab_ = up((plane_.rows + 2 * d.radius) * (line_ + width()) + width() + 2 * TALL * OUTPUTS * LANES, 64) * 64;
         slabs_ = memory_.floats(slab_ * d.threads);
     }
 
@@ -147,7 +141,6 @@ class Direct {
         if (!t) return memory_.used();
         fill_gauss(*t->sigma);
         for (int x = 0; x < 2 * d_.bound + 2; ++x) columns_[x] = int32_t(plane_.column(x));
-        pack(*t);
         want_large_pages(t->output, d_.images * d_.groups * d_.outputs * d_.y.outputs * d_.x.outputs * int64_t(sizeof(float)));
         for (int64_t first = 0; first < d_.images; first += d_.planes) {
             const int64_t images = least(d_.planes, d_.images - first);
@@ -180,63 +173,72 @@ class Direct {
         for (int j = 0; j <= d_.radius; ++j) gauss_[j] = float(std::exp(-0.5 * j * j / (double(sigma) * sigma)) / total);
     }
 
-    Units units(int64_t output) const { return Units(units_ + output * d_.inputs * d_.units * Units::NUMBERS, d_.inputs * d_.units); }
+    // Reads `count` units, whose images are at `planes`, and returns how many of them add anything.
+    int64_t read(const float* weight, const float* displacement, const int32_t* planes, int64_t count, Units& units) const {
+        if (count < UNITS) return read_units(weight, displacement, planes, count, units);
+        return read_units(weight, displacement, planes, UNITS, units);  // a number that the compiler knows
+    }
 
-    void pack(const TorchdauDirectTensors& t) const {
-        const int64_t count = d_.inputs * d_.units;
+    inline __attribute__((always_inline)) int64_t read_units(const float* weight, const float* displacement, const int32_t* planes, int64_t count, Units& units) const {
         const int32_t step = int32_t(plane_.row()), bound = d_.bound;
-        threads_.run(d_.groups * d_.outputs, [&](int64_t output, int64_t) {
-            const Units units = this->units(output);
-            const float *weight = t.weight + output * count, *displacement = t.displacement + output * count * 2;
+        int none = 0;
 #pragma GCC ivdep
+        for (int64_t i = 0; i < count; ++i) {
+            const float y = displacement[2 * i], x = displacement[2 * i + 1];
+            const bool good = y == y && x == x;  // else its outputs become NaN, through the factors
+            const float floor_y = good ? std::floor(y) : 0, floor_x = good ? std::floor(x) : 0;
+            const float a = y - floor_y, b = x - floor_x;
+            const float left = 1 - (b < 1 - 0x1p-24f ? b : 1 - 0x1p-24f);  // above 0: it is a divisor
+            units.ratio[i] = b / left;
+            units.upper[i] = weight[i] * left * (1 - a);
+            units.lower[i] = weight[i] * left * a;
+            units.left[i] = planes[i] + (int32_t(floor_y) + bound) * step;
+            units.right[i] = int32_t(floor_x) + bound;
+            none += units.upper[i] == 0 && units.lower[i] == 0;
+        }
+        if (plane_.phases == 1)
+            for (int64_t i = 0; i < count; ++i) units.left[i] += units.right[i], units.right[i] = units.left[i] + 1;
+        else
             for (int64_t i = 0; i < count; ++i) {
-                const float y = displacement[2 * i], x = displacement[2 * i + 1];
-                const bool good = y == y && x == x;  // else its outputs become NaN, through the factors
-                const float floor_y = good ? std::floor(y) : 0, floor_x = good ? std::floor(x) : 0;
-                const float a = y - floor_y, b = x - floor_x;
-                const float left = 1 - (b < 1 - 0x1p-24f ? b : 1 - 0x1p-24f);  // above 0: it is a divisor
-                units.ratio[i] = b / left;
-                units.upper[i] = weight[i] * left * (1 - a);
-                units.lower[i] = weight[i] * left * a;
-                units.left[i] = (int32_t(floor_y) + bound) * step;
-                units.right[i] = int32_t(floor_x) + bound;
+                const int32_t x = units.right[i];
+                units.right[i] = units.left[i] + columns_[x + 1];
+                units.left[i] += columns_[x];
             }
-            if (plane_.phases == 1)
-                for (int64_t i = 0; i < count; ++i) units.left[i] += units.right[i], units.right[i] = units.left[i] + 1;
-            else
-                for (int64_t i = 0; i < count; ++i) {
-                    const int32_t x = units.right[i];
-                    units.right[i] = units.left[i] + columns_[x + 1];
-                    units.left[i] += columns_[x];
-                }
-        });
+        return none ? without_none(count, units) : count;
+    }
+
+    // Moves units that add something to the front, and returns their number.
+    static int64_t without_none(int64_t count, Units& units) {
+        int64_t some = 0;
+        for (int64_t i = 0; i < count; ++i) {
+            units.left[some] = units.left[i], units.right[some] = units.right[i], units.ratio[some] = units.ratio[i];
+            units.upper[some] = units.upper[i], units.lower[some] = units.lower[i];
+            some += units.upper[i] != 0 || units.lower[i] != 0;
+        }
+        return some;
     }
 
     // The Gaussian along x, then along y.
     void blur(const float* image, float* plane, float* room) const {
-        const int r = d_.radius, h = d_.y.pixels, w = d_.x.pixels;
-        float *rows = room, *line = rows + h * width(), *out = line + line_;
-        std::memset(line, 0, sizeof(float) * line_);
-        const int64_t from = plane_.first_x - r;  // position of the first number of `line`
-        const int64_t begin = from < 0 ? 0 : from, end = least(w, from + line_);
-        for (int y = 0; y < h; ++y) {
-            if (begin < end) std::memcpy(line + begin - from, image + int64_t(y) * w + begin, sizeof(float) * (end - begin));
-            for (int64_t x = 0; x < width(); x += LANES) {
-                Vector total = load(line + x + r) * gauss_[0];
-                for (int j = 1; j <= r; ++j) total += (load(line + x + r - j) + load(line + x + r + j)) * gauss_[j];
-                store(rows + y * width() + x, total);
-            }
-        }
+        const int64_t r = d_.radius, h = d_.y.pixels, w = d_.x.pixels, all = plane_.rows + 2 * r, wide = width();
+        const int64_t top = plane_.first_y - r, left = plane_.first_x - r;  // position of the first line and of its first number
+        const int64_t begin = left < 0 ? 0 : left, end = least(w, left + line_);
+        float *lines = room, *rows = lines + all * line_, *out = rows + all * wide;
+        std::memset(lines, 0, sizeof(float) * all * (line_ + wide));
+        const int64_t first = top < 0 ? least(-top, all) : 0, last = least(all, h - top);  // of the lines within the image
+        for (int64_t y = first; y < last && begin < end; ++y)
+            std::memcpy(lines + y * line_ + begin - left, image + (top + y) * w + begin, sizeof(float) * (end - begin));
+        auto blurred = [&](const float* centre, int64_t step) {
+            Vector total = load(centre) * gauss_[0];
+            for (int64_t j = 1; j <= r; ++j) total += (load(centre - j * step) + load(centre + j * step)) * gauss_[j];
+            return total;
+        };
+        for (int64_t y = first; y < last; ++y)
+            for (int64_t x = 0; x < wide; x += LANES) store(rows + y * wide + x, blurred(lines + y * line_ + r + x, 1));
         for (int64_t y = 0; y < plane_.rows; ++y) {
-            const int64_t centre = y + plane_.first_y;
             float* to = plane + y * plane_.row();
             float* straight = plane_.phases == 1 ? to : out;
-            for (int64_t x = 0; x < width(); x += LANES) {
-                Vector total{};
-                for (int64_t j = -r; j <= r; ++j)
-                    if (centre + j >= 0 && centre + j < h) total += load(rows + (centre + j) * width() + x) * gauss_[j < 0 ? -j : j];
-                store(straight + x, total);
-            }
+            for (int64_t x = 0; x < wide; x += LANES) store(straight + x, blurred(rows + (y + r) * wide + x, wide));
             if (plane_.phases > 1)
                 for (int64_t x = 0; x < plane_.columns; ++x) to[plane_.column(x)] = out[x];
         }
@@ -249,10 +251,17 @@ class Direct {
         for (int64_t o = 0; o < some; ++o)
             for (int64_t v = 0; v < rows * LANES; ++v) totals[o * TALL * LANES + v] = t.bias ? t.bias[group * d_.outputs + output + o] : 0;
         const float* planes = planes_ + (image * d_.groups + group) * d_.inputs * plane_.size() + y * d_.y.stride * plane_.row() + x;
-        for (int64_t i = 0; i < d_.inputs; i += INPUTS)
-            for (int64_t o = 0; o < some; ++o)
-                add(units(group * d_.outputs + output + o), i * k, least(INPUTS, d_.inputs - i), k, planes + i * plane_.size(), plane_,
-                    d_.y.stride * plane_.row(), totals + o * TALL * LANES);
+        for (int64_t first = 0, all = d_.inputs * k; first < all; first += UNITS) {
+            const int64_t count = least(UNITS, all - first), input = first / k;
+            int32_t places[UNITS];
+            for (int64_t i = 0; i < count; ++i) places[i] = int32_t(((first + i) / k - input) * plane_.size());
+            for (int64_t o = 0; o < some; ++o) {
+                const int64_t unit = (group * d_.outputs + output + o) * all + first;
+                Units units;
+                const int64_t here = read(t.weight + unit, t.displacement + 2 * unit, places, count, units);
+                add(units, here, planes + input * plane_.size(), plane_, d_.y.stride * plane_.row(), totals + o * TALL * LANES);
+            }
+        }
         const int64_t columns = least(this->columns(), d_.x.outputs - x);
         float* out = t.output + (((first + image) * d_.groups + group) * d_.outputs + output) * d_.y.outputs * d_.x.outputs;
         for (int64_t o = 0; o < some; ++o)
@@ -264,7 +273,7 @@ class Direct {
     const Plane plane_;
     Memory memory_;
     Threads threads_;
-    float *gauss_, *planes_, *slabs_, *units_;
+    float *gauss_, *planes_, *slabs_;
     int32_t* columns_;  // of what a unit reads, relative to an output's own place
     int64_t slab_, line_;
 };
