@@ -17,6 +17,9 @@ from torchdau.profile import Profile
 PLANES = 64 << 20
 """Bytes that blurred images may take; more are worked through in pieces of images."""
 
+CACHED = 4 << 20
+"""Pixels of blurred images that stay in a cache."""
+
 IMAGES = 16
 """Blurred images among which the kernel finds pixels by 32-bit numbers."""
 
@@ -77,7 +80,9 @@ def cost(
     """Multiply-adds of a forward pass; what runs slower counts by its time."""
     rows, columns = size[0] + 2 * (-(-size[0] // 14)), 16 * (-(-size[1] // 15))  # as they are computed
     plane = (size[0] * stride[0] + window) * (size[1] * stride[1] + window)
-    return groups * i * (o * k * (n * rows * columns * 4.5 * max(stride) + 250) + 90 * n * plane) + 5e6
+    each = 3.7 if max(stride) == 1 else 8
+    blur = 60 if groups * i * n * plane < CACHED else 130
+    return groups * i * n * (o * k * rows * columns * each + blur * plane) + 1e7
 
 
 def _output_size(size: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> list[int]:
