@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "memory.h"
 #include "vector.h"
 
 // Spectra (block of channels, frequency, image, re and im, channel of the block).
@@ -41,11 +42,24 @@ static inline void multiply_add(
         for (int v = 0; v < VECTORS; ++v) totals[n][v] += vectors[v] * scalars[n * step];
 }
 
+// Sources whose filters are applied to a panel of images at a time: their factors stay in the first cache.
+constexpr int64_t STEP = 128, PANEL = 64;
+
+// The sums of a tile, kept from one step of sources to the next.
+template <int COUNT, class Move>
+static inline void move_sums(float* sums, Vector (&k1)[COUNT][VECTORS], Vector (&k2)[COUNT][VECTORS], Vector (&k3)[COUNT][VECTORS], Move move) {
+#pragma GCC unroll 4
+    for (int n = 0; n < COUNT; ++n)
+#pragma GCC unroll 2
+        for (int v = 0; v < VECTORS; ++v, sums += 3 * LANES) move(sums, k1[n][v]), move(sums + LANES, k2[n][v]), move(sums + 2 * LANES, k3[n][v]);
+}
+
 // COUNT images of one block of targets at one frequency = filter (source, re and im, lane) times the factors of the sources
-// (block, image, factor, channel).
+// (block, image, factor, channel). Sources that come in several steps begin with the sums `before`, and leave theirs `after`.
 template <int COUNT>
-static inline void filter_tile(const float* filter, int64_t sources, const float* factors, float* out) {
+static inline void filter_tile(const float* filter, int64_t sources, const float* factors, float* before, float* after, float* out) {
     Vector k1[COUNT][VECTORS] = {}, k2[COUNT][VECTORS] = {}, k3[COUNT][VECTORS] = {};
+    if (before) move_sums(before, k1, k2, k3, [](const float* sum, Vector& k) { k = load(sum); });
     for (int64_t first = 0; first < sources; first += BLOCK, factors += COUNT * 3 * BLOCK) {
         const float* scalars = factors;
         const int64_t count = sources - first < BLOCK ? sources - first : BLOCK;
@@ -61,6 +75,7 @@ static inline void filter_tile(const float* filter, int64_t sources, const float
             multiply_add<COUNT>(both, scalars, k1);
         }
     }
+    if (after) return move_sums(after, k1, k2, k3, [](float* sum, const Vector& k) { store(sum, k); });
 #pragma GCC unroll 4
     for (int n = 0; n < COUNT; ++n)
 #pragma GCC unroll 2
@@ -70,27 +85,43 @@ static inline void filter_tile(const float* filter, int64_t sources, const float
         }
 }
 
-// The same for `count` blocks of targets, whose filters follow each other, and all images. Images are the outer loop, so that
-// the factors of their spectra, in `factors`, serve all blocks.
+// Memory of apply_filters.
+struct Products {
+    float *factors, *sums;
+    Products(int64_t sources, int64_t targets, Memory& memory)
+        : factors(memory.floats((sources < STEP ? sources + BLOCK : STEP) * ROWS * 3)),
+          sums(memory.floats(sources > STEP ? PANEL * targets * 3 * BLOCK : 0)) {}
+};
+
+// The same for `count` blocks of targets, whose filters follow each other, and all images. The factors of the spectra of some
+// images serve all blocks.
 static void apply_filters(const float* filters, int64_t count, int64_t sources, const Spectra& in, int64_t in_block, const Spectra& out,
-                          int64_t out_block, int64_t frequency, float* factors) {
-    for (int64_t n = 0; n < in.images;) {
-        const int64_t some = n + ROWS <= in.images ? ROWS : 1;
-        for (int64_t block = 0; block * BLOCK < sources; ++block) {
-            const float* from = in.at(in_block + block, frequency, n);
-            prefetch(from + some * 2 * BLOCK, some * 2 * BLOCK);  // the next images
-            write_factors(from, some, factors + block * some * 3 * BLOCK);
+                          int64_t out_block, int64_t frequency, const Products& room) {
+    for (int64_t panel = 0; panel < in.images; panel += PANEL)
+        for (int64_t first = 0; first < sources; first += STEP) {
+            const int64_t last = first + STEP < sources ? first + STEP : sources;
+            const int64_t stop = panel + PANEL < in.images ? panel + PANEL : in.images;
+            float* sums = room.sums;
+            for (int64_t n = panel; n < stop;) {
+                const int64_t some = n + ROWS <= stop ? ROWS : 1;
+                float* factors = room.factors;
+                for (int64_t block = first / BLOCK; block * BLOCK < last; ++block, factors += some * 3 * BLOCK) {
+                    const float* from = in.at(in_block + block, frequency, n);
+                    prefetch(from + some * 2 * BLOCK, some * 2 * BLOCK);  // the next images
+                    write_factors(from, some, factors);
+                }
+                for (int64_t b = 0; b < count; ++b, sums += some * 3 * BLOCK) {
+                    const float* filter = filters + (b * sources + first) * 2 * BLOCK;
+                    float *before = first ? sums : nullptr, *after = last < sources ? sums : nullptr;
+                    float* to = out.at(out_block + b, frequency, n);
+                    if (some == ROWS)
+                        filter_tile<ROWS>(filter, last - first, room.factors, before, after, to);
+                    else
+                        filter_tile<1>(filter, last - first, room.factors, before, after, to);
+                }
+                n += some;
+            }
         }
-        for (int64_t b = 0; b < count; ++b) {
-            const float* filter = filters + b * sources * 2 * BLOCK;
-            float* to = out.at(out_block + b, frequency, n);
-            if (some == ROWS)
-                filter_tile<ROWS>(filter, sources, factors, to);
-            else
-                filter_tile<1>(filter, sources, factors, to);
-        }
-        n += some;
-    }
 }
 
 // Gradient of COUNT filters, those of the sources of `factors` and a block of targets, whose spectra are `images`: conj(S) D,

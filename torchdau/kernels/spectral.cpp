@@ -113,8 +113,6 @@ class Layer {
     // Blocks of targets whose filters of one frequency, and of its twin, are in the cache of a core.
     static int64_t filters_at_a_time(int64_t sources) { return most(1, CACHE / (2 * sources * 2 * BLOCK)); }
 
-    static int64_t factors_of_a_tile(int64_t sources) { return (sources + BLOCK - 1) / BLOCK * ROWS * 3 * BLOCK; }
-
     // Sources whose gradients a job of add_unit_gradients works on: fewer read the spectra of the input more often.
     int64_t sources_at_a_time() const {
         const int64_t jobs = 4 * l_.threads, blocks = l_.groups * in_.blocks();
@@ -131,7 +129,7 @@ class Layer {
     int64_t filter_room(int64_t sources) const {
         Memory measure(nullptr);
         measure.floats(2 * filters_at_a_time(sources) * sources * 2 * BLOCK);
-        measure.floats(factors_of_a_tile(sources));
+        Products(sources, filters_at_a_time(sources), measure);
         Filters::Room(filters_, l_.units, measure);
         return measure.used();
     }
@@ -217,14 +215,14 @@ class Layer {
             const int64_t block = job / pieces_y % groups * some, here = least(some, count - block);
             Memory memory = slab(thread);
             float *filters = memory.floats(some * size), *twins = memory.floats(some * size);
-            float* factors = memory.floats(factors_of_a_tile(units.sources));
+            const Products room(units.sources, some, memory);
             for (int ky = int(piece * half / pieces_y); ky < (piece + 1) * half / pieces_y; ++ky) {
                 const bool has_twin = frequencies_.has_twin(kx, ky);
                 for (int64_t b = 0; b < here; ++b)
                     filters_.frequency(tables, (block + b) * units.sources, units.sources, kx, ky, sign, filters + b * size,
                                        has_twin ? twins + b * size : nullptr);
-                apply_filters(filters, here, units.sources, in, in_block, out, out_block + block, frequencies_.number(kx, ky), factors);
-                if (has_twin) apply_filters(twins, here, units.sources, in, in_block, out, out_block + block, frequencies_.twin(kx, ky), factors);
+                apply_filters(filters, here, units.sources, in, in_block, out, out_block + block, frequencies_.number(kx, ky), room);
+                if (has_twin) apply_filters(twins, here, units.sources, in, in_block, out, out_block + block, frequencies_.twin(kx, ky), room);
             }
             fence();
         });
