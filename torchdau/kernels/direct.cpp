@@ -240,7 +240,8 @@ class Direct {
             float* straight = plane_.phases == 1 ? to : out;
             for (int64_t x = 0; x < wide; x += LANES) store(straight + x, blurred(rows + (y + r) * wide + x, wide));
             if (plane_.phases > 1)
-                for (int64_t x = 0; x < plane_.columns; ++x) to[plane_.column(x)] = out[x];
+                for (int64_t phase = 0; phase < plane_.phases; ++phase)
+                    for (int64_t j = 0, x = phase; x < plane_.columns; ++j, x += plane_.phases) to[phase * plane_.line + j] = out[x];
         }
     }
 
