@@ -76,6 +76,7 @@ def _find() -> Kernels:
 
 
 _FOUND = _find()
+_NUMBERS = torch.empty(0, dtype=torch.float32, device="cpu")
 
 
 def kernels() -> Kernels:
@@ -93,7 +94,7 @@ def call(name: str, layer: ctypes.Structure, tensors: Sequence[Tensor | None]) -
     function = getattr(kernels().library, f"torchdau_{name}")
     function.restype = ctypes.c_int64
     size = function(ctypes.byref(layer), None, None)
-    memory = workspace("kernels", (size // 4 + LINE // 4,), torch.empty(0, dtype=torch.float32, device="cpu"))
+    memory = workspace("kernels", (size // 4 + LINE // 4,), _NUMBERS)
     aligned = memory.data_ptr() + -memory.data_ptr() % LINE
     pointers = (ctypes.c_void_p * len(tensors))(*(None if t is None else t.data_ptr() for t in tensors))
     function(ctypes.byref(layer), pointers, ctypes.c_void_p(aligned))
