@@ -1,10 +1,10 @@
 """Does "auto" choose the fastest algorithm?
 
-    uv run python benchmarks/choice.py [--csv FILE] [--repeats N] [--shape N,I,O,H,K,R ...]
+    uv run python benchmarks/choice.py [--csv FILE] [--repeats N] [--shape N,I,O,H,K,R,S ...]
 
 Forward passes of all algorithms on a grid of shapes, interleaved, medians; then the time of what "auto" chose divided
-by that of the fastest, and by that of the 3 x 3 convolution. The
-dense algorithm is left out where it needs 10^11 multiply-adds or more.
+by that of the fastest, and by that of the 3 x 3 convolution of the same stride S. The dense algorithm is left out where
+it needs 10^11 multiply-adds or more.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from torchdau.profile import Profile
 
 NAMES = ("spectral", "direct", "dense")
 SIGMA = 0.5
-GRID = [  # N, I, O, H, K, R
+GRID = [  # N, I, O, H, K, R; stride 1
     *((n, 64, 64, 56, 2, 4) for n in (1, 4, 16, 64)),
     *((n, 128, 128, 28, 2, 4) for n in (1, 4, 16, 64)),
     *((n, 256, 256, 14, 2, 4) for n in (1, 2, 4, 16, 64)),
@@ -47,18 +47,18 @@ GRID = [  # N, I, O, H, K, R
 ]
 
 
-def measure(shape: tuple[int, int, int, int, int, int], repeats: int) -> dict[str, str | float]:
+def measure(shape: tuple[int, ...], repeats: int) -> dict[str, str | float]:
     """One row of the table, in milliseconds."""
-    n, i, o, h, k, r = shape
+    n, i, o, h, k, r, s = shape
     x, weight, mu = torch.randn(n, i, h, h), torch.randn(o, i, k), torch.rand(o, i, k, 2) * 2 * r - r
     kernel = torch.randn(o, i, 3, 3)
     profile = Profile("bilinear", "smooth", float(r), SIGMA)
     calls: dict[str, Callable[[], Tensor]] = {
-        name: partial(dau_conv2d, x, weight, mu, SIGMA, max_displacement=r, algorithm=name)
+        name: partial(dau_conv2d, x, weight, mu, SIGMA, stride=s, max_displacement=r, algorithm=name)
         for name in NAMES
         if name != "dense" or profile.size**2 * n * i * o * h * h < 1e11
     }
-    calls["conv2d"] = partial(F.conv2d, x, kernel, padding=1)
+    calls["conv2d"] = partial(F.conv2d, x, kernel, stride=s, padding=1)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     with torch.inference_mode():
         for number in range(repeats + 1):
@@ -69,7 +69,7 @@ def measure(shape: tuple[int, int, int, int, int, int], repeats: int) -> dict[st
                     seconds[name].append(time.perf_counter() - start)
     ms = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
     conv2d = ms.pop("conv2d")
-    auto = choose(x, weight, torch.tensor(SIGMA), (h, h), (1, 1), 1, profile)
+    auto = choose(x, weight, torch.tensor(SIGMA), (-(-h // s), -(-h // s)), (s, s), 1, profile)
     row: dict[str, str | float] = {"shape": ",".join(map(str, shape)), "conv2d 3x3": conv2d}
     row |= {name: ms.get(name, float("nan")) for name in NAMES}
     return row | {"auto": auto, "auto / fastest": ms[auto] / min(ms.values()), "auto / conv2d": ms[auto] / conv2d}
@@ -80,15 +80,15 @@ def main() -> None:
     parser.add_argument("--csv", help="write the table to this file as well")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--shape", nargs="*", default=[",".join(map(str, s)) for s in GRID], metavar="N,I,O,H,K,R")
+    parser.add_argument("--shape", nargs="*", default=[",".join(map(str, s)) for s in GRID], metavar="N,I,O,H,K,R,S")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     rows = []
     for text in track(options.shape, "shapes", transient=True):
-        n, i, o, h, k, r = (int(v) for v in text.split(","))
-        rows.append(measure((n, i, o, h, k, r), options.repeats))
-    table = Table(*rows[0], title="milliseconds forward; shape is N, I, O, H, K, R")
+        shape = [int(v) for v in text.split(",")]
+        rows.append(measure((*shape, 1)[:7], options.repeats))
+    table = Table(*rows[0], title="milliseconds forward; shape is N, I, O, H, K, R, stride")
     for row in rows:
         table.add_row(*[f"{value:.2f}" if isinstance(value, float) else value for value in row.values()])
     console = Console(width=120)

@@ -80,7 +80,7 @@ def cost(
     """Multiply-adds of a forward pass; what runs slower counts by its time."""
     rows, columns = size[0] + 2 * (-(-size[0] // 14)), 16 * (-(-size[1] // 15))  # as they are computed
     plane = (size[0] * stride[0] + window) * (size[1] * stride[1] + window)
-    each = 3.7 if max(stride) == 1 else 8
+    each = 3.4 if max(stride) == 1 else 12
     blur = 60 if groups * i * n * plane < CACHED else 130
     return groups * i * n * (o * k * rows * columns * each + blur * plane) + 1e7
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from torchdau.algorithms.spectral.call import Layer
-from torchdau.algorithms.spectral.planning import SPECTRA, narrow, plan
+from torchdau.algorithms.spectral.planning import KERNELS, SPECTRA, narrow, plan
 from torchdau.algorithms.spectral.tiling import Axis, output_size
 from torchdau.kernels import available, call, parallel_for
 
@@ -58,7 +58,7 @@ class Task:
         o, i, k = weight.shape
         axes = tuple(zip(size, stride, padding, strict=True))
         self.output_shape = n, o, *(output_size(*axis) for axis in axes)
-        y, x = plan(n, groups, i, o // groups, k, axes, profile.first, profile.last)
+        y, x = plan(n, groups, i, o // groups, k, axes, profile.first, profile.last, rates=KERNELS)
         self.whole = y.inputs.count * x.inputs.count == 1  # each pixel belongs to one tile, and is written once
         self.layer = _Layer(
             images=n,

@@ -3,6 +3,7 @@
 import itertools
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -13,6 +14,26 @@ SPECTRA = 64 << 20
 
 LEAST = 8
 """Input channels of a group from which kernels serve where there are several groups: they compute many at once."""
+
+
+class Rates(NamedTuple):
+    """How slowly the steps of a forward pass run, relative to a multiply-add of a large matrix product.
+
+    Attributes:
+        filters: a multiply-add of the spectra of filters.
+        transforms: one of the transforms of images.
+        frequencies: a number of the spectrum of an image, written and read.
+        copies: a pixel of images that are cut into tiles.
+    """
+
+    filters: float
+    transforms: float
+    frequencies: float
+    copies: float
+
+
+PYTORCH = Rates(7.5, 1.5, 45, 75)
+KERNELS = Rates(1, 0.75, 45, 20)
 
 
 def narrow(input: Tensor, weight: Tensor) -> bool:
@@ -31,6 +52,7 @@ def plan(
     first: int,
     last: int,
     longest: float = math.inf,
+    rates: Rates = PYTORCH,
 ) -> tuple[Axis, Axis]:
     """The cheapest tiling of both axes, each of (size, stride, padding), of lengths up to ``longest`` if possible."""
     options = []
@@ -39,10 +61,10 @@ def plan(
         counts = range(1, max(1, outputs // 8) + 1)
         cuts = list(dict.fromkeys(cut(count, size, outputs, stride, padding, first, last) for count in counts))
         options.append([axis for axis in cuts if axis.length <= longest] or cuts[-1:])
-    return min(itertools.product(*options), key=lambda pair: _cost(n, groups, i, o, k, *pair))  # type: ignore[return-value]
+    return min(itertools.product(*options), key=lambda pair: _cost(rates, n, groups, i, o, k, *pair))  # type: ignore[return-value]
 
 
-def _cost(n: int, groups: int, i: int, o: int, k: int, y: Axis, x: Axis) -> float:
+def _cost(rates: Rates, n: int, groups: int, i: int, o: int, k: int, y: Axis, x: Axis) -> float:
     """Multiply-adds of a forward pass; what runs slower than a large matrix product counts by its time."""
     tiles = n * y.inputs.count * x.inputs.count
     columns = x.length // 2 + 1
@@ -51,8 +73,8 @@ def _cost(n: int, groups: int, i: int, o: int, k: int, y: Axis, x: Axis) -> floa
     for channels, height, width in ((i, y.inputs.size, x.inputs.size), (o, y.outputs.size, x.outputs.size)):
         products = 2 * columns * height * (width + y.length)
         copies = height * width if y.inputs.count * x.inputs.count > 1 else 0
-        image += channels * (1.5 * products + 45 * numbers + 75 * copies)
-    return groups * (tiles * (3 * numbers * i * o + image) + 15 * numbers * i * o * (2 * k + 4))
+        image += channels * (rates.transforms * products + rates.frequencies * numbers + rates.copies * copies)
+    return groups * (tiles * (3 * numbers * i * o + image) + rates.filters * numbers * i * o * (4 * k + 8))
 
 
 def cost(
