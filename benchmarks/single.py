@@ -1,9 +1,9 @@
 """One image in evaluation mode: does a unit layer keep up with the 3 x 3 convolution?
 
-    uv run python benchmarks/single.py [--repeats N] [--shape I,O,H,W,K ...]
+    uv run python benchmarks/single.py [--repeats N] [--zeros SHARE] [--shape I,O,H,W,K ...]
 
 Forward passes of one image, R = 4, sigma 0.5, with bias, by the algorithm that "auto" chooses: medians, interleaved in
-one run.
+one run. ``--zeros`` sets that share of the weights to 0, as in a pruned layer.
 """
 
 import argparse
@@ -26,12 +26,13 @@ SIGMA, BOUND = 0.5, 4.0
 
 
 @torch.inference_mode()
-def measure(shape: tuple[int, int, int, int, int], repeats: int) -> list[str]:
+def measure(shape: tuple[int, int, int, int, int], repeats: int, zeros: float) -> list[str]:
     """One row of the table."""
     i, o, h, w, k = shape
     x, kernel, bias = torch.randn(1, i, h, w), torch.randn(o, i, 3, 3), torch.zeros(o)
     layer = DAUConv2d(i, o, k, max_displacement=BOUND, sigma=SIGMA).eval()
     layer.displacement.uniform_(-BOUND, BOUND)
+    layer.weight[torch.rand_like(layer.weight) < zeros] = 0
     calls = {"units": partial(layer, x), "conv2d": partial(F.conv2d, x, kernel, bias, padding=1)}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(repeats + 3):
@@ -49,6 +50,7 @@ def measure(shape: tuple[int, int, int, int, int], repeats: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=51)
+    parser.add_argument("--zeros", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shape", nargs="*", default=[",".join(map(str, s)) for s in SHAPES], metavar="I,O,H,W,K")
     options = parser.parse_args()
@@ -57,7 +59,7 @@ def main() -> None:
     table = Table("I, O, H, W, K", "algorithm", "units ms", "conv2d 3x3 ms", "units / conv2d")
     for text in track(options.shape, "shapes", transient=True):
         i, o, h, w, k = (int(v) for v in text.split(","))
-        table.add_row(*measure((i, o, h, w, k), options.repeats))
+        table.add_row(*measure((i, o, h, w, k), options.repeats, options.zeros))
     Console().print(table)
 
 
