@@ -43,7 +43,7 @@ def test_starting_values():
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
-@pytest.mark.parametrize("padding", [0, (2, 1)])
+@pytest.mark.parametrize("padding", [0, (2, 1), (-1, -7), ((1, 3), (2, -8))])
 @pytest.mark.parametrize("gradient", ["smooth", "exact"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_padding_modes_continue_the_image_as_far_as_units_read(algorithm, mode, padding, gradient):
@@ -53,12 +53,12 @@ def test_padding_modes_continue_the_image_as_far_as_units_read(algorithm, mode, 
         layer.displacement.uniform_(-4, 4)[0, 0, 0] = 4.0
     x = torch.randn(1, 2, 24, 25, dtype=torch.float64, requires_grad=True)
     output = layer(x)
-    py, px = layer.padding
+    (top, bottom), (left, right) = ((p, p) if isinstance(p, int) else p for p in layer.padding)
     margin = 12
     zeros = DAUConv2d(2, 3, **options)
     zeros.load_state_dict(layer.state_dict())
     whole = zeros(F.pad(x, (margin,) * 4, mode=mode))
-    expected = whole[..., margin - py : 24 + margin + py, margin - px : 25 + margin + px]
+    expected = whole[..., margin - top : 24 + margin + bottom, margin - left : 25 + margin + right]
     torch.testing.assert_close(output, expected)
     upstream = torch.randn_like(output)
     for got, want in zip(
@@ -67,6 +67,17 @@ def test_padding_modes_continue_the_image_as_far_as_units_read(algorithm, mode, 
         strict=True,
     ):
         torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.05])
+def test_a_width_below_that_of_learned_ones(sigma):
+    """A unit is then one pixel, or two between two pixels."""
+    layer = DAUConv2d(1, 1, 1, sigma=sigma, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(1)
+        layer.displacement.copy_(torch.tensor([0.0, 1.25]))
+    x = torch.randn(1, 1, 4, 6)
+    torch.testing.assert_close(layer(x)[..., :4], 0.75 * x[..., 1:5] + 0.25 * x[..., 2:6])
 
 
 def test_circular_padding_commutes_with_rolling():

@@ -65,6 +65,18 @@ def test_integer_displacement_is_a_shift_of_the_blurred_image(algorithm):
     torch.testing.assert_close(there[..., :-2, 1:], here[..., 2:, :-1])
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("sides", [((2, 0), (0, 3)), ((-1, 2), (1, -4)), ((-2, -2), (-1, -3))], ids=str)
+def test_padding_of_each_side_takes_a_piece_of_the_outputs(algorithm, stride, sides):
+    x, (w, mu) = images(2, 3, 9, 11), units(4, 3, 2)
+    (top, bottom), (left, right) = sides
+    whole = dau_conv2d(x, w, mu, padding=4, algorithm=algorithm)
+    expected = whole[..., 4 - top : 13 + bottom : stride, 4 - left : 15 + right : stride]
+    got = dau_conv2d(x, w, mu, padding=sides, stride=stride, algorithm=algorithm)
+    torch.testing.assert_close(got, expected)
+
+
 SIZES = [(7, 7), (1, 1), (1, 9), (13, 8), (3, 65), (33, 2)]
 LAYERS = [
     # groups, O, I of a group, K, stride, padding

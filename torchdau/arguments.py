@@ -53,6 +53,22 @@ def pair(name: str, value: Any, minimum: int | None = None) -> tuple[int, int]:
     return y, x
 
 
+Sides = tuple[tuple[int, int], tuple[int, int]]
+"""Numbers of pixels at the four sides of an image: ((top, bottom), (left, right))."""
+
+
+def sides(name: str, value: Any) -> Sides:
+    """``value`` for all sides, for both of each axis (y, x), or for each one, checked."""
+    axes: Any = (value, value) if isinstance(value, int | torch.SymInt) else value
+    if not isinstance(axes, Sequence) or isinstance(axes, str) or len(axes) != 2:
+        raise TypeError(
+            f"{name} must be an integer, a pair of integers (y, x) or two pairs ((top, bottom), (left, right)), "
+            f"got {name}={value!r}."
+        )
+    y, x = (pair(name, axis) for axis in axes)
+    return y, x
+
+
 def check_input(input: Any) -> None:
     """Raises unless ``input`` is a batch of images or one."""
     if not isinstance(input, Tensor):
@@ -104,12 +120,13 @@ def check_tensors(input: Any, weight: Any, displacement: Any, sigma: Any, bias: 
             )
 
 
-def check_output_size(input: Tensor, padding: tuple[int, int]) -> None:
+def check_output_size(input: Tensor, padding: Sides) -> None:
     """Raises unless every axis has a pixel after padding; a negative one crops."""
-    for axis, size, p in zip("HW", input.shape[2:], padding, strict=True):
-        if size < 1 or size + 2 * p < 1:
+    for axis, size, (before, after) in zip("HW", input.shape[2:], padding, strict=True):
+        if size < 1 or size + before + after < 1:
+            shown = before if before == after else (before, after)
             raise ValueError(
-                f"input must have at least 1 pixel per axis after padding, got {axis}={size} for padding={p}."
+                f"input must have at least 1 pixel per axis after padding, got {axis}={size} for padding={shown}."
             )
 
 

@@ -1,5 +1,6 @@
 """The layer: parameters, their starting values and their bounds; the computation is torchdau.functional's."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from torchdau import init
 from torchdau.algorithms import ALGORITHMS
+from torchdau.algorithms.dense import draw
 from torchdau.arguments import (
     FLOATS,
     check_input,
@@ -19,6 +21,7 @@ from torchdau.arguments import (
     check_sigma,
     is_channels_last,
     pair,
+    sides,
     under_transform,
 )
 from torchdau.functional import dau_conv2d
@@ -53,8 +56,9 @@ class DAUConv2d(nn.Module):
             networks, in place of the 9 weights of a 3 x 3 kernel.
         max_displacement: bound of the displacements in pixels. Default: 4, the paper's; more costs little.
         stride: pixels of the input between two outputs, for both axes or (y, x).
-        padding: pixels added around the image, for both axes or (y, x). A unit layer has no kernel size: the default 0
-            keeps the size of the image at stride 1.
+        padding: pixels added around the image: for both axes, (y, x), or ((top, bottom), (left, right)). A unit layer
+            has no kernel size: the default 0 keeps the size of the image at stride 1. A negative number leaves outputs
+            away, while units still read the whole image.
         groups: groups of channels that are convolved separately.
         bias: whether to add a learned bias to the output.
         padding_mode: what lies outside of the image, as far as units read: ``"zeros"``, ``"reflect"``, ``"replicate"``
@@ -77,7 +81,7 @@ class DAUConv2d(nn.Module):
 
     Shape:
         - input: (N, C, H, W) or (C, H, W)
-        - output: (N, O, H_out, W_out) or (O, H_out, W_out) with ``H_out = (H + 2 * padding - 1) // stride + 1``
+        - output: (N, O, H_out, W_out) or (O, H_out, W_out) with ``H_out = (H + top + bottom - 1) // stride + 1``
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -104,7 +108,7 @@ class DAUConv2d(nn.Module):
         *,
         max_displacement: float = 4.0,
         stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
+        padding: int | Sequence[int] | Sequence[Sequence[int]] = 0,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
@@ -145,7 +149,8 @@ class DAUConv2d(nn.Module):
         self.num_units = num_units
         self.max_displacement = float(max_displacement)
         self.stride = pair("stride", stride, minimum=1)
-        self.padding = pair("padding", padding, minimum=0)
+        y, x = sides("padding", padding)
+        self.padding = (y[0], x[0]) if y[0] == y[1] and x[0] == x[1] else (y, x)
         self.groups = groups
         self.padding_mode = padding_mode
         self.learn_sigma = learn_sigma
@@ -181,24 +186,46 @@ class DAUConv2d(nn.Module):
         """The convolution of ``input``; in training, parameters are moved back into their bounds first."""
         if self.training and not under_transform():
             self.clip_parameters_()
-        padding = self.padding
+        padding: Sequence[Any] = self.padding
         if self.padding_mode != "zeros":
             input, padding = self._extend(input)
+        weight, displacement, sigma = self.units()
         return dau_conv2d(
             input,
-            self.weight,
-            self.displacement,
-            self.sigma,
+            weight,
+            displacement,
+            sigma,
             self.bias,
             stride=self.stride,
             padding=padding,
             groups=self.groups,
             max_displacement=self.max_displacement,
-            max_sigma=self.max_sigma,
+            max_sigma=self.max_sigma if self.learn_sigma else None,
             interpolation=self.interpolation,
             displacement_gradient=self.displacement_gradient,
             algorithm=self.algorithm,
         )
+
+    @property
+    def profile(self) -> Profile:
+        """The form of the units along an axis, and the window of positions that they read."""
+        sigma = self.max_sigma if isinstance(self.sigma, Tensor) else self.sigma
+        return Profile(self.interpolation, self.displacement_gradient, self.max_displacement, sigma)
+
+    def kernel(self) -> Tensor:
+        """The filters drawn as a dense kernel, as :class:`torch.nn.Conv2d` has it.
+
+        Returns:
+            Tensor of shape (O, I / groups, S, S), for the positions ``profile.first`` to ``profile.last`` of both axes,
+            in pixels from an output's own position; differentiable.
+        """
+        weight, displacement, sigma = self.units()
+        displacement = bounded(displacement, -self.max_displacement, self.max_displacement)
+        if isinstance(sigma, Tensor):
+            sigma = bounded(sigma, MIN_SIGMA, self.max_sigma)
+        else:
+            sigma = torch.full((), sigma, dtype=displacement.dtype, device=displacement.device)
+        return draw(weight, displacement, sigma, self.profile)
 
     def clip_parameters_(self) -> None:
         """Moves displacements and learned sigmas that an optimizer took out of their bounds back to them."""
@@ -207,43 +234,61 @@ class DAUConv2d(nn.Module):
         if isinstance(self.sigma, Tensor):
             self.sigma.data.copy_(bounded(self.sigma.data, MIN_SIGMA, self.max_sigma))
 
+    def units(self) -> tuple[Tensor, Tensor, float | Tensor]:
+        """Weight (O, I / groups, K), displacement (O, I / groups, K, 2) and sigma as :func:`dau_conv2d` takes them."""
+        return self.weight, self.displacement, self.sigma
+
+    def arguments(self) -> dict[str, Any]:
+        """What a layer like this one is made with: the arguments of :class:`DAUConv2d`."""
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "num_units": self.num_units,
+            "max_displacement": self.max_displacement,
+            "stride": self.stride,
+            "padding": self.padding,
+            "groups": self.groups,
+            "bias": self.bias is not None,
+            "padding_mode": self.padding_mode,
+            "sigma": self._initial_sigma if isinstance(self.sigma, Tensor) else self.sigma,
+            "learn_sigma": self.learn_sigma,
+            "max_sigma": self.max_sigma if self.learn_sigma else 1.0,
+            "interpolation": self.interpolation,
+            "displacement_gradient": self.displacement_gradient,
+            "algorithm": self.algorithm,
+            "device": self.weight.device,
+            "dtype": self.weight.dtype,
+        }
+
     def extra_repr(self) -> str:
         """The arguments that differ from their defaults, as of torch's own layers."""
-        options = {
-            "max_displacement": (self.max_displacement, 4.0),
-            "stride": (self.stride, (1, 1)),
-            "padding": (self.padding, (0, 0)),
-            "groups": (self.groups, 1),
-            "bias": (self.bias is not None, True),
-            "padding_mode": (self.padding_mode, "zeros"),
-            "sigma": (self._initial_sigma if isinstance(self.sigma, Tensor) else self.sigma, 0.5),
-            "learn_sigma": (self.learn_sigma, False),
-            "max_sigma": (self.max_sigma if self.learn_sigma else 1.0, 1.0),
-            "interpolation": (self.interpolation, "bilinear"),
-            "displacement_gradient": (self.displacement_gradient, "smooth"),
-            "algorithm": (self.algorithm, "auto"),
-        }
-        shown = [f"{name}={value!r}" for name, (value, default) in options.items() if value != default]
-        return ", ".join([f"{self.in_channels}, {self.out_channels}, num_units={self.num_units}", *shown])
+        parameters = inspect.signature(DAUConv2d).parameters
+        defaults = {name: parameter.default for name, parameter in parameters.items()}
+        defaults |= {"num_units": None, "stride": (1, 1), "padding": (0, 0), "device": self.weight.device}
+        defaults["dtype"] = self.weight.dtype
+        arguments = self.arguments()
+        first = [str(arguments.pop(name)) for name in ("in_channels", "out_channels")]
+        return ", ".join(first + [f"{k}={v!r}" for k, v in arguments.items() if v != defaults[k]])
 
-    def _extend(self, input: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def _extend(self, input: Tensor) -> tuple[Tensor, Sequence[Sequence[int]]]:
         """The input with what units read outside of it, and the padding that is then left."""
         check_input(input)
-        check_output_size(input, (0, 0))
-        sigma = self.max_sigma if isinstance(self.sigma, Tensor) else self.sigma
-        profile = Profile(self.interpolation, self.displacement_gradient, self.max_displacement, sigma)
-        margins = tuple(p + profile.last for p in self.padding)
-        for axis, size, margin in zip("HW", input.shape[-2:], margins, strict=True):
+        padding = sides("padding", self.padding)
+        check_output_size(input, ((0, 0), (0, 0)))
+        profile = self.profile
+        margins = [[max(p + profile.last, 0) for p in axis] for axis in padding]
+        for axis, size, margin in zip("HW", input.shape[-2:], map(max, margins), strict=True):
             most = {"reflect": size - 1, "circular": size}.get(self.padding_mode, margin)
             if margin > most:
                 raise ValueError(
                     f"padding_mode={self.padding_mode!r} must find {margin} pixels to continue the image with (padding "
                     f"plus the reach of the units), got {axis}={size}. Lower max_displacement, or use 'replicate'."
                 )
-        extended = F.pad(input, (margins[1], margins[1], margins[0], margins[0]), mode=self.padding_mode)
+        extended = F.pad(input, (*margins[1], *margins[0]), mode=self.padding_mode)
         if input.ndim == 4 and is_channels_last(input):
             extended = extended.contiguous(memory_format=torch.channels_last)
-        return extended, (-profile.last, -profile.last)
+        y, x = ([p - m for p, m in zip(*both, strict=True)] for both in zip(padding, margins, strict=True))
+        return extended, (y, x)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DAUConv2d":
         kept = {id(t) for p in (self.displacement, self.sigma) if isinstance(p, Tensor) for t in (p, p.grad)}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from torchdau.algorithms import ALGORITHMS, choose
@@ -17,6 +18,7 @@ from torchdau.arguments import (
     check_tensors,
     is_channels_last,
     pair,
+    sides,
     under_autocast,
     under_transform,
 )
@@ -39,7 +41,7 @@ def dau_conv2d(
     bias: Tensor | None = None,
     *,
     stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
+    padding: int | Sequence[int] | Sequence[Sequence[int]] = 0,
     groups: int = 1,
     max_displacement: float | None = None,
     max_sigma: float | None = None,
@@ -63,8 +65,9 @@ def dau_conv2d(
             0.5, the paper's (section 4.1).
         bias: one number per output channel.
         stride: pixels of the input between two outputs, for both axes or (y, x).
-        padding: zeros added around the image, for both axes or (y, x). A unit layer has no kernel size, so the default
-            0 keeps the size of the image at stride 1.
+        padding: zeros added around the image: for both axes, (y, x), or ((top, bottom), (left, right)). A unit layer
+            has no kernel size, so the default 0 keeps the size of the image at stride 1; a negative number leaves
+            outputs away, while units still read the whole image.
         groups: groups of channels that are convolved separately, as in :func:`torch.nn.functional.conv2d`.
         max_displacement: bound of the displacements in pixels. Values beyond it count as the bound, with the gradient
             passed through, so that a unit that reached it can come back. ``None`` takes the bound from the values,
@@ -87,7 +90,7 @@ def dau_conv2d(
         - sigma: () or (O, C / groups, K)
         - bias: (O,)
         - output: (N, O, H_out, W_out) or (O, H_out, W_out) with
-          ``H_out = (H + 2 * padding - 1) // stride + 1``, that of a 1 x 1 convolution
+          ``H_out = (H + top + bottom - 1) // stride + 1``, that of a 1 x 1 convolution
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -111,11 +114,11 @@ def dau_conv2d(
     check_option("displacement_gradient", displacement_gradient, DISPLACEMENT_GRADIENTS)
     check_option("algorithm", algorithm, ("auto", *ALGORITHMS))
     stride = pair("stride", stride, minimum=1)
-    padding = pair("padding", padding)
+    (top, bottom), (left, right) = margins = sides("padding", padding)
     check_integer("groups", groups, minimum=1)
     check_tensors(input, weight, displacement, sigma, bias, groups)
     batched = input if input.ndim == 4 else input.unsqueeze(0)
-    check_output_size(batched, padding)
+    check_output_size(batched, margins)
 
     displacement = displacement.to(torch.promote_types(displacement.dtype, torch.float32))
     if max_displacement is None:
@@ -147,17 +150,31 @@ def dau_conv2d(
             'algorithm must be "dense" or "auto" for torch.func and for forward-mode differentiation, got '
             f"algorithm={algorithm!r}. Pass another to the layer or function that is transformed."
         )
+    height = (batched.shape[2] + top + bottom - 1) // stride[0] + 1
+    width = (batched.shape[3] + left + right - 1) // stride[1] + 1
+    channels_last = is_channels_last(batched)
+    if bottom > top or right > left:
+        batched = F.pad(batched, (0, max(right - left, 0), 0, max(bottom - top, 0)))
     if algorithm == "auto" and transformed:
         algorithm = "dense"
     elif algorithm == "auto":
-        height, width = ((s + 2 * p - 1) // t + 1 for s, p, t in zip(batched.shape[2:], padding, stride, strict=True))
         algorithm = choose(batched, weight, sigma, (height, width), stride, groups, profile)
     autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         output: Tensor = ALGORITHMS[algorithm].dau_conv2d(
-            batched, weight, displacement, sigma, bias, stride=stride, padding=padding, groups=groups, profile=profile
+            batched,
+            weight,
+            displacement,
+            sigma,
+            bias,
+            stride=stride,
+            padding=(top, left),
+            groups=groups,
+            profile=profile,
         )
-    if is_channels_last(batched):
+    if bottom < top or right < left:
+        output = output[..., :height, :width]
+    if channels_last:
         output = output.contiguous(memory_format=torch.channels_last)
     return output if input.ndim == 4 else output.squeeze(0)
 

@@ -20,8 +20,7 @@ def dau_conv2d(
     profile: Profile,
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
-    y, x = (profile.value(mu, sigma) for mu in displacement.unbind(-1))
-    kernel = torch.einsum("oik,yoik,xoik->oiyx", weight.to(y.dtype), y, x).to(input.dtype)
+    kernel = draw(weight, displacement, sigma, profile).to(input.dtype)
     # The window first..last may be longer at its end; conv2d pads both sides alike, and pads nothing negative.
     top, left = (p - profile.first for p in padding)
     longer = profile.last + profile.first
@@ -29,6 +28,12 @@ def dau_conv2d(
     if longer or crop_y or crop_x:
         input = F.pad(input, (crop_x, crop_x + longer, crop_y, crop_y + longer))
     return F.conv2d(input, kernel, bias, stride, (top - crop_y, left - crop_x), groups=groups)
+
+
+def draw(weight: Tensor, displacement: Tensor, sigma: Tensor, profile: Profile) -> Tensor:
+    """The filters as one dense kernel (O, I, S, S) for the S positions of the window along both axes."""
+    y, x = (profile.value(mu, sigma) for mu in displacement.unbind(-1))
+    return torch.einsum("oik,yoik,xoik->oiyx", weight.to(y.dtype), y, x)
 
 
 def cost(
