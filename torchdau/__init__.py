@@ -4,7 +4,21 @@ from torchdau import init
 from torchdau.conv import DAUConv2d
 from torchdau.functional import dau_conv2d
 from torchdau.optim import parameter_groups
+from torchdau.prune import prune_units_, weak_units
+from torchdau.surgery import convert_, convolutions, fold_, rescale_
 
 __version__ = "0.1.0"
 
-__all__ = ["DAUConv2d", "__version__", "dau_conv2d", "init", "parameter_groups"]
+__all__ = [
+    "DAUConv2d",
+    "__version__",
+    "convert_",
+    "convolutions",
+    "dau_conv2d",
+    "fold_",
+    "init",
+    "parameter_groups",
+    "prune_units_",
+    "rescale_",
+    "weak_units",
+]

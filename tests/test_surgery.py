@@ -1,0 +1,275 @@
+"""Whole models to units and back. With a unit on every tap a conversion is exact, which shows all of its geometry."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+import torchdau
+from torchdau import DAUConv2d, convert_, convolutions, fold_, rescale_
+from torchdau.surgery import SAME, STANDARDISED
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch's own layer
+
+NARROW = 0.02  # a sigma at which a unit is one pixel
+
+CONVOLUTIONS = [
+    {"kernel_size": 3},
+    {"kernel_size": 3, "padding": 1},
+    {"kernel_size": 3, "padding": 1, "stride": 2},
+    {"kernel_size": 3, "padding": 2, "dilation": 2, "groups": 2},
+    {"kernel_size": 3, "padding": 1, "stride": 3, "groups": 4, "bias": False},
+    {"kernel_size": 2},
+    {"kernel_size": 2, "stride": 2},
+    {"kernel_size": 2, "padding": 1, "dilation": 3},
+    {"kernel_size": 4, "stride": 4},
+    {"kernel_size": 4, "stride": 2, "padding": 1},
+    {"kernel_size": 7, "stride": 2, "padding": 3},
+    {"kernel_size": (1, 5), "padding": (0, 2)},
+    {"kernel_size": (4, 1), "padding": (3, 1), "stride": (2, 1)},
+    {"kernel_size": (2, 3), "padding": "same"},
+    {"kernel_size": (3, 4), "padding": "valid", "dilation": (1, 2)},
+    {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"},
+    {"kernel_size": 3, "padding": 0, "padding_mode": "circular"},
+    {"kernel_size": 4, "padding": 2, "padding_mode": "replicate", "stride": 2},
+]
+
+
+def convolution(options, channels=4):
+    torch.manual_seed(0)
+    return nn.Conv2d(channels, 8, **options, dtype=torch.float64)
+
+
+def images(model, sizes=range(12, 17), channels=4):
+    torch.manual_seed(1)
+    for height in sizes:
+        yield torch.randn(2, channels, height, height + 3, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
+def test_a_unit_on_every_tap_is_exact(options):
+    conv = convolution(options)
+    area = conv.weight[0, 0].numel()
+    model = nn.Sequential(conv)
+    for units in (area, area + 2):
+        converted = convert_(nn.Sequential(conv), units, init="fit", sigma=NARROW)
+        assert isinstance(converted[0], DAUConv2d)
+        for x in images(model):
+            torch.testing.assert_close(converted(x), model(x))
+        folded = fold_(converted)
+        assert type(folded[0]) is nn.Conv2d
+        for x in images(model):
+            torch.testing.assert_close(folded(x), model(x))
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("form", [{}, {"learn_sigma": True}, {"interpolation": "gaussian", "sigma": 0.7}], ids=str)
+def test_folding_new_units(options, form):
+    model = nn.Sequential(convolution(options))
+    shapes = [model(x).shape for x in images(model, range(20, 24))]
+    convert_(model, 2, **form)
+    before = [model(x) for x in images(model, range(20, 24))]
+    assert [y.shape for y in before] == shapes
+    if options.get("padding_mode", "zeros") == "zeros":  # else folding needs as much image as the units could reach
+        fold_(model)
+        for x, y in zip(images(model, range(20, 24)), before, strict=True):
+            torch.testing.assert_close(model(x), y)
+
+
+@pytest.mark.parametrize("name", [*SAME, "StdConv2d", "ScaledStdConv2d"])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (4, 2), (5, 3)])
+def test_convolutions_of_timm(name, kernel, stride):
+    layers = pytest.importorskip("timm.layers")
+    if name in SAME:
+        conv = getattr(layers, name)(4, 8, kernel, stride).double()
+    else:
+        conv = getattr(layers, name)(4, 8, kernel, stride, kernel // 2).double()
+    model = convert_(nn.Sequential(conv))
+    for x in images(model, range(12, 20)):
+        assert model(x).shape == conv(x).shape
+    if name in STANDARDISED:
+        with pytest.raises(ValueError, match="1 left: its weight is standardised"):
+            convert_(nn.Sequential(conv), init="fit")
+        return
+    convert_(model := nn.Sequential(conv), kernel**2, init="fit", sigma=NARROW)
+    x = torch.randn(1, 4, 6 * stride, 4 * stride, dtype=torch.float64)
+    torch.testing.assert_close(model(x), conv(x))
+
+
+def test_what_is_converted_and_why_not():
+    norm = weight_norm(nn.Conv2d(4, 4, 3))
+    old_norm = nn.Conv2d(4, 4, 3)
+    with pytest.warns(FutureWarning):
+        nn.utils.weight_norm(old_norm)
+    hooked = nn.Conv2d(4, 4, 3)
+    hooked.register_forward_hook(lambda *args: None)
+    trained = torch.ao.nn.qat.Conv2d(4, 4, 3, qconfig=torch.ao.quantization.get_default_qat_qconfig())
+    model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.LazyConv2d(4, 3), norm, old_norm, hooked, trained, nn.Conv2d(4, 4, 3))
+    reasons = {c.names: c.reason for c in convolutions(model)}
+    expected = ["1 x 1", "lazy", "weight norm", "weight norm", "hooks", "something else than Conv2d", ""]
+    for number, reason in enumerate(expected):
+        assert reason in reasons[(str(number),)]
+        assert bool(reason) == bool(reasons[(str(number),)])
+    convert_(model)
+    assert [isinstance(m, DAUConv2d) for m in model] == [False] * 6 + [True]
+
+
+def test_the_report_is_logged(caplog):
+    with caplog.at_level("INFO", logger="torchdau"):
+        convert_(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)))
+    assert "converted 1 of 3 convolutions to units. 2 left: its kernel is 1 x 1" in caplog.text
+
+
+def test_nothing_to_convert_leaves_the_model_as_it_was():
+    model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Linear(4, 4))
+    before = list(model)
+    with pytest.raises(ValueError, match=r"model must have a convolution to convert, got 1 2-D .* its kernel is 1 x 1"):
+        convert_(model)
+    assert list(model) == before
+    with pytest.raises(ValueError, match=r"got a bare Conv2d. Wrap it in nn.Sequential"):
+        convert_(nn.Conv2d(4, 4, 3))
+    with pytest.raises(ValueError, match=r"got a bare DAUConv2d. Wrap it"):
+        fold_(DAUConv2d(4, 4))
+    for change in (fold_, lambda m: rescale_(m, 2)):
+        with pytest.raises(ValueError, match="model must have unit layers, got Sequential with none"):
+            change(model)
+
+
+def test_an_error_in_the_middle_leaves_the_model_as_it_was():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 99))
+    before = list(model)
+    with pytest.raises(ValueError, match="num_units must be at least 1"):
+        convert_(model, 0)
+    with pytest.raises(ValueError, match="interpolation must be one of"):
+        convert_(model, interpolation="cubic")
+    with pytest.raises(
+        TypeError, match="options must be arguments of DAUConv2d that a convolution does not set, got s"
+    ):
+        convert_(model, stride=2)
+    with pytest.raises(ValueError, match="init must be one of 'uniform', 'fit', got init='random'"):
+        convert_(model, init="random")
+    with pytest.raises(ValueError, match="strides must be one of"):
+        convert_(model, strides="pool")
+    with pytest.raises(ValueError, match=r"select must fit the name of a convolution, got 'layer1.\*' for 0, 1"):
+        convert_(model, select="layer1.*")
+    assert list(model) == before
+
+
+def test_select():
+    def model():
+        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 5)))
+
+    for select, expected in (
+        ("1.*", [False, True, True]),
+        (["0", "1.1"], [True, False, True]),
+        (lambda name, conv: conv.kernel_size == (5, 5), [False, False, True]),
+    ):
+        converted = convert_(model(), select=select)
+        assert [isinstance(m, DAUConv2d) for m in (converted[0], *converted[1])] == expected
+    assert [c.reason for c in convolutions(model(), "0")] == ["", "not selected", "not selected"]
+
+
+def test_shared_modules_stay_shared():
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    model = nn.Sequential(conv, nn.Sequential(conv), conv)
+    assert [c.names for c in convolutions(model)] == [("0", "1.0", "2")]
+    convert_(model)
+    assert isinstance(model[0], DAUConv2d)
+    assert model[0] is model[1][0] is model[2]
+    fold_(model)
+    assert model[0] is model[1][0] is model[2]
+
+
+def test_what_a_layer_takes_over():
+    conv = nn.Conv2d(4, 8, 3, dtype=torch.bfloat16).eval()
+    layer = convert_(nn.Sequential(conv).eval(), sigma=0.35, max_displacement=6)[0]
+    assert (layer.weight.dtype, layer.displacement.dtype) == (torch.bfloat16, torch.float32)
+    assert not layer.training
+    assert (layer.sigma, layer.max_displacement) == (0.35, 6)
+    torch.testing.assert_close(layer.bias, conv.bias)
+
+
+@pytest.mark.parametrize(
+    ("options", "area", "centre", "bound"),
+    [
+        ({"kernel_size": 3, "padding": 1}, (1.5, 1.5), (0, 0), 4),
+        ({"kernel_size": (1, 7), "padding": (0, 3)}, (0.5, 3.5), (0, 0), 4),
+        ({"kernel_size": 4, "stride": 4}, (2, 2), (0.5, 0.5), 4),
+        ({"kernel_size": 3, "padding": 12, "dilation": 12}, (12.5, 12.5), (0, 0), 12.5),
+    ],
+    ids=str,
+)
+def test_where_new_units_are(options, area, centre, bound):
+    layer = convert_(nn.Sequential(nn.Conv2d(32, 64, **options)))[0]
+    assert layer.max_displacement == bound
+    for axis in range(2):
+        mu = layer.displacement[..., axis] - centre[axis]
+        assert mu.abs().max() <= area[axis]
+        assert mu.abs().max() > 0.95 * area[axis]
+
+
+@pytest.mark.parametrize("size", [16, 17])
+def test_max_pool_takes_the_stride(size):
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, padding=1), nn.Conv2d(8, 8, 3, padding=1))
+    x = torch.randn(1, 4, size, size)
+    shape = model(x).shape
+    convert_(model, strides="max_pool")
+    assert model(x).shape == shape
+    pool, units = model[0]
+    assert isinstance(pool, nn.MaxPool2d)
+    assert units.stride == (1, 1)
+    assert isinstance(model[1], DAUConv2d)
+    with pytest.raises(ValueError, match=r"output has not ceil\(size / stride\) pixels"):
+        convert_(nn.Sequential(nn.Conv2d(4, 8, 2, stride=2)), strides="max_pool")
+
+
+@torch.no_grad()
+def test_fit_comes_close():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 16, 3, padding=1)
+    x = torch.randn(2, 8, 12, 12)
+    errors = []
+    for units in (1, 2, 4, 9):
+        model = convert_(nn.Sequential(conv), units, init="fit")
+        errors.append(float((model(x) - conv(x)).norm() / conv(x).norm()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] < 0.8
+    assert errors[3] < 0.15
+
+
+def test_fit_finds_units():
+    """A kernel that is a unit is found again, place and weight."""
+    layer = DAUConv2d(3, 4, 1, max_displacement=1, sigma=0.3, dtype=torch.float64)
+    with torch.no_grad():
+        layer.displacement.uniform_(-0.9, 0.9)
+    model = convert_(fold_(nn.Sequential(layer)), 1, init="fit", sigma=0.3)
+    assert (model[0].displacement - layer.displacement).abs().max() < 0.05
+    torch.testing.assert_close(model[0].weight, layer.weight, rtol=0.1, atol=0.01)
+
+
+def test_rescale():
+    layer = DAUConv2d(4, 8, 3)
+    before = layer.displacement.clone()
+    assert rescale_(layer, 4) is layer
+    torch.testing.assert_close(layer.displacement, 4 * before)
+    assert layer.max_displacement == 16
+    for factor in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"factor must be above 0 and keep .* got factor={factor} for max_dis.*16"):
+            rescale_(layer, factor)
+    torch.testing.assert_close(layer.displacement, 4 * before)
+
+
+def test_units_of_a_converted_network_learn():
+    torch.manual_seed(0)
+    model = convert_(nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1)))
+    x = torch.randn(4, 1, 12, 12)
+    target = x.roll(2, -1)
+    optimizer = torch.optim.Adam(torchdau.parameter_groups(model, lr=0.01, displacement_lr=0.05))
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = (model(x) - target).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]

@@ -1,0 +1,179 @@
+"""Removing units that add little: afterwards filters have different numbers of units."""
+
+import logging
+import math
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from torchdau.arguments import check_number
+from torchdau.conv import DAUConv2d
+from torchdau.surgery import replace_, unit_layers
+
+Model = TypeVar("Model", bound=nn.Module)
+
+logger = logging.getLogger("torchdau")
+
+
+class PrunedDAUConv2d(DAUConv2d):
+    """A unit layer whose filters have different numbers of units, as :func:`prune_units_` leaves it.
+
+    Its parameters are lists of units, those of the first filter first, without room for units that are gone: state
+    dict, optimizer state and the time of the direct algorithm shrink with them. It trains like any other layer.
+
+    Args:
+        counts: number of units of each filter, shape (O, I / groups).
+        **arguments: those of :class:`DAUConv2d` but ``num_units``.
+
+    Attributes:
+        weight: amplitudes, shape (U,) for U units in all. Start: 0, as for the others; they are copied or loaded.
+        displacement: positions (y, x) in pixels, shape (U, 2).
+        sigma: a number, or the parameter of shape (U,) where it is learned.
+        counts: buffer, number of units of each filter.
+        num_units: the largest of them, at least 1.
+    """
+
+    counts: Tensor
+    places: Tensor
+
+    def __init__(self, counts: Tensor, **arguments: Any) -> None:
+        super().__init__(**arguments, num_units=max(1, int(counts.max())))
+        self.register_buffer("counts", counts.to(torch.int32))
+        flat = counts.flatten().long()
+        first = flat.cumsum(0) - flat
+        filters = torch.arange(len(flat), device=flat.device).repeat_interleave(flat)
+        rank = torch.arange(len(filters), device=flat.device) - first[filters]
+        self.register_buffer("places", filters * self.num_units + rank, persistent=False)
+        for name in ("weight", "displacement", "sigma"):
+            full = getattr(self, name)
+            if isinstance(full, Tensor):
+                setattr(self, name, nn.Parameter(full.new_zeros(len(filters), *full.shape[3:])))
+
+    def units(self) -> tuple[Tensor, Tensor, float | Tensor]:
+        """As many units for each filter, as other layers have them; those that fill up weigh 0."""
+        shape = *self.counts.shape, self.num_units
+
+        def filled(units: Tensor, value: float) -> Tensor:
+            full = units.new_full((math.prod(shape), *units.shape[1:]), value)
+            return full.index_copy(0, self.places, units).view(*shape, *units.shape[1:])
+
+        sigma = filled(self.sigma, self.max_sigma) if isinstance(self.sigma, Tensor) else self.sigma
+        return filled(self.weight, 0), filled(self.displacement, 0), sigma
+
+    def extra_repr(self) -> str:
+        """The arguments that differ from their defaults, and how many units are left."""
+        return f"{super().extra_repr()}, {self.weight.numel()} units in {self.counts.numel()} filters"
+
+
+def weak_units(model: nn.Module, threshold: float) -> dict[str, tuple[int, int]]:
+    """How many units :func:`prune_units_` would remove.
+
+    Args:
+        model: a unit layer, or a model with some.
+        threshold: see there.
+
+    Returns:
+        By the name of the layer, the number of weak units and of all units.
+
+    Raises:
+        ValueError: there are no unit layers, the threshold does not fit, or a weight is not finite.
+    """
+    unit_layers(model)
+    weak = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, DAUConv2d):
+            all_units = _present(layer)
+            weak[name] = int((all_units & ~_kept(layer, threshold, name)).sum()), int(all_units.sum())
+    return weak
+
+
+def prune_units_(model: Model, threshold: float, *, merge: float | None = None) -> Model:
+    """Removes the units of a model that weigh little, so that filters have different numbers of units.
+
+    Every filter keeps its place, if need be with no unit at all. Training can go on with the units that are left; make
+    a new optimizer, because the parameters are new ones.
+
+    Args:
+        model: the model; unit layers inside of it are replaced by :class:`PrunedDAUConv2d`.
+        threshold: units go whose absolute weight is below this fraction of the largest in their layer, at least 0 and
+            less than 1.
+        merge: units of a filter that are at most so many pixels apart become one before, with the sum of their weights,
+            where the stronger one was. Default: units stay apart. A learned sigma is the stronger one's.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        TypeError: ``threshold`` or ``merge`` is not a number.
+        ValueError: there are no unit layers, ``threshold`` or ``merge`` does not fit, or a weight is not finite.
+
+    Reference:
+        Section 4.2 and Table 2 of the paper.
+
+    Example:
+        >>> model = torchdau.prune_units_(nn.Sequential(torchdau.DAUConv2d(16, 16, num_units=4)), 0.5)
+        >>> model[0].weight.numel() < 16 * 16 * 4
+        True
+    """
+    if merge is not None:
+        check_number("merge", merge, 0, float("inf"))
+    unit_layers(model)
+    new: dict[nn.Module, PrunedDAUConv2d] = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, DAUConv2d):
+            new[layer] = pruned = _pruned(layer, threshold, merge, name)
+            logger.info("%s: %d of %d units left", name, pruned.weight.numel(), int(_present(layer).sum()))
+    return replace_(model, new)
+
+
+def _present(layer: DAUConv2d) -> Tensor:
+    """Which of a layer's units are there, shape (O, I / groups, K)."""
+    if isinstance(layer, PrunedDAUConv2d):
+        return torch.arange(layer.num_units, device=layer.counts.device) < layer.counts[:, :, None]
+    return torch.ones_like(layer.weight, dtype=torch.bool)
+
+
+def _kept(layer: DAUConv2d, threshold: float, name: str, weight: Tensor | None = None) -> Tensor:
+    check_number("threshold", threshold, 0, 1)
+    if threshold == 1:
+        raise ValueError("threshold must be less than 1, which would leave nothing, got threshold=1.")
+    strength = (layer.units()[0] if weight is None else weight).detach().abs()
+    if not strength.isfinite().all():
+        raise ValueError(f"model must have finite weights, got NaN or infinity in layer {name!r}.")
+    return _present(layer) & (strength >= threshold * strength.max())
+
+
+@torch.no_grad()
+def _pruned(layer: DAUConv2d, threshold: float, merge: float | None, name: str) -> PrunedDAUConv2d:
+    weight, displacement, sigma = layer.units()
+    kept = _kept(layer, threshold, name)
+    if merge is not None:
+        weight, merged = _merged(weight, displacement, _present(layer), merge)
+        kept = _kept(layer, threshold, name, weight) & ~merged
+    arguments = layer.arguments()
+    del arguments["num_units"]
+    pruned = PrunedDAUConv2d(kept.sum(2), **arguments)
+    pruned.weight.copy_(weight[kept])
+    pruned.displacement.copy_(displacement[kept])
+    if isinstance(pruned.sigma, Tensor) and isinstance(sigma, Tensor):
+        pruned.sigma.copy_(sigma[kept])
+    pruned.bias = layer.bias
+    return pruned.train(layer.training)
+
+
+def _merged(weight: Tensor, displacement: Tensor, present: Tensor, distance: float) -> tuple[Tensor, Tensor]:
+    """Weights in which near units have gone into a stronger one, and which units these are."""
+    order = weight.abs().masked_fill(~present, -1).argsort(2, descending=True)
+    weight = weight.gather(2, order).clone()
+    places = displacement.gather(2, order[..., None].expand_as(displacement))
+    present, merged = present.gather(2, order), torch.zeros_like(present)
+    for k in range(weight.shape[2]):
+        for other in range(k + 1, weight.shape[2]):
+            near = torch.linalg.vector_norm(places[:, :, k] - places[:, :, other], dim=-1) <= distance
+            near &= present[:, :, other] & ~merged[:, :, k] & ~merged[:, :, other]
+            weight[:, :, k] += torch.where(near, weight[:, :, other], 0)
+            weight[:, :, other].masked_fill_(near, 0)
+            merged[:, :, other] |= near
+    back = order.argsort(2)
+    return weight.gather(2, back), merged.gather(2, back)

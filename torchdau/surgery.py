@@ -1,0 +1,362 @@
+"""What a whole model's convolutions become: unit layers, and plain convolutions again; nothing numeric."""
+
+import fnmatch
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from torchdau import init as placements
+from torchdau.arguments import FLOATS, Sides, check_option, sides
+from torchdau.conv import DAUConv2d
+from torchdau.fitting import fit_units
+from torchdau.profile import MAX_DISPLACEMENT
+
+Model = TypeVar("Model", bound=nn.Module)
+Select = str | Sequence[str] | Callable[[str, nn.Module], bool]
+
+SAME = ("Conv2dSame", "StdConv2dSame", "ScaledStdConv2dSame")
+"""Classes of timm that pad their input themselves, so that the output has ceil(size / stride) pixels."""
+
+STANDARDISED = ("StdConv2d", "ScaledStdConv2d", "StdConv2dSame", "ScaledStdConv2dSame")
+"""Classes of timm that normalise their weight before they use it."""
+
+INITS = ("uniform", "fit")
+STRIDES = ("keep", "max_pool")
+
+logger = logging.getLogger("torchdau")
+
+
+class Convolution(NamedTuple):
+    """A 2-D convolution of a model.
+
+    Attributes:
+        names: where it is in the model; more than one where it is shared.
+        module: the module.
+        reason: why it cannot become units, or is not to; empty if it can.
+    """
+
+    names: tuple[str, ...]
+    module: nn.Conv2d
+    reason: str
+
+
+def convolutions(model: nn.Module, select: Select | None = None) -> list[Convolution]:
+    """The 2-D convolutions of a model, and which of them :func:`convert_` would replace.
+
+    Args:
+        model: any module.
+        select: which of them are meant: a predicate of name and module, or one or more patterns of names as in a shell,
+            ``"layer3.*"``. Default: all.
+
+    Returns:
+        One entry for each convolution, in the order of the model.
+
+    Raises:
+        ValueError: a pattern fits no convolution.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
+        >>> [(c.names, c.reason) for c in torchdau.convolutions(model)]
+        [(('0',), ''), (('2',), 'its kernel is 1 x 1')]
+    """
+    names: dict[nn.Conv2d, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, nn.Conv2d):
+            names.setdefault(module, []).append(name)
+    selected = _selection(select, [name for each in names.values() for name in each])
+    return [
+        Convolution(
+            tuple(each), module, _obstacle(module) if any(selected(n, module) for n in each) else "not selected"
+        )
+        for module, each in names.items()
+    ]
+
+
+def convert_(
+    model: Model,
+    num_units: int = 2,
+    *,
+    select: Select | None = None,
+    init: str = "uniform",
+    strides: str = "keep",
+    max_displacement: float | None = None,
+    sigma: float = 0.5,
+    **options: Any,
+) -> Model:
+    """Replaces the convolutions of a model by unit layers of the same output size.
+
+    Without ``select`` these are all 2-D convolutions with a kernel larger than 1 x 1, strided, dilated, grouped and
+    depthwise ones included. :func:`convolutions` tells beforehand which they are, and why others are not.
+    A module that is used in several places is replaced once, and still shared. Where a padding is not centred, as with
+    even kernels, the displacements are shifted instead. The model is left as it was if anything is wrong.
+
+    Args:
+        model: the model; modules inside of it are replaced.
+        num_units: units per filter. Default: 2, that of the paper's residual networks.
+        select: which convolutions: a predicate of name and module, or one or more patterns of names as in a shell,
+            ``"layer3.*"``. Default: all that can be.
+        init: ``"uniform"``, new units, at random within the area of the old kernel (1.5 pixels around the centre for
+            3 x 3, as in the paper), or ``"fit"``, the units that come closest to the old kernel, for a trained model.
+        strides: ``"keep"``, layers of the same stride, or ``"max_pool"``, the paper's way, a max-pool that takes the
+            stride, and after it a layer of stride 1.
+        max_displacement: bound of the displacements in pixels. Default: 4, the paper's, or the reach of the old kernel
+            where that is more.
+        sigma: width of the Gaussians in pixels. Default: 0.5, the paper's.
+        **options: further arguments of :class:`DAUConv2d`: ``learn_sigma``, ``max_sigma``, ``interpolation``,
+            ``displacement_gradient``, ``algorithm``.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        TypeError: an option is not one of these.
+        ValueError: there is nothing to convert, or an argument's value does not fit.
+
+    Reference:
+        Section 5.2 of the paper, which replaces the 3 x 3 convolutions of a ResNet, and its footnote 4.
+
+    Example:
+        >>> model = torchdau.convert_(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU()))
+        >>> model[0]
+        DAUConv2d(3, 8, num_units=2, stride=(2, 2))
+    """
+    check_option("init", init, INITS)
+    check_option("strides", strides, STRIDES)
+    unknown = options.keys() - {"learn_sigma", "max_sigma", "interpolation", "displacement_gradient", "algorithm"}
+    if unknown:
+        raise TypeError(f"options must be arguments of DAUConv2d that a convolution does not set, got {min(unknown)}.")
+    if isinstance(model, nn.Conv2d):
+        raise ValueError("model must contain its convolutions, got a bare Conv2d. Wrap it in nn.Sequential.")
+    found = convolutions(model, select)
+    new: dict[nn.Module, nn.Module] = {}
+    reasons: Counter[str] = Counter()
+    for convolution in found:
+        reason = convolution.reason or _obstacle_to(convolution.module, init, strides)
+        if reason:
+            reasons[reason] += 1
+        else:
+            options["sigma"] = sigma
+            new[convolution.module] = _units(convolution.module, num_units, init, strides, max_displacement, options)
+    left = "; ".join(f"{count} left: {reason}" for reason, count in reasons.items())
+    if not new:
+        raise ValueError(f"model must have a convolution to convert, got {len(found)} 2-D convolutions. {left}")
+    replace_(model, new)
+    logger.info("converted %d of %d convolutions to units. %s", len(new), len(found), left)
+    return model
+
+
+def fold_(model: Model) -> Model:
+    """Replaces the unit layers of a model by plain convolutions of equal output, which need no torchdau.
+
+    The kernels are as large as the units reach, so they cost more time than the units.
+
+    Args:
+        model: the model; modules inside of it are replaced.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        ValueError: there are no unit layers.
+
+    Example:
+        >>> torchdau.fold_(nn.Sequential(torchdau.DAUConv2d(3, 8)))[0].padding_mode
+        'zeros'
+    """
+    return replace_(model, {layer: _folded(layer) for layer in unit_layers(model)})
+
+
+def rescale_(model: Model, factor: float) -> Model:
+    """Scales the displacements of all unit layers and their bound, for images or features of another resolution.
+
+    Args:
+        model: a unit layer, or a model with some.
+        factor: what the resolution is multiplied by: 4 where two poolings by 2 before the layers are left out.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        ValueError: there are no unit layers, or the factor is not above 0 or takes a bound beyond what is possible.
+
+    Reference:
+        Section 4.3 of the paper, which rescales a network for segmentation.
+
+    Example:
+        >>> torchdau.rescale_(torchdau.DAUConv2d(3, 8), 2).max_displacement
+        8.0
+    """
+    layers = unit_layers(model)
+    farthest = max(layer.max_displacement for layer in layers)
+    if not 0 < factor * farthest <= MAX_DISPLACEMENT:
+        raise ValueError(
+            f"factor must be above 0 and keep max_displacement within {MAX_DISPLACEMENT} pixels, got factor={factor} "
+            f"for max_displacement={farthest}."
+        )
+    for layer in layers:
+        layer.displacement.data.mul_(factor)
+        layer.max_displacement *= factor
+    return model
+
+
+def _selection(select: Select | None, names: Sequence[str]) -> Callable[[str, nn.Module], bool]:
+    if select is None:
+        return lambda name, module: True
+    if callable(select):
+        return select
+    patterns = [select] if isinstance(select, str) else list(select)
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(f"select must fit the name of a convolution, got {pattern!r} for {', '.join(names)}.")
+    return lambda name, module: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _obstacle(conv: nn.Conv2d) -> str:
+    """Why a convolution cannot become units."""
+    kind = type(conv)
+    if isinstance(conv, LazyModuleMixin) and conv.has_uninitialized_params():
+        return "it is lazy and has no shape yet (run the model once)"
+    if not isinstance(conv._parameters.get("weight"), nn.Parameter):
+        return "its weight is computed from others (remove the weight norm or parametrization)"
+    known = kind.__name__ in (*SAME, *STANDARDISED)
+    if not known and (kind.forward, kind._conv_forward) != (nn.Conv2d.forward, nn.Conv2d._conv_forward):
+        return f"{kind.__name__} computes something else than Conv2d"
+    if conv.kernel_size == (1, 1):
+        return "its kernel is 1 x 1"
+    if conv.weight.dtype not in FLOATS:
+        return f"its weight is of {conv.weight.dtype}"
+    if conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks:
+        return "it has hooks, which would be lost"
+    return ""
+
+
+def _obstacle_to(conv: nn.Conv2d, init: str, strides: str) -> str:
+    """Why a convolution cannot be converted in this way."""
+    if init == "fit" and type(conv).__name__ in STANDARDISED:
+        return "its weight is standardised, and init='fit' would fit another"
+    if strides == "max_pool" and conv.stride != (1, 1) and any(map(any, _geometry(conv)[0])):
+        return "its output has not ceil(size / stride) pixels, as that of a max-pool"
+    return ""
+
+
+def _geometry(conv: nn.Conv2d) -> tuple[Sides, tuple[float, float]]:
+    """The padding of a unit layer with the same output size, and how far its centre is from the kernel's (y, x)."""
+    padding, shifts = [], []
+    for axis in range(2):
+        reach, stride = conv.dilation[axis] * (conv.kernel_size[axis] - 1), conv.stride[axis]
+        if type(conv).__name__ in SAME:  # as for a size that the stride divides
+            total = after = max(reach + 1 - stride, 0)
+            before, after, more = total // 2, total - total // 2, 0
+        else:
+            if isinstance(conv.padding, str):
+                before = reach // 2 if conv.padding == "same" else 0
+                after = reach - before if conv.padding == "same" else 0
+            else:
+                before = after = conv.padding[axis]
+            more = before + after - reach
+        start = -(-more // 2)
+        padding.append((start, more - start))
+        shifts.append(reach / 2 - before + start)
+    return (padding[0], padding[1]), (shifts[0], shifts[1])
+
+
+def _units(
+    conv: nn.Conv2d, num_units: int, init: str, strides: str, bound: float | None, options: Mapping[str, Any]
+) -> nn.Module:
+    padding, shifts = _geometry(conv)
+    steps = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+    if bound is None:
+        bound = max(4.0, *(step / 2 + 0.5 + abs(shift) for step, shift in zip(steps, shifts, strict=True)))
+    pooled = strides == "max_pool" and conv.stride != (1, 1)
+    layer = DAUConv2d(
+        conv.in_channels,
+        conv.out_channels,
+        num_units,
+        max_displacement=bound,
+        stride=1 if pooled else conv.stride,
+        padding=0 if pooled else padding,
+        groups=conv.groups,
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
+        device=conv.weight.device,
+        dtype=conv.weight.dtype,
+        **options,
+    )
+    with torch.no_grad():
+        for axis, (step, shift) in enumerate(zip(steps, shifts, strict=True)):
+            placements.uniform_(layer.displacement[..., axis], step / 2 + 0.5).add_(shift).clamp_(-bound, bound)
+        if init == "fit":
+            taps = (
+                torch.arange(k, device=conv.weight.device) * d + int(shift - step / 2)
+                for k, d, shift, step in zip(conv.kernel_size, conv.dilation, shifts, steps, strict=True)
+            )
+            fit_units(layer, conv.weight, (next(taps), next(taps)))
+        if conv.bias is not None and layer.bias is not None:
+            layer.bias.copy_(conv.bias)
+    layer.train(conv.training)
+    if not pooled:
+        return layer
+    pool = nn.MaxPool2d(conv.stride, conv.stride, ceil_mode=True)
+    return nn.Sequential(pool, layer).train(conv.training)
+
+
+def unit_layers(model: nn.Module) -> list[DAUConv2d]:
+    """The unit layers of a model, of which there must be one."""
+    layers = [module for module in model.modules() if isinstance(module, DAUConv2d)]
+    if not layers:
+        raise ValueError(f"model must have unit layers, got {type(model).__name__} with none. Convert it first.")
+    return layers
+
+
+def replace_(model: Model, new: Mapping[nn.Module, nn.Module]) -> Model:
+    """Puts modules in the place of others, everywhere in the model, which must not be one of them."""
+    if model in new:
+        raise ValueError(f"model must contain its layers, got a bare {type(model).__name__}. Wrap it in nn.Sequential.")
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child is not None and child in new:
+                setattr(parent, name, new[child])
+    return model
+
+
+@torch.no_grad()
+def _folded(layer: DAUConv2d) -> nn.Conv2d:
+    kernel, first = layer.kernel(), layer.profile.first
+    extra, windows = sides("padding", layer.padding), []
+    for axis, (before, after) in enumerate(extra):
+        used = kernel.abs().amax([d for d in range(4) if d != axis + 2]).nonzero().flatten() + first
+        low, high = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
+        # The window low..high, in pixels from the units' origin, must need the same padding on both sides, and no crop.
+        high = max(high, before - after - low, -after)
+        windows.append((before - after - high, high, after + high))
+    (top, bottom, pad_y), (left, right, pad_x) = windows
+    conv = nn.Conv2d(
+        layer.in_channels,
+        layer.out_channels,
+        (bottom - top + 1, right - left + 1),
+        layer.stride,
+        (pad_y, pad_x),
+        groups=layer.groups,
+        bias=layer.bias is not None,
+        padding_mode=layer.padding_mode,  # type: ignore[arg-type]
+        device=kernel.device,
+        dtype=layer.weight.dtype,
+    )
+    conv.weight.copy_(_window(_window(kernel, 2, top - first, bottom - first), 3, left - first, right - first))
+    if layer.bias is not None and conv.bias is not None:
+        conv.bias.copy_(layer.bias)
+    return conv.train(layer.training)
+
+
+def _window(kernel: Tensor, axis: int, low: int, high: int) -> Tensor:
+    """Positions low..high of an axis, zero where it has none."""
+    size = kernel.shape[axis]
+    index = torch.arange(low, high + 1, device=kernel.device)
+    inside = (index >= 0) & (index < size)
+    shape = [-1 if d == axis else 1 for d in range(4)]
+    return kernel.index_select(axis, index.clamp(0, size - 1)) * inside.view(shape)
