@@ -79,9 +79,10 @@ def dau_conv2d(
             interpolation, or ``"gaussian"``, its general form, the Gaussian drawn at the sub-pixel position.
         displacement_gradient: of the bilinear form, ``"smooth"``, the paper's, which samples the derivative of the
             Gaussian, or ``"exact"``, the derivative of the output. The Gaussian form has its true derivative.
-        algorithm: ``"auto"`` chooses by shapes; ``"spectral"``, ``"direct"`` (CPU, up to float32, bilinear, one sigma
-            for all units), ``"dense"`` and ``"reference"`` name one. All compute the same, but a NaN or infinite
-            *pixel* spoils all outputs of its tile of the image with ``"spectral"``, else those that read near it.
+        algorithm: ``"auto"`` chooses by shapes, and takes plain operators in an export to ONNX; ``"spectral"``,
+            ``"direct"`` (CPU, up to float32, bilinear, one sigma for all units), ``"dense"`` and ``"reference"`` name
+            one. All compute the same, but a NaN or infinite *pixel* spoils all outputs of its tile of the image with
+            ``"spectral"``, else those that read near it.
 
     Shape:
         - input: (N, C, H, W) or (C, H, W)
@@ -155,8 +156,10 @@ def dau_conv2d(
     channels_last = is_channels_last(batched)
     if bottom > top or right > left:
         batched = F.pad(batched, (0, max(right - left, 0), 0, max(bottom - top, 0)))
-    if algorithm == "auto" and transformed:
+    if algorithm == "auto" and (transformed or torch.onnx.is_in_onnx_export()):
         algorithm = "dense"
+    elif algorithm == "auto" and torch.compiler.is_exporting():
+        algorithm = "spectral"  # whatever the sizes, which may be dynamic
     elif algorithm == "auto":
         algorithm = choose(batched, weight, sigma, (height, width), stride, groups, profile)
     autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
