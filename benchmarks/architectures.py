@@ -1,6 +1,6 @@
 """Does every convolutional architecture of timm and torchvision convert?
 
-    uv run python benchmarks/architectures.py [--csv FILE] [--only NAME ...]
+    uv run python benchmarks/architectures.py [--csv FILE] [--markdown FILE] [--only NAME ...]
 
 For each family of timm (a module of timm.models) its smallest variant, and torchvision models for classification and
 segmentation: converted by default; the output must keep its shape, and output and gradients must be finite.
@@ -12,7 +12,9 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from datetime import date
 from functools import partial
+from pathlib import Path
 
 import timm
 import torch
@@ -103,7 +105,8 @@ def check(family: str, name: str, make: Callable[[], nn.Module], sizes: tuple[in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--csv")
+    parser.add_argument("--csv", help="write the table to this file as well, after each row")
+    parser.add_argument("--markdown", help="the same as a page of the docs")
     parser.add_argument("--only", nargs="*", help="names of families, or of models of torchvision")
     options = parser.parse_args()
     torch.set_num_threads(2)
@@ -135,9 +138,31 @@ def main() -> None:
     for row in rows:
         table.add_row(*(row[column] for column in COLUMNS))
     Console().print(table)
+    print(summary(rows))
+    if options.markdown:
+        Path(options.markdown).write_text(page(rows))
+
+
+def summary(rows: list[Row]) -> str:
+    """How many passed."""
     spatial = [row for row in rows if row["result"] != "no spatial convolution"]
     passed = sum(row["result"] == "passed" for row in spatial)
-    print(f"{passed} of {len(spatial)} with spatial convolutions passed ({100 * passed / max(1, len(spatial)):.1f} %)")
+    return f"{passed} of {len(spatial)} with spatial convolutions passed ({100 * passed / max(1, len(spatial)):.1f} %)."
+
+
+def page(rows: list[Row]) -> str:
+    """The table as a page of the docs."""
+    versions = f"timm {timm.__version__}, torchvision {torchvision.__version__}, {date.today()}."
+    meaning = "Passed: the output has its shape, output and gradients are finite."
+    lines = COLUMNS, ["---"] * len(COLUMNS), *(row.values() for row in rows)
+    head = (
+        "# Architectures that convert",
+        "    uv run python benchmarks/architectures.py --markdown docs/architectures.md",
+        f"{versions} The smallest variant of each family of timm, and torchvision's models, by `convert_` as it comes.",
+        f"{meaning} {summary(rows)}",
+        "\n".join(f"| {' | '.join(line)} |" for line in lines),
+    )
+    return "\n\n".join(head) + "\n"
 
 
 def of_timm(family: str) -> Row:

@@ -1,12 +1,15 @@
 """Whole models to units and back. With a unit on every tap a conversion is exact, which shows all of its geometry."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 import torchdau
-from torchdau import DAUConv2d, convert_, convolutions, fold_, rescale_
+from benchmarks import architectures
+from torchdau import DAUConv2d, convert_, convolutions, fold_, prune_units_, rescale_
 from torchdau.surgery import SAME, STANDARDISED
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch's own layer
@@ -94,6 +97,24 @@ def test_convolutions_of_timm(name, kernel, stride):
     convert_(model := nn.Sequential(conv), kernel**2, init="fit", sigma=NARROW)
     x = torch.randn(1, 4, 6 * stride, 4 * stride, dtype=torch.float64)
     torch.testing.assert_close(model(x), conv(x))
+
+
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_convnext", "test_nfnet", "mobilenetv3_small_050", "test_mambaout"]
+)
+def test_architectures_of_timm(name):
+    """A sample of what benchmarks/architectures.py tries."""
+    timm = pytest.importorskip("timm")
+    row = architectures.check("", name, partial(timm.create_model, name), (64,))
+    assert row["result"] == "passed"
+    assert int(row["converted"]) > 5
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [("torchvision", "shufflenet_v2_x0_5"), ("segmentation", "lraspp_mobilenet_v3_large")]
+)
+def test_architectures_of_torchvision(family, name):
+    assert architectures.of_torchvision(family, name)["result"] == "passed"
 
 
 def test_what_is_converted_and_why_not():
@@ -187,6 +208,8 @@ def test_what_a_layer_takes_over():
     assert not layer.training
     assert (layer.sigma, layer.max_displacement) == (0.35, 6)
     torch.testing.assert_close(layer.bias, conv.bias)
+    assert (layer.kernel_size, layer.dilation) == ((3, 3), (1, 1))  # which models ask for
+    assert prune_units_(nn.Sequential(layer), 0.5)[0].kernel_size == (3, 3)
 
 
 @pytest.mark.parametrize(

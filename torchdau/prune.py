@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torchdau.arguments import check_number
 from torchdau.conv import DAUConv2d
-from torchdau.surgery import replace_, unit_layers
+from torchdau.surgery import keep_kernel_size, replace_, unit_layers
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -159,6 +159,7 @@ def _pruned(layer: DAUConv2d, threshold: float, merge: float | None, name: str) 
     if isinstance(pruned.sigma, Tensor) and isinstance(sigma, Tensor):
         pruned.sigma.copy_(sigma[kept])
     pruned.bias = layer.bias
+    keep_kernel_size(pruned, layer)
     return pruned.train(layer.training)
 
 

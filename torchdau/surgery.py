@@ -298,11 +298,19 @@ def _units(
             fit_units(layer, conv.weight, (next(taps), next(taps)))
         if conv.bias is not None and layer.bias is not None:
             layer.bias.copy_(conv.bias)
+    keep_kernel_size(layer, conv)
     layer.train(conv.training)
     if not pooled:
         return layer
     pool = nn.MaxPool2d(conv.stride, conv.stride, ceil_mode=True)
     return nn.Sequential(pool, layer).train(conv.training)
+
+
+def keep_kernel_size(new: nn.Module, old: nn.Module) -> None:
+    """Gives a layer what some models ask their convolutions, to pad an image themselves."""
+    for name in ("kernel_size", "dilation"):
+        if hasattr(old, name):
+            setattr(new, name, getattr(old, name))
 
 
 def unit_layers(model: nn.Module) -> list[DAUConv2d]:
