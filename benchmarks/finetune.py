@@ -1,0 +1,71 @@
+"""What a trained network keeps when its convolutions become units, and what one epoch gives back.
+
+    uv run python benchmarks/finetune.py [--epochs N] [--seeds N]
+
+The 3 x 3 network of ``torchdau demo`` is trained on scikit-learn's digits, then converted with 1, 2 and 4 units that are
+fitted to its kernels or new: test accuracy at once, and after one more epoch. Means over the seeds.
+"""
+
+import argparse
+import copy
+import logging
+import statistics
+import warnings
+from functools import partial
+
+import torch
+from lightning import Trainer, seed_everything
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from torchdau import convert_
+from torchdau.models import CIFARNet, cifarnet
+from torchdau.training import Classification, DigitsData
+from torchdau.training.demo import NETWORK
+
+UNITS = (1, 2, 4)
+Results = dict[tuple[str, str], list[float]]
+
+
+def accuracy(network: CIFARNet, epochs: int) -> float:
+    """Test accuracy after so many epochs of training."""
+    task = Classification(network, lr=0.01, displacement_lr=0.5, optimizer=partial(torch.optim.SGD, momentum=0.9))
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(max_epochs=epochs, accelerator="cpu", **quiet)
+    data = DigitsData()
+    if epochs:
+        trainer.fit(task, data)
+    (metrics,) = trainer.test(task, data, verbose=False)
+    return float(metrics["test_accuracy"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=15, help="of the training before the conversion")
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    results: Results = {}
+    for seed in track(range(options.seeds), "seeds", transient=True):
+        seed_everything(seed, verbose=False)
+        network = cifarnet(**NETWORK)
+        trained = accuracy(network, options.epochs)
+        results.setdefault(("3 x 3", "trained"), []).append(trained)
+        results.setdefault(("3 x 3", "one epoch later"), []).append(accuracy(copy.deepcopy(network), 1))
+        for units in UNITS:
+            for init in ("fit", "uniform"):
+                converted = convert_(copy.deepcopy(network), units, init=init)
+                name = f"{units} units, init={init!r}"
+                results.setdefault((name, "trained"), []).append(accuracy(converted, 0))
+                results.setdefault((name, "one epoch later"), []).append(accuracy(converted, 1))
+    table = Table("network", "test accuracy", "after one epoch")
+    for name in dict.fromkeys(name for name, _ in results):
+        table.add_row(name, *(f"{statistics.mean(results[name, when]):.1%}" for when in ("trained", "one epoch later")))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
