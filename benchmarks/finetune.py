@@ -31,8 +31,14 @@ Results = dict[tuple[str, str], list[float]]
 def accuracy(network: CIFARNet, epochs: int) -> float:
     """Test accuracy after so many epochs of training."""
     task = Classification(network, lr=0.01, displacement_lr=0.5, optimizer=partial(torch.optim.SGD, momentum=0.9))
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = Trainer(max_epochs=epochs, accelerator="cpu", **quiet)
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     data = DigitsData()
     if epochs:
         trainer.fit(task, data)

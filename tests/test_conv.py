@@ -80,6 +80,12 @@ def test_a_width_below_that_of_learned_ones(sigma):
     torch.testing.assert_close(layer(x)[..., :4], 0.75 * x[..., 1:5] + 0.25 * x[..., 2:6])
 
 
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
+def test_one_image_without_a_batch(mode):
+    layer, x = DAUConv2d(3, 4, padding_mode=mode), torch.randn(3, 12, 13)
+    torch.testing.assert_close(layer(x), layer(x[None])[0])
+
+
 def test_circular_padding_commutes_with_rolling():
     layer = DAUConv2d(2, 3, padding_mode="circular", dtype=torch.float64)
     x = torch.randn(1, 2, 16, 17, dtype=torch.float64)

@@ -1,5 +1,6 @@
 """Pruning: a pruned layer computes what the layer with zeros in its place does, with fewer parameters."""
 
+import copy
 import io
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 import torchdau
-from torchdau import DAUConv2d, fold_, prune_units_, rescale_, weak_units
+from torchdau import DAUConv2d, fold_, kernels, prune_units_, rescale_, weak_units
 from torchdau.prune import PrunedDAUConv2d
 
 FORMS = [{}, {"learn_sigma": True}, {"groups": 2, "stride": 2, "bias": False, "dtype": torch.float64}]
@@ -23,9 +24,11 @@ def pruned_and_zeroed(threshold=0.4, **options):
     return prune_units_(nn.Sequential(layer), threshold)[0], zeroed
 
 
-@pytest.mark.parametrize("algorithm", ["reference", "dense", "spectral", "auto"])
+@pytest.mark.parametrize("algorithm", ["reference", "dense", "spectral", "direct", "auto"])
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_equals_the_layer_with_zeros(form, algorithm):
+    if algorithm == "direct" and (form or not kernels.available()):
+        pytest.skip("direct serves layers in float32 whose units share one sigma")
     pruned, zeroed = pruned_and_zeroed(**form, algorithm=algorithm)
     left = zeroed.weight != 0
     assert isinstance(pruned, PrunedDAUConv2d)
@@ -57,14 +60,19 @@ def test_the_state_dict_shrinks_and_loads():
     assert sum(t.numel() for t in pruned.state_dict().values()) < 0.8 * sum(
         t.numel() for t in zeroed.state_dict().values()
     )
-    arguments = pruned.arguments()
-    del arguments["num_units"]
-    again = PrunedDAUConv2d(pruned.counts, **arguments)
-    again.load_state_dict(pruned.state_dict())
     x = torch.randn(1, 6, 8, 8)
-    torch.testing.assert_close(again(x), pruned(x), rtol=0, atol=0)
-    with pytest.raises(RuntimeError, match="size mismatch for weight"):
-        zeroed.load_state_dict(pruned.state_dict(), strict=False)
+    other = prune_units_(nn.Sequential(DAUConv2d(6, 8, 3)), 0)[0]
+    nowhere = copy.deepcopy(other).to("meta")
+    for again in (PrunedDAUConv2d(pruned.counts, **pruned.arguments()), other, nowhere.to_empty(device="cpu")):
+        again.load_state_dict(pruned.state_dict())
+        torch.testing.assert_close(again(x), pruned(x), rtol=0, atol=0)
+        assert again.weight.shape == pruned.weight.shape
+    with pytest.raises(
+        RuntimeError, match=r"weight was saved by a pruned layer. Apply prune_units_\(model, 0\) before"
+    ):
+        zeroed.load_state_dict(pruned.state_dict())
+    with pytest.raises(ValueError, match=r"counts must be numbers of units of shape \(8, 6\), got counts of \(3,\)"):
+        PrunedDAUConv2d(torch.ones(3), **pruned.arguments())
 
 
 def test_weak_units_and_the_report(caplog):
@@ -78,8 +86,8 @@ def test_weak_units_and_the_report(caplog):
     assert weak_units(model, 0.11) == {"0": (2, 32), "2": (60, 64)}
     with caplog.at_level("INFO", logger="torchdau"):
         prune_units_(model, 0.11)
-    assert "0: 30 of 32 units left" in caplog.text
-    assert "2: 4 of 64 units left" in caplog.text
+    assert "0: 2 of 32 units removed" in caplog.text
+    assert "2: 60 of 64 units removed" in caplog.text
     assert weak_units(model, 0.11) == {"0": (0, 30), "2": (0, 4)}
     assert "30 units in 16 filters" in repr(model)
     prune_units_(model, 0.11)
@@ -152,6 +160,23 @@ def test_half_precision_folding_and_rescaling():
     assert half(x.bfloat16()).dtype == torch.bfloat16
     rescale_(half, 2)
     assert half[0].max_displacement == 8
+
+
+def test_what_a_pruned_layer_takes_over():
+    layer = DAUConv2d(4, 4, 2).eval().requires_grad_(False)
+    pruned = prune_units_(nn.Sequential(layer), 0.5)[0]
+    assert not pruned.training
+    assert not any(p.requires_grad for p in pruned.parameters())
+    assert not any(p.requires_grad for p in fold_(nn.Sequential(layer)).parameters())
+
+
+def test_pruning_by_nothing_keeps_room_for_nothing():
+    """Units that fill up a filter are no units, also where no threshold removes them."""
+    pruned, _ = pruned_and_zeroed()
+    again = prune_units_(nn.Sequential(pruned), 0)[0]
+    assert torch.equal(again.counts, pruned.counts)
+    merged = prune_units_(nn.Sequential(pruned), 0, merge=0.0)[0]
+    assert torch.equal(merged.counts, pruned.counts)
 
 
 def test_shared_layers_stay_shared():

@@ -65,6 +65,9 @@ def sides(name: str, value: Any) -> Sides:
             f"{name} must be an integer, a pair of integers (y, x) or two pairs ((top, bottom), (left, right)), "
             f"got {name}={value!r}."
         )
+    for axis in axes:
+        if not isinstance(axis, int | torch.SymInt) and (not isinstance(axis, Sequence) or len(axis) != 2):
+            raise TypeError(f"{name} must have an integer or a pair of integers for each axis, got {name}={value!r}.")
     y, x = (pair(name, axis) for axis in axes)
     return y, x
 
@@ -122,7 +125,7 @@ def check_tensors(input: Any, weight: Any, displacement: Any, sigma: Any, bias: 
 
 def check_output_size(input: Tensor, padding: Sides) -> None:
     """Raises unless every axis has a pixel after padding; a negative one crops."""
-    for axis, size, (before, after) in zip("HW", input.shape[2:], padding, strict=True):
+    for axis, size, (before, after) in zip("HW", input.shape[-2:], padding, strict=True):
         if size < 1 or size + before + after < 1:
             shown = before if before == after else (before, after)
             raise ValueError(

@@ -309,6 +309,11 @@ class DAUConv2d(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         error_msgs: list[str] = args[-1]
         state_dict = dict(state_dict)
+        if f"{prefix}counts" in state_dict and "counts" not in self._buffers:
+            error_msgs.append(
+                f"{prefix}weight was saved by a pruned layer. Apply prune_units_(model, 0) before loading."
+            )
+            return
         allowed = {
             "displacement": (-self.max_displacement, self.max_displacement),
             "sigma": (MIN_SIGMA, self.max_sigma),

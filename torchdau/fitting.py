@@ -21,8 +21,8 @@ NUMBERS = 1 << 22
 def fit_units(layer: DAUConv2d, kernel: Tensor, taps: tuple[Tensor, Tensor]) -> None:
     """Sets weight and displacement of a layer to what comes closest to a kernel, in the sense of least squares.
 
-    As many units as taps are put on the taps, which is exact as sigma goes to 0. Fewer are placed one after the other
-    where each explains most of what is left, and then moved in turn; the weights are the best ones for the places.
+    As many units as taps begin on the taps, which is exact as sigma goes to 0. Fewer are placed one after the other
+    where each explains most of what is left. Then they are moved in turn; the weights are the best for the places.
 
     Args:
         layer: the layer; its sigma is kept.
@@ -42,6 +42,7 @@ def fit_units(layer: DAUConv2d, kernel: Tensor, taps: tuple[Tensor, Tensor]) -> 
             fit.place(torch.cat([places, spare]).expand(len(some), -1, -1))
         else:
             fit.choose(y, x)
+        fit.move()
         weight.append(fit.weight)
         displacement.append(fit.displacement)
     layer.weight.copy_(torch.cat(weight).view(layer.weight.shape))
@@ -67,7 +68,7 @@ class _Fit:
         self.weight = kernels.new_zeros(len(kernels), 0)
 
     def choose(self, y: Tensor, x: Tensor) -> None:
-        """Places all units among the given rows and columns, then moves them."""
+        """Places all units among the given rows and columns."""
         ys, xs = self._samples(y), self._samples(x)
         fits = torch.einsum("fax,xb->fab", torch.einsum("ya,fyx->fax", ys[self.rows], self.kernels), xs[self.columns])
         norms = ys.square().sum(0)[:, None] * xs.square().sum(0)
@@ -79,6 +80,9 @@ class _Fit:
             my, mx = self._samples(self.displacement).unbind(-1)
             rows, columns = torch.einsum("sfk,sa->fka", my, ys), torch.einsum("sfk,sa->fka", mx, xs)
             left = fits - torch.einsum("fka,fkb->fab", self.weight[..., None] * rows, columns)
+
+    def move(self) -> None:
+        """Moves each unit in turn to where it fits better, if anywhere."""
         for sweep in range(SWEEPS):
             for unit in range(self.units):
                 self._move(unit, STEP / 2**sweep)

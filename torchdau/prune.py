@@ -20,11 +20,12 @@ class PrunedDAUConv2d(DAUConv2d):
     """A unit layer whose filters have different numbers of units, as :func:`prune_units_` leaves it.
 
     Its parameters are lists of units, those of the first filter first, without room for units that are gone: state
-    dict, optimizer state and the time of the direct algorithm shrink with them. It trains like any other layer.
+    dict, optimizer state and the time of the direct algorithm shrink with them. It trains like any other layer. It
+    loads what any pruned layer of this shape saved: ``prune_units_(model, 0).load_state_dict(saved)``.
 
     Args:
         counts: number of units of each filter, shape (O, I / groups).
-        **arguments: those of :class:`DAUConv2d` but ``num_units``.
+        **arguments: those of :class:`DAUConv2d`; ``num_units`` comes from ``counts``.
 
     Attributes:
         weight: amplitudes, shape (U,) for U units in all. Start: 0, as for the others; they are copied or loaded.
@@ -38,17 +39,17 @@ class PrunedDAUConv2d(DAUConv2d):
     places: Tensor
 
     def __init__(self, counts: Tensor, **arguments: Any) -> None:
-        super().__init__(**arguments, num_units=max(1, int(counts.max())))
-        self.register_buffer("counts", counts.to(torch.int32))
-        flat = counts.flatten().long()
-        first = flat.cumsum(0) - flat
-        filters = torch.arange(len(flat), device=flat.device).repeat_interleave(flat)
-        rank = torch.arange(len(filters), device=flat.device) - first[filters]
-        self.register_buffer("places", filters * self.num_units + rank, persistent=False)
+        super().__init__(**arguments)
+        shape = self.out_channels, self.in_channels // self.groups
+        if tuple(counts.shape) != shape or int(counts.min()) < 0:
+            raise ValueError(f"counts must be numbers of units of shape {shape}, got counts of {tuple(counts.shape)}.")
         for name in ("weight", "displacement", "sigma"):
             full = getattr(self, name)
             if isinstance(full, Tensor):
-                setattr(self, name, nn.Parameter(full.new_zeros(len(filters), *full.shape[3:])))
+                setattr(self, name, nn.Parameter(full.new_empty(0, *full.shape[3:])))
+        self.register_buffer("counts", None)
+        self.register_buffer("places", None, persistent=False)
+        self._set_counts(counts.to(self.weight.device))
 
     def units(self) -> tuple[Tensor, Tensor, float | Tensor]:
         """As many units for each filter, as other layers have them; those that fill up weigh 0."""
@@ -60,6 +61,25 @@ class PrunedDAUConv2d(DAUConv2d):
 
         sigma = filled(self.sigma, self.max_sigma) if isinstance(self.sigma, Tensor) else self.sigma
         return filled(self.weight, 0), filled(self.displacement, 0), sigma
+
+    def _set_counts(self, counts: Tensor) -> None:
+        """Makes room for other numbers of units; parameters of another size are new ones."""
+        flat = counts.flatten().long()
+        filters = torch.arange(len(flat), device=flat.device).repeat_interleave(flat)
+        rank = torch.arange(len(filters), device=flat.device) - (flat.cumsum(0) - flat)[filters]
+        self.num_units = max(1, int(flat.max()))
+        self.counts, self.places = counts.to(torch.int32), filters * self.num_units + rank
+        for name in ("weight", "displacement", "sigma"):
+            units = getattr(self, name)
+            if isinstance(units, Tensor) and len(units) != len(filters):
+                setattr(self, name, nn.Parameter(units.new_zeros(len(filters), *units.shape[1:])))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        counts = state_dict.get(f"{prefix}counts")
+        if isinstance(counts, Tensor) and counts.shape == self.counts.shape and not counts.is_meta:
+            device = counts.device if self.counts.is_meta else self.counts.device
+            self._set_counts(counts.to(device, copy=True))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """The arguments that differ from their defaults, and how many units are left."""
@@ -98,8 +118,8 @@ def prune_units_(model: Model, threshold: float, *, merge: float | None = None) 
         model: the model; unit layers inside of it are replaced by :class:`PrunedDAUConv2d`.
         threshold: units go whose absolute weight is below this fraction of the largest in their layer, at least 0 and
             less than 1.
-        merge: units of a filter that are at most so many pixels apart become one before, with the sum of their weights,
-            where the stronger one was. Default: units stay apart. A learned sigma is the stronger one's.
+        merge: first, units of a filter that are at most so many pixels apart become one, with the sum of their weights
+            and the stronger one's place and sigma; the threshold counts for what results. Default: no unit is merged.
 
     Returns:
         ``model``.
@@ -123,7 +143,8 @@ def prune_units_(model: Model, threshold: float, *, merge: float | None = None) 
     for name, layer in model.named_modules():
         if isinstance(layer, DAUConv2d):
             new[layer] = pruned = _pruned(layer, threshold, merge, name)
-            logger.info("%s: %d of %d units left", name, pruned.weight.numel(), int(_present(layer).sum()))
+            before = int(_present(layer).sum())
+            logger.info("%s: %d of %d units removed", name, before - pruned.weight.numel(), before)
     return replace_(model, new)
 
 
@@ -135,9 +156,10 @@ def _present(layer: DAUConv2d) -> Tensor:
 
 
 def _kept(layer: DAUConv2d, threshold: float, name: str, weight: Tensor | None = None) -> Tensor:
-    check_number("threshold", threshold, 0, 1)
-    if threshold == 1:
-        raise ValueError("threshold must be less than 1, which would leave nothing, got threshold=1.")
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        raise TypeError(f"threshold must be a number, got threshold={threshold!r}.")
+    if not 0 <= threshold < 1:
+        raise ValueError(f"threshold must be at least 0 and less than 1, a fraction, got threshold={threshold}.")
     strength = (layer.units()[0] if weight is None else weight).detach().abs()
     if not strength.isfinite().all():
         raise ValueError(f"model must have finite weights, got NaN or infinity in layer {name!r}.")
@@ -146,19 +168,20 @@ def _kept(layer: DAUConv2d, threshold: float, name: str, weight: Tensor | None =
 
 @torch.no_grad()
 def _pruned(layer: DAUConv2d, threshold: float, merge: float | None, name: str) -> PrunedDAUConv2d:
+    layer.clip_parameters_()
     weight, displacement, sigma = layer.units()
     kept = _kept(layer, threshold, name)
     if merge is not None:
         weight, merged = _merged(weight, displacement, _present(layer), merge)
         kept = _kept(layer, threshold, name, weight) & ~merged
-    arguments = layer.arguments()
-    del arguments["num_units"]
-    pruned = PrunedDAUConv2d(kept.sum(2), **arguments)
+    pruned = PrunedDAUConv2d(kept.sum(2), **layer.arguments())
     pruned.weight.copy_(weight[kept])
     pruned.displacement.copy_(displacement[kept])
     if isinstance(pruned.sigma, Tensor) and isinstance(sigma, Tensor):
         pruned.sigma.copy_(sigma[kept])
     pruned.bias = layer.bias
+    for parameter_name, parameter in layer.named_parameters():
+        pruned.get_parameter(parameter_name).requires_grad_(parameter.requires_grad)
     keep_kernel_size(pruned, layer)
     return pruned.train(layer.training)
 

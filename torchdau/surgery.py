@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils.parametrize import is_parametrized
 
 from torchdau import init as placements
 from torchdau.arguments import FLOATS, Sides, check_option, sides
@@ -90,6 +91,7 @@ def convert_(
 ) -> Model:
     """Replaces the convolutions of a model by unit layers of the same output size.
 
+    Parameters of the new layers are trained, whether those of the old ones were or not.
     Without ``select`` these are all 2-D convolutions with a kernel larger than 1 x 1, strided, dilated, grouped and
     depthwise ones included. :func:`convolutions` tells beforehand which they are, and why others are not.
     A module that is used in several places is replaced once, and still shared. Where a padding is not centred, as with
@@ -105,7 +107,8 @@ def convert_(
         strides: ``"keep"``, layers of the same stride, or ``"max_pool"``, the paper's way, a max-pool that takes the
             stride, and after it a layer of stride 1.
         max_displacement: bound of the displacements in pixels. Default: 4, the paper's, or the reach of the old kernel
-            where that is more.
+            where that is more. A layer with a ``padding_mode`` other than zeros reads so far, and with ``"reflect"``
+            and ``"circular"`` needs images that are larger.
         sigma: width of the Gaussians in pixels. Default: 0.5, the paper's.
         **options: further arguments of :class:`DAUConv2d`: ``learn_sigma``, ``max_sigma``, ``interpolation``,
             ``displacement_gradient``, ``algorithm``.
@@ -133,6 +136,7 @@ def convert_(
     if isinstance(model, nn.Conv2d):
         raise ValueError("model must contain its convolutions, got a bare Conv2d. Wrap it in nn.Sequential.")
     found = convolutions(model, select)
+    options["sigma"] = sigma
     new: dict[nn.Module, nn.Module] = {}
     reasons: Counter[str] = Counter()
     for convolution in found:
@@ -140,11 +144,10 @@ def convert_(
         if reason:
             reasons[reason] += 1
         else:
-            options["sigma"] = sigma
             new[convolution.module] = _units(convolution.module, num_units, init, strides, max_displacement, options)
     left = "; ".join(f"{count} left: {reason}" for reason, count in reasons.items())
     if not new:
-        raise ValueError(f"model must have a convolution to convert, got {len(found)} 2-D convolutions. {left}")
+        raise ValueError(f"model must have a convolution to convert, got {len(found)} nn.Conv2d. {left}".rstrip())
     replace_(model, new)
     logger.info("converted %d of %d convolutions to units. %s", len(new), len(found), left)
     return model
@@ -182,6 +185,7 @@ def rescale_(model: Model, factor: float) -> Model:
         ``model``.
 
     Raises:
+        TypeError: the factor is not a number.
         ValueError: there are no unit layers, or the factor is not above 0 or takes a bound beyond what is possible.
 
     Reference:
@@ -193,13 +197,16 @@ def rescale_(model: Model, factor: float) -> Model:
     """
     layers = unit_layers(model)
     farthest = max(layer.max_displacement for layer in layers)
-    if not 0 < factor * farthest <= MAX_DISPLACEMENT:
+    if isinstance(factor, bool) or not isinstance(factor, int | float):
+        raise TypeError(f"factor must be a number, got factor={factor!r}.")
+    if not factor > 0 or not factor * farthest <= MAX_DISPLACEMENT:
         raise ValueError(
             f"factor must be above 0 and keep max_displacement within {MAX_DISPLACEMENT} pixels, got factor={factor} "
             f"for max_displacement={farthest}."
         )
+    for displacement in {layer.displacement for layer in layers}:  # each once, where layers share one
+        displacement.data.mul_(factor)
     for layer in layers:
-        layer.displacement.data.mul_(factor)
         layer.max_displacement *= factor
     return model
 
@@ -221,10 +228,11 @@ def _obstacle(conv: nn.Conv2d) -> str:
     kind = type(conv)
     if isinstance(conv, LazyModuleMixin) and conv.has_uninitialized_params():
         return "it is lazy and has no shape yet (run the model once)"
-    if not isinstance(conv._parameters.get("weight"), nn.Parameter):
+    if not isinstance(conv._parameters.get("weight"), nn.Parameter) or is_parametrized(conv):
         return "its weight is computed from others (remove the weight norm or parametrization)"
-    known = kind.__name__ in (*SAME, *STANDARDISED)
-    if not known and (kind.forward, kind._conv_forward) != (nn.Conv2d.forward, nn.Conv2d._conv_forward):
+    known = kind.__name__ in (*SAME, *STANDARDISED) and kind.__module__.startswith("timm.")
+    own = (kind.forward, kind._conv_forward) != (nn.Conv2d.forward, nn.Conv2d._conv_forward)
+    if "forward" in conv.__dict__ or (own and not known):
         return f"{kind.__name__} computes something else than Conv2d"
     if conv.kernel_size == (1, 1):
         return "its kernel is 1 x 1"
@@ -291,6 +299,12 @@ def _units(
         for axis, (step, shift) in enumerate(zip(steps, shifts, strict=True)):
             placements.uniform_(layer.displacement[..., axis], step / 2 + 0.5).add_(shift).clamp_(-bound, bound)
         if init == "fit":
+            reach = max(step / 2 + abs(shift) for step, shift in zip(steps, shifts, strict=True))
+            if bound < reach:
+                raise ValueError(
+                    f"max_displacement must be at least the reach of the kernel for init='fit', got max_displacement="
+                    f"{bound} for {reach} pixels. Leave it out to take the reach."
+                )
             taps = (
                 torch.arange(k, device=conv.weight.device) * d + int(shift - step / 2)
                 for k, d, shift, step in zip(conv.kernel_size, conv.dilation, shifts, steps, strict=True)
@@ -356,8 +370,9 @@ def _folded(layer: DAUConv2d) -> nn.Conv2d:
         dtype=layer.weight.dtype,
     )
     conv.weight.copy_(_window(_window(kernel, 2, top - first, bottom - first), 3, left - first, right - first))
+    conv.weight.requires_grad_(layer.weight.requires_grad)
     if layer.bias is not None and conv.bias is not None:
-        conv.bias.copy_(layer.bias)
+        conv.bias.copy_(layer.bias).requires_grad_(layer.bias.requires_grad)
     return conv.train(layer.training)
 
 
