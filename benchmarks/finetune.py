@@ -2,8 +2,8 @@
 
     uv run python benchmarks/finetune.py [--epochs N] [--seeds N]
 
-The 3 x 3 network of ``torchdau demo`` is trained on scikit-learn's digits, then converted with 1, 2 and 4 units that are
-fitted to its kernels or new: test accuracy at once, and after one more epoch. Means over the seeds.
+The 3 x 3 network of ``torchdau demo`` is trained on scikit-learn's digits, then converted with 1, 2 and 4 units, fitted
+to its kernels or new: test accuracy at once, and after one more epoch. Means over the seeds.
 """
 
 import argparse
