@@ -146,6 +146,7 @@ def test_the_report_is_logged(caplog):
     assert "converted 1 of 3 convolutions to units. 2 left: its kernel is 1 x 1" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.ao")  # of quantized tensors
 def test_nothing_to_convert_leaves_the_model_as_it_was():
     model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Linear(4, 4))
     before = list(model)
@@ -154,6 +155,8 @@ def test_nothing_to_convert_leaves_the_model_as_it_was():
     ):
         convert_(model)
     assert list(model) == before
+    with pytest.raises(ValueError, match=r"got 0 nn.Conv2d. 1 left: it is quantized \(convert first\)"):
+        convert_(nn.Sequential(torch.ao.nn.quantized.Conv2d(2, 2, 3)))
     with pytest.raises(ValueError, match=r"got a bare Conv2d. Wrap it in nn.Sequential"):
         convert_(nn.Conv2d(4, 4, 3))
     with pytest.raises(ValueError, match=r"got a bare DAUConv2d. Wrap it"):

@@ -138,7 +138,7 @@ def convert_(
     found = convolutions(model, select)
     options["sigma"] = sigma
     new: dict[nn.Module, nn.Module] = {}
-    reasons: Counter[str] = Counter()
+    reasons = Counter("it is quantized (convert first)" for module in model.modules() if _is_quantized(module))
     for convolution in found:
         reason = convolution.reason or _obstacle_to(convolution.module, init, strides)
         if reason:
@@ -241,6 +241,12 @@ def _obstacle(conv: nn.Conv2d) -> str:
     if conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks:
         return "it has hooks, which would be lost"
     return ""
+
+
+def _is_quantized(module: nn.Module) -> bool:
+    """Whether a module is a quantized 2-D convolution, which is none of torch.nn's."""
+    kind = type(module)
+    return kind.__module__.startswith("torch.ao.nn") and "Conv2d" in kind.__name__ and not isinstance(module, nn.Conv2d)
 
 
 def _obstacle_to(conv: nn.Conv2d, init: str, strides: str) -> str:
