@@ -23,12 +23,13 @@ ALLOWED = {
     "optim": {"conv"},
     "fitting": {"conv"},
     "surgery": {"arguments", "conv", "fitting", "init", "profile"},
+    "fold": {"arguments", "conv", "surgery"},
     "prune": {"arguments", "conv", "surgery"},
     "models": {"conv", "init", "models"},
     "analysis": {"analysis", "conv"},
     "training": {"analysis", "conv", "init", "models", "optim", "training"},
     "__main__": {"environment", "training"},
-    "__init__": {"conv", "functional", "init", "optim", "prune", "surgery"},
+    "__init__": {"conv", "fold", "functional", "init", "optim", "prune", "surgery"},
 }
 OUTSIDE = {
     "analysis": {"matplotlib"},

@@ -1,4 +1,4 @@
-"""What a whole model's convolutions become: unit layers, and plain convolutions again; nothing numeric."""
+"""What a whole model's convolutions become: unit layers; nothing numeric."""
 
 import fnmatch
 import logging
@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrize import is_parametrized
 
 from torchdau import init as placements
-from torchdau.arguments import FLOATS, Sides, check_option, sides
+from torchdau.arguments import FLOATS, Sides, check_option
 from torchdau.conv import DAUConv2d
 from torchdau.fitting import fit_units
 from torchdau.profile import MAX_DISPLACEMENT
@@ -151,27 +151,6 @@ def convert_(
     replace_(model, new)
     logger.info("converted %d of %d convolutions to units. %s", len(new), len(found), left)
     return model
-
-
-def fold_(model: Model) -> Model:
-    """Replaces the unit layers of a model by plain convolutions of equal output, which need no torchdau.
-
-    The kernels are as large as the units reach, so they cost more time than the units.
-
-    Args:
-        model: the model; modules inside of it are replaced.
-
-    Returns:
-        ``model``.
-
-    Raises:
-        ValueError: there are no unit layers.
-
-    Example:
-        >>> torchdau.fold_(nn.Sequential(torchdau.DAUConv2d(3, 8)))[0].padding_mode
-        'zeros'
-    """
-    return replace_(model, {layer: _folded(layer) for layer in unit_layers(model)})
 
 
 def rescale_(model: Model, factor: float) -> Model:
@@ -350,42 +329,3 @@ def replace_(model: Model, new: Mapping[nn.Module, nn.Module]) -> Model:
             if child is not None and child in new:
                 setattr(parent, name, new[child])
     return model
-
-
-@torch.no_grad()
-def _folded(layer: DAUConv2d) -> nn.Conv2d:
-    kernel, first = layer.kernel(), layer.profile.first
-    extra, windows = sides("padding", layer.padding), []
-    for axis, (before, after) in enumerate(extra):
-        used = kernel.abs().amax([d for d in range(4) if d != axis + 2]).nonzero().flatten() + first
-        low, high = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
-        # The window low..high, in pixels from the units' origin, must need the same padding on both sides, and no crop.
-        high = max(high, before - after - low, -after)
-        windows.append((before - after - high, high, after + high))
-    (top, bottom, pad_y), (left, right, pad_x) = windows
-    conv = nn.Conv2d(
-        layer.in_channels,
-        layer.out_channels,
-        (bottom - top + 1, right - left + 1),
-        layer.stride,
-        (pad_y, pad_x),
-        groups=layer.groups,
-        bias=layer.bias is not None,
-        padding_mode=layer.padding_mode,  # type: ignore[arg-type]
-        device=kernel.device,
-        dtype=layer.weight.dtype,
-    )
-    conv.weight.copy_(_window(_window(kernel, 2, top - first, bottom - first), 3, left - first, right - first))
-    conv.weight.requires_grad_(layer.weight.requires_grad)
-    if layer.bias is not None and conv.bias is not None:
-        conv.bias.copy_(layer.bias).requires_grad_(layer.bias.requires_grad)
-    return conv.train(layer.training)
-
-
-def _window(kernel: Tensor, axis: int, low: int, high: int) -> Tensor:
-    """Positions low..high of an axis, zero where it has none."""
-    size = kernel.shape[axis]
-    index = torch.arange(low, high + 1, device=kernel.device)
-    inside = (index >= 0) & (index < size)
-    shape = [-1 if d == axis else 1 for d in range(4)]
-    return kernel.index_select(axis, index.clamp(0, size - 1)) * inside.view(shape)
