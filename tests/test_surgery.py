@@ -277,6 +277,14 @@ def test_fit_comes_close():
     assert errors[4] < 0.15
 
 
+@pytest.mark.parametrize("padding", [-6, ((-6, -9), 2), ((3, -8), (-7, 1))], ids=str)
+@torch.no_grad()
+def test_folding_units_that_reach_less_far_than_outputs_are_cropped(padding):
+    layer = DAUConv2d(2, 3, 1, padding=padding, sigma=NARROW, max_displacement=1, dtype=torch.float64)
+    x = torch.randn(1, 2, 24, 25, dtype=torch.float64)
+    torch.testing.assert_close(fold_(nn.Sequential(layer))(x), layer(x))
+
+
 def test_fit_finds_units():
     """A kernel that is a unit is found again, place and weight."""
     layer = DAUConv2d(3, 4, 1, max_displacement=1, sigma=0.3, dtype=torch.float64)
