@@ -179,6 +179,15 @@ def test_pruning_by_nothing_keeps_room_for_nothing():
     assert torch.equal(merged.counts, pruned.counts)
 
 
+@pytest.mark.parametrize("change", [lambda model: prune_units_(model, 0.5), fold_])
+def test_hooks_are_not_lost(change):
+    model = nn.Sequential(DAUConv2d(4, 4))
+    model[0].register_forward_hook(lambda *args: None)
+    with pytest.raises(ValueError, match=r"model must have no hooks .*, got some in '0'. Remove them"):
+        change(model)
+    assert type(model[0]) is DAUConv2d
+
+
 def test_shared_layers_stay_shared():
     layer = DAUConv2d(4, 4)
     model = prune_units_(nn.Sequential(layer, nn.Sequential(layer)), 0.5)

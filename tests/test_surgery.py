@@ -5,12 +5,11 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils.parametrizations import weight_norm
 
 import torchdau
 from benchmarks import architectures
 from torchdau import DAUConv2d, convert_, convolutions, fold_, prune_units_, rescale_
-from torchdau.surgery import SAME, STANDARDISED
+from torchdau.candidates import SAME, STANDARDISED
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch's own layer
 
@@ -117,29 +116,6 @@ def test_architectures_of_torchvision(family, name):
     assert architectures.of_torchvision(family, name)["result"] == "passed"
 
 
-def test_what_is_converted_and_why_not():
-    norm = weight_norm(nn.Conv2d(4, 4, 3))
-    old_norm = nn.Conv2d(4, 4, 3)
-    with pytest.warns(FutureWarning):
-        nn.utils.weight_norm(old_norm)
-    hooked = nn.Conv2d(4, 4, 3)
-    hooked.register_forward_hook(lambda *args: None)
-    overridden, biased = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
-    overridden.forward = lambda x: x
-    nn.utils.parametrize.register_parametrization(biased, "bias", nn.Tanh())
-    trained = torch.ao.nn.qat.Conv2d(4, 4, 3, qconfig=torch.ao.quantization.get_default_qat_qconfig())
-    model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.LazyConv2d(4, 3), norm, old_norm, hooked, trained, nn.Conv2d(4, 4, 3))
-    model += nn.Sequential(overridden, biased)
-    reasons = {c.names: c.reason for c in convolutions(model)}
-    expected = ["1 x 1", "lazy", "weight norm", "weight norm", "hooks", "something else than Conv2d", ""]
-    expected += ["something else than Conv2d", "parametrization"]
-    for number, reason in enumerate(expected):
-        assert reason in reasons[(str(number),)]
-        assert bool(reason) == bool(reasons[(str(number),)])
-    convert_(model)
-    assert [isinstance(m, DAUConv2d) for m in model] == [False] * 6 + [True] + [False] * 2
-
-
 def test_the_report_is_logged(caplog):
     with caplog.at_level("INFO", logger="torchdau"):
         convert_(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)))
@@ -190,20 +166,6 @@ def test_an_error_in_the_middle_leaves_the_model_as_it_was():
     with pytest.raises(ValueError, match=r"select must fit the name of a convolution, got 'layer1.\*' for 0, 1"):
         convert_(model, select="layer1.*")
     assert list(model) == before
-
-
-def test_select():
-    def model():
-        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 5)))
-
-    for select, expected in (
-        ("1.*", [False, True, True]),
-        (["0", "1.1"], [True, False, True]),
-        (lambda name, conv: conv.kernel_size == (5, 5), [False, False, True]),
-    ):
-        converted = convert_(model(), select=select)
-        assert [isinstance(m, DAUConv2d) for m in (converted[0], *converted[1])] == expected
-    assert [c.reason for c in convolutions(model(), "0")] == ["", "not selected", "not selected"]
 
 
 def test_shared_modules_stay_shared():

@@ -1,12 +1,13 @@
 """Displaced aggregation units for PyTorch: convolution filters that learn where they read."""
 
 from torchdau import init
+from torchdau.candidates import convolutions
 from torchdau.conv import DAUConv2d
 from torchdau.fold import fold_
 from torchdau.functional import dau_conv2d
 from torchdau.optim import parameter_groups
 from torchdau.prune import prune_units_, weak_units
-from torchdau.surgery import convert_, convolutions, rescale_
+from torchdau.surgery import convert_, rescale_
 
 __version__ = "0.1.0"
 

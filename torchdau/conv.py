@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torchdau import init
@@ -13,18 +12,16 @@ from torchdau.algorithms import ALGORITHMS
 from torchdau.algorithms.dense import draw
 from torchdau.arguments import (
     FLOATS,
-    check_input,
     check_integer,
     check_number,
     check_option,
-    check_output_size,
     check_sigma,
-    is_channels_last,
     pair,
     sides,
     under_transform,
 )
 from torchdau.functional import dau_conv2d
+from torchdau.padding import extend
 from torchdau.profile import (
     DISPLACEMENT_GRADIENTS,
     INTERPOLATIONS,
@@ -188,7 +185,7 @@ class DAUConv2d(nn.Module):
             self.clip_parameters_()
         padding: Sequence[Any] = self.padding
         if self.padding_mode != "zeros":
-            input, padding = self._extend(input)
+            input, padding = extend(input, self.padding_mode, self.padding, self.profile.last)
         weight, displacement, sigma = self.units()
         return dau_conv2d(
             input,
@@ -269,26 +266,6 @@ class DAUConv2d(nn.Module):
         arguments = self.arguments()
         first = [str(arguments.pop(name)) for name in ("in_channels", "out_channels")]
         return ", ".join(first + [f"{k}={v!r}" for k, v in arguments.items() if v != defaults[k]])
-
-    def _extend(self, input: Tensor) -> tuple[Tensor, Sequence[Sequence[int]]]:
-        """The input with what units read outside of it, and the padding that is then left."""
-        check_input(input)
-        padding = sides("padding", self.padding)
-        check_output_size(input, ((0, 0), (0, 0)))
-        profile = self.profile
-        margins = [[max(p + profile.last, 0) for p in axis] for axis in padding]
-        for axis, size, margin in zip("HW", input.shape[-2:], map(max, margins), strict=True):
-            most = {"reflect": size - 1, "circular": size}.get(self.padding_mode, margin)
-            if margin > most:
-                raise ValueError(
-                    f"padding_mode={self.padding_mode!r} must find {margin} pixels to continue the image with (padding "
-                    f"plus the reach of the units), got {axis}={size}. Lower max_displacement, or use 'replicate'."
-                )
-        extended = F.pad(input, (*margins[1], *margins[0]), mode=self.padding_mode)
-        if input.ndim == 4 and is_channels_last(input):
-            extended = extended.contiguous(memory_format=torch.channels_last)
-        y, x = ([p - m for p, m in zip(*both, strict=True)] for both in zip(padding, margins, strict=True))
-        return extended, (y, x)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DAUConv2d":
         kept = {id(t) for p in (self.displacement, self.sigma) if isinstance(p, Tensor) for t in (p, p.grad)}

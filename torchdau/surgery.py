@@ -1,81 +1,26 @@
 """What a whole model's convolutions become: unit layers; nothing numeric."""
 
-import fnmatch
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.utils.parametrize import is_parametrized
 
 from torchdau import init as placements
-from torchdau.arguments import FLOATS, Sides, check_option
+from torchdau.arguments import check_option
+from torchdau.candidates import Select, convolutions, geometry, has_hooks, is_quantized, obstacle_to
 from torchdau.conv import DAUConv2d
 from torchdau.fitting import fit_units
 from torchdau.profile import MAX_DISPLACEMENT
 
 Model = TypeVar("Model", bound=nn.Module)
-Select = str | Sequence[str] | Callable[[str, nn.Module], bool]
-
-SAME = ("Conv2dSame", "StdConv2dSame", "ScaledStdConv2dSame")
-"""Classes of timm that pad their input themselves, so that the output has ceil(size / stride) pixels."""
-
-STANDARDISED = ("StdConv2d", "ScaledStdConv2d", "StdConv2dSame", "ScaledStdConv2dSame")
-"""Classes of timm that normalise their weight before they use it."""
 
 INITS = ("uniform", "fit")
 STRIDES = ("keep", "max_pool")
 
 logger = logging.getLogger("torchdau")
-
-
-class Convolution(NamedTuple):
-    """A 2-D convolution of a model.
-
-    Attributes:
-        names: where it is in the model; more than one where it is shared.
-        module: the module.
-        reason: why it cannot become units, or is not to; empty if it can.
-    """
-
-    names: tuple[str, ...]
-    module: nn.Conv2d
-    reason: str
-
-
-def convolutions(model: nn.Module, select: Select | None = None) -> list[Convolution]:
-    """The 2-D convolutions of a model, and which of them :func:`convert_` would replace.
-
-    Args:
-        model: any module.
-        select: which of them are meant: a predicate of name and module, or one or more patterns of names as in a shell,
-            ``"layer3.*"``. Default: all.
-
-    Returns:
-        One entry for each convolution, in the order of the model.
-
-    Raises:
-        ValueError: a pattern fits no convolution.
-
-    Example:
-        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
-        >>> [(c.names, c.reason) for c in torchdau.convolutions(model)]
-        [(('0',), ''), (('2',), 'its kernel is 1 x 1')]
-    """
-    names: dict[nn.Conv2d, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, nn.Conv2d):
-            names.setdefault(module, []).append(name)
-    selected = _selection(select, [name for each in names.values() for name in each])
-    return [
-        Convolution(
-            tuple(each), module, _obstacle(module) if any(selected(n, module) for n in each) else "not selected"
-        )
-        for module, each in names.items()
-    ]
 
 
 def convert_(
@@ -138,9 +83,9 @@ def convert_(
     found = convolutions(model, select)
     options["sigma"] = sigma
     new: dict[nn.Module, nn.Module] = {}
-    reasons = Counter("it is quantized (convert first)" for module in model.modules() if _is_quantized(module))
+    reasons = Counter("it is quantized (convert first)" for module in model.modules() if is_quantized(module))
     for convolution in found:
-        reason = convolution.reason or _obstacle_to(convolution.module, init, strides)
+        reason = convolution.reason or obstacle_to(convolution.module, init, strides)
         if reason:
             reasons[reason] += 1
         else:
@@ -190,78 +135,10 @@ def rescale_(model: Model, factor: float) -> Model:
     return model
 
 
-def _selection(select: Select | None, names: Sequence[str]) -> Callable[[str, nn.Module], bool]:
-    if select is None:
-        return lambda name, module: True
-    if callable(select):
-        return select
-    patterns = [select] if isinstance(select, str) else list(select)
-    for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
-            raise ValueError(f"select must fit the name of a convolution, got {pattern!r} for {', '.join(names)}.")
-    return lambda name, module: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _obstacle(conv: nn.Conv2d) -> str:
-    """Why a convolution cannot become units."""
-    kind = type(conv)
-    if isinstance(conv, LazyModuleMixin) and conv.has_uninitialized_params():
-        return "it is lazy and has no shape yet (run the model once)"
-    if not isinstance(conv._parameters.get("weight"), nn.Parameter) or is_parametrized(conv):
-        return "its weight is computed from others (remove the weight norm or parametrization)"
-    known = kind.__name__ in (*SAME, *STANDARDISED) and kind.__module__.startswith("timm.")
-    own = (kind.forward, kind._conv_forward) != (nn.Conv2d.forward, nn.Conv2d._conv_forward)
-    if "forward" in conv.__dict__ or (own and not known):
-        return f"{kind.__name__} computes something else than Conv2d"
-    if conv.kernel_size == (1, 1):
-        return "its kernel is 1 x 1"
-    if conv.weight.dtype not in FLOATS:
-        return f"its weight is of {conv.weight.dtype}"
-    if conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks:
-        return "it has hooks, which would be lost"
-    return ""
-
-
-def _is_quantized(module: nn.Module) -> bool:
-    """Whether a module is a quantized 2-D convolution, which is none of torch.nn's."""
-    kind = type(module)
-    return kind.__module__.startswith("torch.ao.nn") and "Conv2d" in kind.__name__ and not isinstance(module, nn.Conv2d)
-
-
-def _obstacle_to(conv: nn.Conv2d, init: str, strides: str) -> str:
-    """Why a convolution cannot be converted in this way."""
-    if init == "fit" and type(conv).__name__ in STANDARDISED:
-        return "its weight is standardised, and init='fit' would fit another"
-    if strides == "max_pool" and conv.stride != (1, 1) and any(map(any, _geometry(conv)[0])):
-        return "its output has not ceil(size / stride) pixels, as that of a max-pool"
-    return ""
-
-
-def _geometry(conv: nn.Conv2d) -> tuple[Sides, tuple[float, float]]:
-    """The padding of a unit layer with the same output size, and how far its centre is from the kernel's (y, x)."""
-    padding, shifts = [], []
-    for axis in range(2):
-        reach, stride = conv.dilation[axis] * (conv.kernel_size[axis] - 1), conv.stride[axis]
-        if type(conv).__name__ in SAME:  # as for a size that the stride divides
-            total = after = max(reach + 1 - stride, 0)
-            before, after, more = total // 2, total - total // 2, 0
-        else:
-            if isinstance(conv.padding, str):
-                before = reach // 2 if conv.padding == "same" else 0
-                after = reach - before if conv.padding == "same" else 0
-            else:
-                before = after = conv.padding[axis]
-            more = before + after - reach
-        start = -(-more // 2)
-        padding.append((start, more - start))
-        shifts.append(reach / 2 - before + start)
-    return (padding[0], padding[1]), (shifts[0], shifts[1])
-
-
 def _units(
     conv: nn.Conv2d, num_units: int, init: str, strides: str, bound: float | None, options: Mapping[str, Any]
 ) -> nn.Module:
-    padding, shifts = _geometry(conv)
+    padding, shifts = geometry(conv)
     steps = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
     if bound is None:
         bound = max(4.0, *(step / 2 + 0.5 + abs(shift) for step, shift in zip(steps, shifts, strict=True)))
@@ -324,6 +201,9 @@ def replace_(model: Model, new: Mapping[nn.Module, nn.Module]) -> Model:
     """Puts modules in the place of others, everywhere in the model, which must not be one of them."""
     if model in new:
         raise ValueError(f"model must contain its layers, got a bare {type(model).__name__}. Wrap it in nn.Sequential.")
+    for name, module in model.named_modules():
+        if module in new and has_hooks(module):
+            raise ValueError(f"model must have no hooks where layers are replaced, got some in {name!r}. Remove them.")
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
             if child is not None and child in new:

@@ -1,11 +1,20 @@
 """The commands fit, validate, test and predict: Lightning's command line over this package's tasks and data."""
 
 import os
+from typing import Any
 
-from lightning import LightningDataModule, LightningModule
-from lightning.pytorch.cli import LightningCLI
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from torchdau.training.predictions import PredictionWriter
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the configuration of a run beside its logs, as Lightning's does, and into its checkpoints."""
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds the configuration as YAML, so that a checkpoint tells what it is of."""
+        checkpoint["config"] = self.parser.dump(self.config, skip_none=False)
 
 
 class CommandLine(LightningCLI):
@@ -13,7 +22,7 @@ class CommandLine(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Refuses to measure or predict without a checkpoint."""
-        if self.subcommand != "fit" and self.config[self.subcommand].ckpt_path is None:
+        if self.subcommand not in ("fit", None) and self.config[self.subcommand].ckpt_path is None:
             self.parser.error(f"--ckpt_path must name a checkpoint for {self.subcommand}, got none.")
 
 
@@ -23,8 +32,9 @@ def main() -> None:
     CommandLine(
         LightningModule,
         LightningDataModule,
+        save_config_callback=SaveConfig,
+        save_config_kwargs={"overwrite": True},
         subclass_mode_model=True,
         subclass_mode_data=True,
         trainer_defaults={"callbacks": [PredictionWriter()]},
-        save_config_kwargs={"overwrite": True},
     )

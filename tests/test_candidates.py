@@ -1,0 +1,53 @@
+"""Which convolutions of a model can become units, and why others cannot."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from torchdau import DAUConv2d, convert_, convolutions
+
+
+def test_what_is_converted_and_why_not():
+    norm = weight_norm(nn.Conv2d(4, 4, 3))
+    old_norm = nn.Conv2d(4, 4, 3)
+    with pytest.warns(FutureWarning):
+        nn.utils.weight_norm(old_norm)
+    hooked = nn.Conv2d(4, 4, 3)
+    hooked.register_forward_hook(lambda *args: None)
+    overridden, biased = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+    overridden.forward = lambda x: x
+    nn.utils.parametrize.register_parametrization(biased, "bias", nn.Tanh())
+    trained = torch.ao.nn.qat.Conv2d(4, 4, 3, qconfig=torch.ao.quantization.get_default_qat_qconfig())
+    model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.LazyConv2d(4, 3), norm, old_norm, hooked, trained, nn.Conv2d(4, 4, 3))
+    model += nn.Sequential(overridden, biased)
+    reasons = {c.names: c.reason for c in convolutions(model)}
+    expected = ["1 x 1", "lazy", "weight norm", "weight norm", "hooks", "something else than Conv2d", ""]
+    expected += ["something else than Conv2d", "parametrization"]
+    for number, reason in enumerate(expected):
+        assert reason in reasons[(str(number),)]
+        assert bool(reason) == bool(reasons[(str(number),)])
+    convert_(model)
+    assert [isinstance(m, DAUConv2d) for m in model] == [False] * 6 + [True] + [False] * 2
+
+
+def test_select():
+    def model():
+        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 5)))
+
+    for select, expected in (
+        ("1.*", [False, True, True]),
+        (["0", "1.1"], [True, False, True]),
+        (lambda name, conv: conv.kernel_size == (5, 5), [False, False, True]),
+    ):
+        converted = convert_(model(), select=select)
+        assert [isinstance(m, DAUConv2d) for m in (converted[0], *converted[1])] == expected
+    assert [c.reason for c in convolutions(model(), "0")] == ["", "not selected", "not selected"]
+
+
+def test_tied_weights_stay_tied():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
+    model[1].weight = model[0].weight
+    assert ["tied" in c.reason for c in convolutions(model)] == [True, True, False]
+    convert_(model)
+    assert model[1].weight is model[0].weight

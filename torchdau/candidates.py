@@ -1,0 +1,145 @@
+"""The convolutions of a model: which can become units, why others cannot, and where such units lie."""
+
+import fnmatch
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils.parametrize import is_parametrized
+
+from torchdau.arguments import FLOATS, Sides
+
+Select = str | Sequence[str] | Callable[[str, nn.Module], bool]
+
+SAME = ("Conv2dSame", "StdConv2dSame", "ScaledStdConv2dSame")
+"""Classes of timm that pad their input themselves, so that the output has ceil(size / stride) pixels."""
+
+STANDARDISED = ("StdConv2d", "ScaledStdConv2d", "StdConv2dSame", "ScaledStdConv2dSame")
+"""Classes of timm that normalise their weight before they use it."""
+
+
+class Convolution(NamedTuple):
+    """A 2-D convolution of a model.
+
+    Attributes:
+        names: where it is in the model; more than one where it is shared.
+        module: the module.
+        reason: why it cannot become units, or is not to; empty if it can.
+    """
+
+    names: tuple[str, ...]
+    module: nn.Conv2d
+    reason: str
+
+
+def convolutions(model: nn.Module, select: Select | None = None) -> list[Convolution]:
+    """The 2-D convolutions of a model, and which of them :func:`convert_` would replace.
+
+    Args:
+        model: any module.
+        select: which of them are meant: a predicate of name and module, or one or more patterns of names as in a shell,
+            ``"layer3.*"``. Default: all.
+
+    Returns:
+        One entry for each convolution, in the order of the model.
+
+    Raises:
+        ValueError: a pattern fits no convolution.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
+        >>> [(c.names, c.reason) for c in torchdau.convolutions(model)]
+        [(('0',), ''), (('2',), 'its kernel is 1 x 1')]
+    """
+    names: dict[nn.Conv2d, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, nn.Conv2d):
+            names.setdefault(module, []).append(name)
+    selected = _selection(select, [name for each in names.values() for name in each])
+    owners = Counter(
+        id(weight) for module in model.modules() if (weight := module._parameters.get("weight")) is not None
+    )
+    found = []
+    for module, each in names.items():
+        reason = _obstacle(module)
+        if not reason and owners[id(module.weight)] > 1:
+            reason = "its weight is another module's as well (tied)"
+        if not any(selected(name, module) for name in each):
+            reason = "not selected"
+        found.append(Convolution(tuple(each), module, reason))
+    return found
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something is called when the module is, which would be lost with it."""
+    return any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks))
+
+
+def is_quantized(module: nn.Module) -> bool:
+    """Whether a module is a quantized 2-D convolution, which is none of torch.nn's."""
+    kind = type(module)
+    return kind.__module__.startswith("torch.ao.nn") and "Conv2d" in kind.__name__ and not isinstance(module, nn.Conv2d)
+
+
+def obstacle_to(conv: nn.Conv2d, init: str, strides: str) -> str:
+    """Why a convolution cannot be converted in this way."""
+    if init == "fit" and type(conv).__name__ in STANDARDISED:
+        return "its weight is standardised, and init='fit' would fit another"
+    if strides == "max_pool" and conv.stride != (1, 1) and any(map(any, geometry(conv)[0])):
+        return "its output has not ceil(size / stride) pixels, as that of a max-pool"
+    return ""
+
+
+def geometry(conv: nn.Conv2d) -> tuple[Sides, tuple[float, float]]:
+    """The padding of a unit layer with the same output size, and how far its centre is from the kernel's (y, x)."""
+    padding, shifts = [], []
+    for axis in range(2):
+        reach, stride = conv.dilation[axis] * (conv.kernel_size[axis] - 1), conv.stride[axis]
+        if type(conv).__name__ in SAME:  # as for a size that the stride divides
+            total = after = max(reach + 1 - stride, 0)
+            before, after, more = total // 2, total - total // 2, 0
+        else:
+            if isinstance(conv.padding, str):
+                before = reach // 2 if conv.padding == "same" else 0
+                after = reach - before if conv.padding == "same" else 0
+            else:
+                before = after = conv.padding[axis]
+            more = before + after - reach
+        start = -(-more // 2)
+        padding.append((start, more - start))
+        shifts.append(reach / 2 - before + start)
+    return (padding[0], padding[1]), (shifts[0], shifts[1])
+
+
+def _selection(select: Select | None, names: Sequence[str]) -> Callable[[str, nn.Module], bool]:
+    if select is None:
+        return lambda name, module: True
+    if callable(select):
+        return select
+    patterns = [select] if isinstance(select, str) else list(select)
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(f"select must fit the name of a convolution, got {pattern!r} for {', '.join(names)}.")
+    return lambda name, module: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _obstacle(conv: nn.Conv2d) -> str:
+    """Why a convolution cannot become units."""
+    kind = type(conv)
+    if isinstance(conv, LazyModuleMixin) and conv.has_uninitialized_params():
+        return "it is lazy and has no shape yet (run the model once)"
+    if not isinstance(conv._parameters.get("weight"), nn.Parameter) or is_parametrized(conv):
+        return "its weight is computed from others (remove the weight norm or parametrization)"
+    known = kind.__name__ in (*SAME, *STANDARDISED) and kind.__module__.startswith("timm.")
+    own = (kind.forward, kind._conv_forward) != (nn.Conv2d.forward, nn.Conv2d._conv_forward)
+    if "forward" in conv.__dict__ or (own and not known):
+        return f"{kind.__name__} computes something else than Conv2d"
+    if conv.kernel_size == (1, 1):
+        return "its kernel is 1 x 1"
+    if conv.weight.dtype not in FLOATS:
+        return f"its weight is of {conv.weight.dtype}"
+    if has_hooks(conv):
+        return "it has hooks, which would be lost"
+    return ""

@@ -1,0 +1,42 @@
+"""Images continued beyond their borders, as far as units read there, for padding modes other than zeros."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from torchdau.arguments import Sides, check_input, check_output_size, is_channels_last, sides
+
+
+def extend(input: Tensor, padding_mode: str, padding: Any, reach: int) -> tuple[Tensor, Sides]:
+    """Continues images by what units read outside of them.
+
+    Args:
+        input: images (N, C, H, W) or (C, H, W).
+        padding_mode: ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        padding: that of the layer, in pixels.
+        reach: how far units read, in pixels.
+
+    Returns:
+        The images with their margins, and the padding that is then left: below 0, since outputs stay where they were.
+
+    Raises:
+        ValueError: the images are smaller than what they are continued by.
+    """
+    check_input(input)
+    padding = sides("padding", padding)
+    check_output_size(input, ((0, 0), (0, 0)))
+    margins = [[max(p + reach, 0) for p in axis] for axis in padding]
+    for axis, size, margin in zip("HW", input.shape[-2:], map(max, margins), strict=True):
+        most = {"reflect": size - 1, "circular": size}.get(padding_mode, margin)
+        if margin > most:
+            raise ValueError(
+                f"padding_mode={padding_mode!r} must find {margin} pixels to continue the image with (padding "
+                f"plus the reach of the units), got {axis}={size}. Lower max_displacement, or use 'replicate'."
+            )
+    extended = F.pad(input, (*margins[1], *margins[0]), mode=padding_mode)
+    if input.ndim == 4 and is_channels_last(input):
+        extended = extended.contiguous(memory_format=torch.channels_last)
+    y, x = ((p[0] - m[0], p[1] - m[1]) for p, m in zip(padding, margins, strict=True))
+    return extended, (y, x)
