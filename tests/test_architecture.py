@@ -28,12 +28,17 @@ ALLOWED = {
     "fold": {"arguments", "conv", "surgery"},
     "prune": {"arguments", "conv", "surgery"},
     "models": {"conv", "init", "models"},
+    "saving": {"conv", "models", "prune", "surgery"},
+    "hub": {"saving"},
     "analysis": {"analysis", "conv"},
     "training": {"analysis", "conv", "init", "models", "optim", "training"},
     "__main__": {"environment", "training"},
-    "__init__": {"candidates", "conv", "fold", "functional", "init", "optim", "prune", "surgery"},
+    "__init__": {"candidates", "conv", "fold", "functional", "init", "optim", "prune", "saving", "surgery"},
 }
 OUTSIDE = {
+    "models": {"timm", "torchvision"},
+    "saving": {"safetensors"},
+    "hub": {"huggingface_hub"},
     "analysis": {"matplotlib"},
     "training": {"jsonargparse", "lightning", "rich", "sklearn", "torchmetrics", "torchvision"},
 }
@@ -77,7 +82,8 @@ def test_import_needs_torch_alone():
         "import sys, torch; before = set(sys.modules); import torchdau\n"
         "new = {m.split('.')[0] for m in set(sys.modules) - before}\n"
         "assert not torch.cuda.is_initialized()\n"
-        "bad = new & {'matplotlib', 'lightning', 'torchvision', 'triton', 'timm', 'numpy', 'sklearn'}\n"
+        "others = 'matplotlib', 'lightning', 'torchvision', 'triton', 'timm', 'numpy', 'sklearn'\n"
+        "bad = new & {*others, 'safetensors', 'huggingface_hub'}\n"
         "assert not bad, bad\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -85,7 +91,8 @@ def test_import_needs_torch_alone():
 
 def test_public_names():
     functions = {"convert_", "convolutions", "dau_conv2d", "fold_", "parameter_groups", "prune_units_", "rescale_"}
-    assert set(torchdau.__all__) == functions | {"DAUConv2d", "__version__", "init", "weak_units"}
+    functions |= {"load_model", "save_model", "weak_units"}
+    assert set(torchdau.__all__) == functions | {"DAUConv2d", "__version__", "init"}
 
 
 def test_docs_name_every_room():

@@ -7,6 +7,7 @@ from torchdau.fold import fold_
 from torchdau.functional import dau_conv2d
 from torchdau.optim import parameter_groups
 from torchdau.prune import prune_units_, weak_units
+from torchdau.saving import load_model, save_model
 from torchdau.surgery import convert_, rescale_
 
 __version__ = "0.1.0"
@@ -19,8 +20,10 @@ __all__ = [
     "dau_conv2d",
     "fold_",
     "init",
+    "load_model",
     "parameter_groups",
     "prune_units_",
     "rescale_",
+    "save_model",
     "weak_units",
 ]

@@ -176,10 +176,12 @@ def _units(
             layer.bias.copy_(conv.bias)
     keep_kernel_size(layer, conv)
     layer.train(conv.training)
-    if not pooled:
-        return layer
-    pool = nn.MaxPool2d(conv.stride, conv.stride, ceil_mode=True)
-    return nn.Sequential(pool, layer).train(conv.training)
+    return pooled_units(conv.stride, layer) if pooled else layer
+
+
+def pooled_units(stride: tuple[int, ...], layer: DAUConv2d) -> nn.Sequential:
+    """A max-pool that takes the stride, and a layer of stride 1: the paper's way."""
+    return nn.Sequential(nn.MaxPool2d((stride[0], stride[1]), ceil_mode=True), layer).train(layer.training)
 
 
 def keep_kernel_size(new: nn.Module, old: nn.Module) -> None:

@@ -1,5 +1,6 @@
-"""Networks of the paper: plain modules whose convolution is an argument."""
+"""Networks: those of the paper, plain modules whose convolution is an argument, and those of libraries by name."""
 
 from torchdau.models.cifar import CIFARNet, cifarnet, dau_cifarnet
+from torchdau.models.library import library_model
 
-__all__ = ["CIFARNet", "cifarnet", "dau_cifarnet"]
+__all__ = ["CIFARNet", "cifarnet", "dau_cifarnet", "library_model"]

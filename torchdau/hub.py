@@ -1,0 +1,41 @@
+"""Models with unit layers on the Hugging Face Hub, or in a folder; imports huggingface_hub, and nothing imports it."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
+
+from torchdau.saving import load_model, save_model
+
+
+class DAUModelHubMixin(PyTorchModelHubMixin, library_name="torchdau", tags=["displaced-aggregation-units"]):
+    """Adds ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` to a model that was converted or pruned.
+
+    ``from_pretrained`` makes the model with the arguments that it was made with, puts the unit layers in place that it
+    had when it was saved, and loads the weights; it is in evaluation mode, as with the Hub's own mixin. Folders work
+    without a network.
+
+    Reference:
+        https://huggingface.co/docs/huggingface_hub/package_reference/mixins
+
+    Example:
+        >>> from torchdau.hub import DAUModelHubMixin
+        >>> class Net(nn.Module, DAUModelHubMixin):
+        ...     def __init__(self, width: int):
+        ...         super().__init__()
+        ...         self.conv = nn.Conv2d(3, width, 3, padding=1)
+        >>> folder = getfixture("tmp_path") / "net"
+        >>> torchdau.convert_(Net(width=8)).save_pretrained(folder)
+        >>> net = Net.from_pretrained(folder)
+        Loading weights from local directory
+        >>> net.conv
+        DAUConv2d(3, 8, num_units=2)
+    """
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_model(self, save_directory / SAFETENSORS_SINGLE_FILE)  # type: ignore[arg-type]  # it is mixed into a Module
+
+    @classmethod
+    def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
+        return load_model(model_file, model).to(map_location).eval()
