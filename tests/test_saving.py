@@ -148,6 +148,8 @@ def test_what_cannot_be_saved_leaves_the_file_that_was_there(tmp_path):
         save_model(model, file, num_classes=5)
     with pytest.raises(ValueError, match="model must have unit layers, got Conv2d with none"):
         save_model(nn.Conv2d(3, 3, 3), file)
+    with pytest.raises(ValueError, match=r"got a bare DAUConv2d. Wrap it in nn.Sequential"):
+        save_model(DAUConv2d(3, 3), file)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
 

@@ -1,6 +1,6 @@
 """Displaced aggregation units for PyTorch: convolution filters that learn where they read."""
 
-from torchdau import init
+from torchdau import flops, init
 from torchdau.candidates import convolutions
 from torchdau.conv import DAUConv2d
 from torchdau.fold import fold_
@@ -11,6 +11,8 @@ from torchdau.saving import load_model, save_model
 from torchdau.surgery import convert_, rescale_
 
 __version__ = "0.1.0"
+
+flops.register()
 
 __all__ = [
     "DAUConv2d",

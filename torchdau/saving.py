@@ -128,6 +128,8 @@ def load_model(file: str | os.PathLike[str], model: nn.Module | None = None) -> 
 
 def _describe(model: nn.Module) -> list[dict[str, Any]]:
     """The unit layers of a model: where they are, of which class, and their arguments."""
+    if isinstance(model, DAUConv2d):
+        raise ValueError(f"model must contain its layers, got a bare {type(model).__name__}. Wrap it in nn.Sequential.")
     names: dict[DAUConv2d, list[str]] = {layer: [] for layer in unit_layers(model)}
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, DAUConv2d):

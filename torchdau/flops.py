@@ -1,0 +1,78 @@
+"""What a unit layer counts in torch.utils.flop_counter: the paper's cost, with both of the fast algorithms.
+
+The dense algorithm, which auto takes for depthwise and tiny layers, counts as the convolution that it is.
+"""
+
+import importlib.util
+import math
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from torchdau.profile import Profile
+
+COUNTER = "torch.utils.flop_counter"
+
+Shape = Sequence[int]
+
+
+def _forward(outputs: Shape, input: Shape, weight: Shape, radius: int) -> int:
+    """Two for each multiply-add: four pixels per unit and output, then the blurring of every input pixel.
+
+    Reference:
+        Section 4.4 of the paper, 4 S F K W H + S W H Kw Kh.
+    """
+    units = 4 * math.prod(weight) * outputs[0] * outputs[2] * outputs[3]
+    return 2 * (units + math.prod(input) * (2 * radius + 1) ** 2)
+
+
+def _spectral(input: Shape, weight: Shape, *arguments: Any, out_shape: Shape) -> int:
+    return _forward(out_shape, input, weight, Profile(*arguments[-4:]).radius)
+
+
+def _direct(input: Shape, weight: Shape, *arguments: Any, out_shape: Shape) -> int:
+    return _forward(out_shape, input, weight, Profile("bilinear", *arguments[-3:]).radius)
+
+
+def _backward(grad: Shape, input: Shape, weight: Shape, *arguments: Any, out_shape: Sequence[Shape]) -> int:
+    """As much as the forward pass for each needed image of the chain rule: x, w, mu along y and x, sigma."""
+    *_, form, gradient, bound, sigma, (x, w, mu, s, _bias) = arguments
+    return (x + w + 2 * mu + s) * _forward(grad, input, weight, Profile(form, gradient, bound, sigma).radius)
+
+
+def _register(counter: ModuleType) -> None:
+    counter.register_flop_formula(torch.ops.torchdau.spectral)(_spectral)
+    counter.register_flop_formula(torch.ops.torchdau.direct)(_direct)
+    counter.register_flop_formula(torch.ops.torchdau.spectral_backward)(_backward)
+
+
+class _WhenImported(MetaPathFinder):
+    """Registers the formulas when the counter is imported, which imports Triton and so is not for everybody."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if fullname != COUNTER:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module: ModuleType) -> None:
+                execute(module)
+                _register(module)
+
+            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return spec
+
+
+def register() -> None:
+    """Makes :class:`torch.utils.flop_counter.FlopCounterMode` count unit layers, now or when it is imported."""
+    if COUNTER in sys.modules:
+        _register(sys.modules[COUNTER])
+    else:
+        sys.meta_path.insert(0, _WhenImported())
