@@ -25,7 +25,7 @@ ALLOWED = {
     "fitting": {"conv"},
     "candidates": {"arguments"},
     "surgery": {"arguments", "candidates", "conv", "fitting", "init", "profile"},
-    "fold": {"arguments", "conv", "surgery"},
+    "fold": {"algorithms", "arguments", "conv", "surgery"},
     "prune": {"arguments", "conv", "surgery"},
     "models": {"conv", "init", "models"},
     "saving": {"conv", "models", "prune", "surgery"},

@@ -1,4 +1,8 @@
-"""Converted and pruned models elsewhere: torch.export, ONNX and onnxruntime."""
+"""Converted and pruned models elsewhere: torch.export, AOTInductor, ONNX and onnxruntime."""
+
+import shutil
+import subprocess
+import sys
 
 import onnxruntime
 import pytest
@@ -6,7 +10,8 @@ import timm
 import torch
 from torch import nn
 
-from torchdau import convert_, fold_, prune_units_
+from torchdau import DAUConv2d, convert_, fold_, prune_units_
+from torchdau.models import library_model
 
 # The exporter's own.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -28,20 +33,52 @@ def network(kind):
     return prune_units_(model, 0.5) if kind == "pruned" else model
 
 
+def check_onnx(model, size, file):
+    """Exports with a batch of any size, and compares with what onnxruntime makes of it."""
+    batch = ({0: torch.export.Dim("batch")},)
+    program = torch.onnx.export(model, (torch.randn(2, 3, *size),), dynamo=True, dynamic_shapes=batch, verbose=False)
+    program.save(file, external_data=True)
+    assert {node.domain for node in program.model.graph} == {""}
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for number in (1, 2, 5):
+        image = torch.randn(number, 3, *size)
+        output = session.run(None, {session.get_inputs()[0].name: image.numpy()})[0]
+        expected = model(image)
+        expected = expected["out"] if isinstance(expected, dict) else expected
+        torch.testing.assert_close(torch.from_numpy(output), expected, rtol=0, atol=1e-4)
+        assert expected.abs().max() > 0.01
+
+
 @pytest.mark.parametrize("kind", ["resnet", "units", "learned sigma", "pruned"])
 @torch.no_grad()
 def test_onnx(kind, tmp_path):
-    model, image = network(kind), torch.randn(2, 3, 64, 48)
-    program = torch.onnx.export(
-        model, (image,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False
-    )
-    program.save(tmp_path / "model.onnx")
-    assert {node.domain for node in program.model.graph} == {""}
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    for batch in (1, 2, 5):
-        image = torch.randn(batch, 3, 64, 48)
-        (output,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-        torch.testing.assert_close(torch.from_numpy(output), model(image), rtol=0, atol=1e-4)
+    check_onnx(network(kind), (64, 48), tmp_path / "model.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["timm/resnet50", "torchvision/deeplabv3_resnet50"])
+@torch.no_grad()
+def test_onnx_and_folding_of_large_networks(name, tmp_path):
+    torch.manual_seed(0)
+    model = convert_(library_model(name)).eval()
+    check_onnx(model, (64, 64), tmp_path / "model.onnx")
+    if name == "timm/resnet50":
+        image = torch.randn(2, 3, 64, 64)
+        expected = model(image)
+        torch.testing.assert_close(fold_(model)(image), expected, rtol=0, atol=1e-5)
+
+
+def test_kernels_that_are_too_large():
+    model = nn.Sequential(DAUConv2d(512, 512, max_displacement=64, algorithm="dense"))
+    with pytest.raises(
+        ValueError, match=r"max_displacement must be lower for a dense kernel, got .*=64.0 for weight of"
+    ):
+        model(torch.randn(1, 512, 66, 66))
+    nn.init.uniform_(model[0].displacement, -64, 64)
+    with pytest.raises(
+        ValueError, match=r"model must have layers whose .* 2147483647 numbers, got \d+ in '0', whose unit"
+    ):
+        fold_(model)
 
 
 @pytest.mark.parametrize("kind", ["resnet", "learned sigma", "pruned"])
@@ -61,3 +98,30 @@ def test_a_folded_model_exports_without_torchdau(tmp_path):
     program = torch.export.export(fold_(model), (image,))
     assert "torchdau" not in str(program.graph)
     torch.testing.assert_close(program.module()(image), expected, rtol=1e-4, atol=1e-5)
+
+
+def aot(model, image, file):
+    program = torch.export.export(model, (image,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    return torch._inductor.aoti_compile_and_package(program, package_path=str(file))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor compiles C++")
+@torch.no_grad()
+def test_aot_inductor(tmp_path):
+    """With torchdau in the process; and folded in one without."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, stride=2, padding=1)).eval()
+    convert_(model, select="2")
+    images = torch.randn(3, 3, 24, 20)
+    expected = model(images)
+    run = torch._inductor.aoti_load_package(aot(model, images[:2], tmp_path / "units.pt2"))
+    for batch in (images[:1], images):
+        torch.testing.assert_close(run(batch), model(batch), rtol=1e-4, atol=1e-5)
+    torch.save((images, expected), tmp_path / "images.pt")
+    aot(fold_(model), images[:2], tmp_path / "folded.pt2")
+    code = """
+import sys, torch
+images, expected = torch.load("images.pt")
+torch.testing.assert_close(torch._inductor.aoti_load_package("folded.pt2")(images), expected, rtol=1e-4, atol=1e-5)
+assert "torchdau" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

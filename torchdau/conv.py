@@ -209,12 +209,16 @@ class DAUConv2d(nn.Module):
         sigma = self.max_sigma if isinstance(self.sigma, Tensor) else self.sigma
         return Profile(self.interpolation, self.displacement_gradient, self.max_displacement, sigma)
 
-    def kernel(self) -> Tensor:
+    def kernel(self, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
         """The filters drawn as a dense kernel, as :class:`torch.nn.Conv2d` has it.
 
+        Args:
+            rows: which of the positions ``profile.first`` to ``profile.last`` along y, in pixels from an output's own
+                position. Default: all.
+            columns: which of them along x.
+
         Returns:
-            Tensor of shape (O, I / groups, S, S), for the positions ``profile.first`` to ``profile.last`` of both axes,
-            in pixels from an output's own position; differentiable.
+            Tensor of shape (O, I / groups, rows, columns); differentiable.
         """
         weight, displacement, sigma = self.units()
         displacement = bounded(displacement, -self.max_displacement, self.max_displacement)
@@ -222,7 +226,7 @@ class DAUConv2d(nn.Module):
             sigma = bounded(sigma, MIN_SIGMA, self.max_sigma)
         else:
             sigma = torch.full((), sigma, dtype=displacement.dtype, device=displacement.device)
-        return draw(weight, displacement, sigma, self.profile)
+        return draw(weight, displacement, sigma, self.profile, rows, columns)
 
     def clip_parameters_(self) -> None:
         """Moves displacements and learned sigmas that an optimizer took out of their bounds back to them."""

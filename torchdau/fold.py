@@ -3,8 +3,10 @@
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import nn
 
+from torchdau.algorithms.dense import MOST_NUMBERS
 from torchdau.arguments import sides
 from torchdau.conv import DAUConv2d
 from torchdau.surgery import replace_, unit_layers
@@ -24,49 +26,61 @@ def fold_(model: Model) -> Model:
         ``model``.
 
     Raises:
-        ValueError: there are no unit layers.
+        ValueError: there are no unit layers, or a kernel would be too large.
 
     Example:
         >>> torchdau.fold_(nn.Sequential(torchdau.DAUConv2d(3, 8)))[0].padding_mode
         'zeros'
     """
-    return replace_(model, {layer: _folded(layer) for layer in unit_layers(model)})
+    unit_layers(model)
+    layers = {layer: name for name, layer in model.named_modules() if isinstance(layer, DAUConv2d)}
+    return replace_(model, {layer: _folded(layer, name) for layer, name in layers.items()})
 
 
 @torch.no_grad()
-def _folded(layer: DAUConv2d) -> nn.Conv2d:
-    kernel, first = layer.kernel(), layer.profile.first
-    extra, windows = sides("padding", layer.padding), []
-    for axis, (before, after) in enumerate(extra):
-        used = kernel.abs().amax([d for d in range(4) if d != axis + 2]).nonzero().flatten() + first
-        low, high = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
+def _folded(layer: DAUConv2d, name: str) -> nn.Conv2d:
+    layer.clip_parameters_()
+    first, last = layer.profile.first, layer.profile.last
+    windows = []
+    for axis, (before, after) in enumerate(sides("padding", layer.padding)):
+        low, high = _used(layer, axis)
         # The window low..high, in pixels from the units' origin, must need the same padding on both sides, and no crop.
         high = max(high, before - after - low, -after)
         windows.append((before - after - high, high, after + high))
     (top, bottom, pad_y), (left, right, pad_x) = windows
+    size = bottom - top + 1, right - left + 1
+    numbers = layer.out_channels * (layer.in_channels // layer.groups) * size[0] * size[1]
+    if numbers > MOST_NUMBERS:
+        raise ValueError(
+            f"model must have layers whose kernels have at most {MOST_NUMBERS} numbers, got {numbers} in {name!r}, "
+            f"whose units reach over {size[0]} x {size[1]} pixels. Keep the units, or lower max_displacement."
+        )
     conv = nn.Conv2d(
         layer.in_channels,
         layer.out_channels,
-        (bottom - top + 1, right - left + 1),
+        size,
         layer.stride,
         (pad_y, pad_x),
         groups=layer.groups,
         bias=layer.bias is not None,
         padding_mode=layer.padding_mode,  # type: ignore[arg-type]
-        device=kernel.device,
+        device=layer.weight.device,
         dtype=layer.weight.dtype,
     )
-    conv.weight.copy_(_window(_window(kernel, 2, top - first, bottom - first), 3, left - first, right - first))
+    # The window of the convolution may go beyond that of the profile, where the kernel is zero.
+    rows, columns = (slice(max(low - first, 0), max(high - first + 1, 0)) for low, high, _ in windows)
+    margins = (n for low, high, _ in reversed(windows) for n in (max(first - low, 0), max(high - last, 0)))
+    conv.weight.copy_(F.pad(layer.kernel(rows, columns), tuple(margins)))
     conv.weight.requires_grad_(layer.weight.requires_grad)
     if layer.bias is not None and conv.bias is not None:
         conv.bias.copy_(layer.bias).requires_grad_(layer.bias.requires_grad)
     return conv.train(layer.training)
 
 
-def _window(kernel: Tensor, axis: int, low: int, high: int) -> Tensor:
-    """Positions low..high of an axis, zero where it has none."""
-    size = kernel.shape[axis]
-    index = torch.arange(low, high + 1, device=kernel.device)
-    inside = (index >= 0) & (index < size)
-    shape = [-1 if d == axis else 1 for d in range(4)]
-    return kernel.index_select(axis, index.clamp(0, size - 1)) * inside.view(shape)
+def _used(layer: DAUConv2d, axis: int) -> tuple[int, int]:
+    """The first and last position along an axis, in pixels, that a unit with a weight reads."""
+    weight, displacement, sigma = layer.units()
+    sigma = torch.as_tensor(sigma, dtype=displacement.dtype, device=displacement.device)
+    samples = layer.profile.value(displacement[..., axis], sigma) * (weight != 0)
+    positions = samples.flatten(1).any(1).nonzero().flatten() + layer.profile.first
+    return (int(positions[0]), int(positions[-1])) if len(positions) else (0, 0)

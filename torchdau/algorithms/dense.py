@@ -1,10 +1,15 @@
 """The filters drawn as one dense kernel, then a plain convolution: any device, twice differentiable, never fast."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from torchdau.profile import Profile
+
+MOST_NUMBERS = 2**31 - 1
+"""In one kernel; libraries of convolutions count them in 32 bits."""
 
 
 def dau_conv2d(
@@ -20,24 +25,51 @@ def dau_conv2d(
     profile: Profile,
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
-    kernel = draw(weight, displacement, sigma, profile).to(input.dtype)
-    # The window first..last may be longer at its end; conv2d pads both sides alike, and pads nothing negative.
-    top, left = (p - profile.first for p in padding)
-    longer = profile.last + profile.first
-    crop_y, crop_x = min(top, 0), min(left, 0)
-    if longer or crop_y or crop_x:
-        input = F.pad(input, (crop_x, crop_x + longer, crop_y, crop_y + longer))
-    return F.conv2d(input, kernel, bias, stride, (top - crop_y, left - crop_x), groups=groups)
+    windows, pads = [], []
+    for size, step, before in zip(input.shape[2:], stride, padding, strict=True):
+        low, high = _visible(size, step, before, profile)
+        windows.append(slice(low - profile.first, high + 1 - profile.first))
+        pads.append((before - low, before + high))
+    numbers = math.prod(weight.shape[:2]) * math.prod(window.stop - window.start for window in windows)
+    if numbers > MOST_NUMBERS:
+        raise ValueError(
+            f"max_displacement must be lower for a dense kernel, got max_displacement={profile.max_displacement} for "
+            f"weight of shape {tuple(weight.shape)} and input of shape {tuple(input.shape)}: {numbers} numbers, where "
+            f"{MOST_NUMBERS} are possible. Take another algorithm; an export to ONNX has this one only."
+        )
+    kernel = draw(weight, displacement, sigma, profile, *windows).to(input.dtype)
+    # conv2d pads both sides alike, and pads nothing negative.
+    (top, bottom), (left, right) = pads
+    y, x = max(min(top, bottom), 0), max(min(left, right), 0)
+    if (top, bottom, left, right) != (y, y, x, x):
+        input = F.pad(input, (left - x, right - x, top - y, bottom - y))
+    return F.conv2d(input, kernel, bias, stride, (y, x), groups=groups)
 
 
-def draw(weight: Tensor, displacement: Tensor, sigma: Tensor, profile: Profile) -> Tensor:
-    """The filters as one dense kernel (O, I, S, S) for the S positions of the window along both axes."""
+def draw(
+    weight: Tensor,
+    displacement: Tensor,
+    sigma: Tensor,
+    profile: Profile,
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> Tensor:
+    """The filters as one dense kernel (O, I, Sy, Sx), for the given rows and columns of the profile's window."""
     y, x = (profile.value(mu, sigma) for mu in displacement.unbind(-1))
-    return torch.einsum("oik,yoik,xoik->oiyx", weight.to(y.dtype), y, x)
+    return torch.einsum("oik,yoik,xoik->oiyx", weight.to(y.dtype), y[rows], x[columns])
+
+
+def _visible(size: int, stride: int, padding: int, profile: Profile) -> tuple[int, int]:
+    """The first and last position of the window along an axis where an output could read a pixel."""
+    if not isinstance(size, int):  # of an export for images of any size
+        return profile.first, profile.last
+    low = padding - (size + 2 * padding - 1) // stride * stride
+    return min(max(low, profile.first), profile.last), max(min(size - 1 + padding, profile.last), profile.first)
 
 
 def cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
     """Multiply-adds of a forward pass; drawing the kernel counts by its time, few channels as more."""
-    return groups * window**2 * (n * size[0] * size[1] * max(i, 12) * max(o, 8) + 250 * i * o)
+    rows, columns = (min(window, 2 * pixels * step) for pixels, step in zip(size, stride, strict=True))
+    return groups * rows * columns * (n * size[0] * size[1] * max(i, 12) * max(o, 8) + 250 * i * o)
