@@ -1,4 +1,4 @@
-"""A unit network to ONNX, run by onnxruntime in a process without torchdau or PyTorch: python examples/export_onnx.py."""
+"""A unit network to ONNX, run in a process without torchdau or PyTorch: python examples/export_onnx.py."""
 
 import subprocess
 import sys

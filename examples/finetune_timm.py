@@ -1,7 +1,7 @@
 """A trained model of timm to units and on: convert, fine-tune, prune, save. Run: python examples/finetune_timm.py.
 
-The model is trained on scikit-learn's digits first, since nothing is downloaded here; with weights from the Hub it would be
-timm.create_model("resnet18", pretrained=True).
+The model is trained on scikit-learn's digits first, since nothing is downloaded here. With weights from the Hub it
+would be timm.create_model("resnet18", pretrained=True).
 """
 
 import timm

@@ -30,7 +30,7 @@ ALLOWED = {
     "models": {"conv", "init", "models"},
     "saving": {"conv", "models", "prune", "surgery"},
     "hub": {"saving"},
-    "analysis": {"analysis", "conv"},
+    "analysis": {"analysis", "conv", "prune", "saving"},
     "training": {"analysis", "conv", "init", "models", "optim", "training"},
     "__main__": {"environment", "training"},
     "flops": {"profile"},
@@ -41,7 +41,7 @@ OUTSIDE = {
     "saving": {"safetensors"},
     "hub": {"huggingface_hub"},
     "analysis": {"matplotlib"},
-    "training": {"jsonargparse", "lightning", "rich", "sklearn", "torchmetrics", "torchvision"},
+    "training": {"jsonargparse", "lightning", "rich", "sklearn", "torchmetrics", "torchvision", "yaml"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -8,6 +8,7 @@ COMMANDS = {
     "validate": "measure a checkpoint on the validation set",
     "test": "measure a checkpoint on the test set",
     "predict": "write what a checkpoint predicts",
+    "prune-curve": "what a checkpoint keeps as its weak units go: torchdau prune-curve CHECKPOINT",
     "env": "versions, and which native kernels serve",
 }
 
@@ -16,7 +17,7 @@ def main() -> None:
     """Runs the command in ``sys.argv``."""
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if command not in COMMANDS:
-        listing = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
+        listing = "\n".join(f"  {name:13}{text}" for name, text in COMMANDS.items())
         text = f"usage: torchdau COMMAND [--help]\n\n{listing}\n"
         if command in ("-h", "--help"):
             sys.stdout.write(text)
@@ -28,15 +29,19 @@ def main() -> None:
         environment.main()
         return
     try:
-        from torchdau.training import cli, demo
+        from torchdau.training import cli, demo, prune_curve
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("torchdau"):
             raise
         sys.exit(f'torchdau {command}: {error.name} is missing. Install it with: pip install "torchdau[train,plots]"')
-    if command == "demo":
-        demo.main(sys.argv[2:])
-    else:
+    own = {"demo": demo.main, "prune-curve": prune_curve.main}
+    if command not in own:
         cli.main()
+        return
+    try:
+        own[command](sys.argv[2:])
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f"torchdau {command}: {error}")
 
 
 if __name__ == "__main__":

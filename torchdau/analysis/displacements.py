@@ -9,7 +9,7 @@ from torchdau.conv import DAUConv2d
 
 @dataclass(frozen=True)
 class LayerUnits:
-    """The units of one layer, U = O * I * K of them.
+    """The units of one layer, U = O * I * K of them, or those that are left where it was pruned.
 
     Attributes:
         name: name of the layer in the model.
@@ -34,7 +34,7 @@ def units_of(model: nn.Module) -> list[LayerUnits]:
     return [
         LayerUnits(
             name,
-            module.displacement.detach().flatten(0, 2).cpu(),
+            module.displacement.detach().reshape(-1, 2).cpu(),
             module.weight.detach().flatten().cpu(),
             module.max_displacement,
         )

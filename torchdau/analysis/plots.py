@@ -1,5 +1,7 @@
 """Pictures of what :mod:`torchdau.analysis` counts; the only file that imports matplotlib."""
 
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -38,4 +40,32 @@ def plot_displacements(model: nn.Module) -> Figure:
         axes.set(aspect="equal", title=f"{layer.name} ({len(layer.weight):,} units)", xlabel="x [px]")
         figure.colorbar(image, ax=axes, shrink=0.8, label="sum of absolute weights" if layer is layers[-1] else "")
     figure.axes[0].set_ylabel("y [px]")
+    return figure
+
+
+def plot_prune_curve(units: Sequence[int], values: Sequence[float], metric: str, thresholds: Sequence[float]) -> Figure:
+    """How well a network does against the number of its units.
+
+    Args:
+        units: number of units of each pruned network.
+        values: what was measured for each.
+        metric: the name of what was measured.
+        thresholds: the threshold of each, written beside its point.
+
+    Returns:
+        A figure with one curve.
+
+    Reference:
+        Figure 5 of the paper.
+    """
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(units, values, "o-", color="#0072b2")
+    for number, (x, y, threshold) in enumerate(zip(units, values, thresholds, strict=True)):
+        beside = (0, (9, -16)[number % 2])  # above and below in turn: the first points lie close together
+        axes.annotate(f"{threshold:g}", (x, y), textcoords="offset points", xytext=beside, ha="center", fontsize=8)
+    axes.margins(0.1, 0.15)
+    axes.set(xlabel="units (beside each point the threshold)", ylabel=metric)
+    axes.grid(alpha=0.3)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     return figure

@@ -1,0 +1,70 @@
+"""Networks out of checkpoints, and the pruning curve over them."""
+
+import csv
+
+import pytest
+import torch
+from lightning import Trainer
+
+from tests.training.test_cli import ROOT, pytestmark, torchdau  # noqa: F401
+from torchdau.training.restoring import restore
+
+FIT = ["fit", "--config", ROOT / "recipes/digits_dau.yaml", "--trainer.enable_progress_bar", "false"]
+
+
+@pytest.fixture
+def checkpoint(torchdau, tmp_path):  # noqa: F811
+    torchdau(*FIT, "--trainer.max_epochs", "2", "--model.init_args.network.init_args.sigma", "0.4")
+    (last,) = tmp_path.glob("runs/digits/**/last.ckpt")
+    return last
+
+
+def test_prune_curve(checkpoint, torchdau, tmp_path, capsys):  # noqa: F811
+    torchdau("prune-curve", checkpoint, "--thresholds", "[0, 0.1, 0.6]", "--output", "out", "--repeats", "2")
+    shown = capsys.readouterr().out
+    assert "prune_curve.csv" in shown
+    assert (tmp_path / "out/prune_curve.png").read_bytes().startswith(b"\x89PNG")
+    with open(tmp_path / "out/prune_curve.csv") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert [row["threshold"] for row in rows] == [0, 0.1, 0.6]
+    whole, some, few = rows
+    task, network, data = restore(checkpoint)
+    (metrics,) = Trainer(logger=False, enable_progress_bar=False).test(task, data, verbose=False)
+    assert whole["accuracy"] == pytest.approx(metrics["test_accuracy"])
+    assert whole["units"] == 2 * (32 + 32 * 32 + 32 * 64)
+    assert (whole["removed"], whole["parameters"]) == (0, sum(p.numel() for p in network.parameters()))
+    for less, more in ((some, whole), (few, some)):
+        assert less["units"] < more["units"]
+        assert less["removed"] == pytest.approx(1 - less["units"] / whole["units"])
+        assert more["parameters"] - less["parameters"] == 3 * (more["units"] - less["units"])
+        assert more["file_size"] - less["file_size"] == pytest.approx(12 * (more["units"] - less["units"]), abs=200)
+    assert few["accuracy"] < whole["accuracy"]
+    assert all(row["seconds_one_image"] > 0 and row["seconds_batch"] > 0 for row in rows)
+
+
+def test_restoring_needs_no_configuration(checkpoint):
+    task, network, data = restore(str(checkpoint))
+    assert [layer.sigma for layer in network.features if hasattr(layer, "sigma")] == [0.4] * 3  # not in the weights
+    assert not task.training
+    data.setup("test")
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    torch.testing.assert_close(task.state_dict(), saved, rtol=0, atol=0)
+
+
+def test_what_is_no_checkpoint(torchdau, tmp_path):  # noqa: F811
+    with pytest.raises(
+        SystemExit, match=r"torchdau prune-curve: checkpoint must be .*, got 'nowhere.ckpt', which is not"
+    ):
+        torchdau("prune-curve", "nowhere.ckpt")
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    torch.save([1], tmp_path / "list.ckpt")
+    for name, why in (("text", "UnpicklingError"), ("other", "KeyError: 'config'"), ("list", "TypeError")):
+        with pytest.raises(ValueError, match=rf"checkpoint must be a file .*, got '.*{name}.ckpt': {why}"):
+            restore(tmp_path / f"{name}.ckpt")
+
+
+def test_thresholds_that_do_not_fit(checkpoint, torchdau, tmp_path):  # noqa: F811
+    with pytest.raises(SystemExit, match=r"torchdau prune-curve: threshold must be .* less than 1, .* got threshold=2"):
+        torchdau("prune-curve", checkpoint, "--thresholds", "[0, 2]", "--output", "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,87 @@
+"""What a network weighs as its weak units go: units, parameters, size of the file, time; numbers only."""
+
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from torchdau.conv import DAUConv2d
+from torchdau.prune import prune_units_
+from torchdau.saving import save_model
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A network without its weak units.
+
+    Attributes:
+        threshold: units went whose absolute weight is below this fraction of the largest in their layer.
+        units: number of units that are left.
+        removed: share of the units that went.
+        parameters: number of all parameters.
+        file_size: of its safetensors file, in bytes.
+        model: the network.
+    """
+
+    threshold: float
+    units: int
+    removed: float
+    parameters: int
+    file_size: int
+    model: nn.Module
+
+
+def pruned_models(model: nn.Module, thresholds: Sequence[float]) -> list[Pruned]:
+    """Copies of a network, each without the units below a threshold.
+
+    Args:
+        model: a network with unit layers; it is left as it is.
+        thresholds: as for :func:`torchdau.prune_units_`.
+
+    Raises:
+        ValueError: there are no unit layers, or a threshold does not fit.
+
+    Reference:
+        Section 4.2 and Table 2 of the paper.
+
+    Example:
+        >>> from torchdau.analysis import pruned_models
+        >>> model = nn.Sequential(torchdau.DAUConv2d(3, 8, num_units=2))
+        >>> [step.units for step in pruned_models(model, [0])]
+        [48]
+    """
+    before = _units(model)
+    steps = []
+    for threshold in thresholds:
+        pruned = prune_units_(copy.deepcopy(model), threshold)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.safetensors"
+            save_model(pruned, file)
+            size = file.stat().st_size
+        units = _units(pruned)
+        parameters = sum(p.numel() for p in pruned.parameters())
+        steps.append(Pruned(threshold, units, 1 - units / max(before, 1), parameters, size, pruned))
+    return steps
+
+
+def forward_times(models: Sequence[nn.Module], input: Tensor, repeats: int) -> list[float]:
+    """Median seconds of a forward pass of each model, measured in turn; what disturbs the machine disturbs all."""
+    seconds: list[list[float]] = [[] for _ in models]
+    with torch.inference_mode():
+        for number in range(repeats + 1):
+            for model, each in zip(models, seconds, strict=True):
+                start = time.perf_counter()
+                model(input)
+                if number:  # the first round is for warming up
+                    each.append(time.perf_counter() - start)
+    return [statistics.median(each) for each in seconds]
+
+
+def _units(model: nn.Module) -> int:
+    return sum(module.weight.numel() for module in model.modules() if isinstance(module, DAUConv2d))

@@ -1,0 +1,105 @@
+"""The command ``torchdau prune-curve``: what a trained network keeps as its weak units go."""
+
+import csv
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import auto_cli
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from torchdau.analysis.plots import plot_prune_curve
+from torchdau.analysis.pruning import forward_times, pruned_models
+from torchdau.training.restoring import restore
+
+
+def main(args: Sequence[str]) -> None:
+    """Runs the command with the options of :func:`prune_curve`."""
+    auto_cli(prune_curve, args=list(args), prog="torchdau prune-curve")
+
+
+def prune_curve(
+    checkpoint: Path,
+    thresholds: tuple[float, ...] = (0, 0.01, 0.02, 0.05, 0.1, 0.25),
+    output: Path = Path("runs/prune_curve"),
+    repeats: int = 15,
+) -> None:
+    """Measures a trained network without its weak units on the test set: Table 2 and Figure 5 of the paper.
+
+    Args:
+        checkpoint: a file that torchdau fit wrote.
+        thresholds: units go whose absolute weight is below this fraction of the largest in their layer. Default: the
+            paper's.
+        output: folder for the table and the picture.
+        repeats: how often the time on the CPU is measured, for one image and for a batch; 0 leaves it out.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    task, network, data = restore(checkpoint)
+    steps = pruned_models(network, thresholds)
+    trainer = Trainer(
+        logger=False, enable_checkpointing=False, callbacks=[RichProgressBar()], enable_model_summary=False
+    )
+    rows: list[dict[str, Any]] = []
+    for step in steps:
+        task.network = step.model
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            (metrics,) = trainer.test(task, data, verbose=False)
+        rows.append(
+            {
+                "threshold": step.threshold,
+                **{name.removeprefix("test_"): value for name, value in metrics.items()},
+                "units": step.units,
+                "removed": step.removed,
+                "parameters": step.parameters,
+                "file_size": step.file_size,
+            }
+        )
+    if repeats:
+        images = first_images(data)
+        models = [step.model.cpu() for step in steps]
+        for name, batch in {"seconds_one_image": images[:1], "seconds_batch": images}.items():
+            for row, seconds in zip(rows, forward_times(models, batch, repeats), strict=True):
+                row[name] = seconds
+    output.mkdir(parents=True, exist_ok=True)
+    with open(output / "prune_curve.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    metric = next(name for name in rows[0] if name not in ("threshold", "loss"))
+    plot_prune_curve([row["units"] for row in rows], [row[metric] for row in rows], metric, list(thresholds)).savefig(
+        output / "prune_curve.png", dpi=150
+    )
+    console = Console()
+    console.print(table(rows, len(images) if repeats else 0))
+    console.print(f"written: {output / 'prune_curve.csv'}, {output / 'prune_curve.png'}", soft_wrap=True)
+
+
+def first_images(data: LightningDataModule) -> Tensor:
+    """The first batch of the test set, as the network sees it."""
+    images: Tensor = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0]
+    return images
+
+
+def table(rows: Sequence[dict[str, Any]], batch: int) -> Table:
+    """The rows for people to read."""
+    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "threshold": ("threshold", "{:g}".format),
+        "units": ("units", "{:,}".format),
+        "removed": ("removed", "{:.1%}".format),
+        "parameters": ("parameters", "{:,}".format),
+        "file_size": ("file, kB", lambda size: f"{size / 1000:,.0f}"),
+        "seconds_one_image": ("ms, 1 image", lambda seconds: f"{1000 * seconds:.2f}"),
+        "seconds_batch": (f"ms, {batch} images", lambda seconds: f"{1000 * seconds:.1f}"),
+    }
+    shown = {name: columns.get(name, (name, "{:.4f}".format)) for name in rows[0]}
+    result = Table(*(title for title, _ in shown.values()))
+    for row in rows:
+        result.add_row(*(text(row[name]) for name, (_, text) in shown.items()))
+    return result
