@@ -18,21 +18,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
-from torchdau import DAUConv2d
-
-
-def with_units(model: nn.Module) -> nn.Module:
-    """Replaces the 3 x 3 convolutions of a network in place."""
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, nn.Conv2d) and child.kernel_size == (3, 3):
-                stride = child.stride[0], child.stride[1]
-                bias = child.bias is not None
-                units = DAUConv2d(
-                    child.in_channels, child.out_channels, 2, stride=stride, groups=child.groups, bias=bias
-                )
-                setattr(parent, name, units)
-    return model
+from torchdau import convert_
 
 
 def steps(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Callable[[], None]]:
@@ -68,7 +54,7 @@ def main() -> None:
     labels = torch.randint(1000, (options.batch,), device=options.device)
     models = {
         "convolutions": timm.create_model(options.network),
-        "units": with_units(timm.create_model(options.network)),
+        "units": convert_(timm.create_model(options.network), select=lambda _, conv: conv.kernel_size == (3, 3)),
     }
     made = {name: steps(model.to(options.device), images, labels) for name, model in models.items()}
     seconds: dict[tuple[str, str], list[float]] = {}

@@ -1,4 +1,4 @@
-"""Converted and pruned models elsewhere: torch.export, AOTInductor, ONNX and onnxruntime."""
+"""Converted and pruned models elsewhere: torch.compile, torch.export, AOTInductor, ONNX and onnxruntime."""
 
 import shutil
 import subprocess
@@ -98,6 +98,19 @@ def test_a_folded_model_exports_without_torchdau(tmp_path):
     program = torch.export.export(fold_(model), (image,))
     assert "torchdau" not in str(program.graph)
     torch.testing.assert_close(program.module()(image), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["resnet", "learned sigma", "pruned"])
+def test_compile(kind):
+    """As one graph, forward and backward."""
+    model, image = network(kind), torch.randn(2, 3, 64, 48)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    grads = []
+    for run in (model, compiled):
+        model.zero_grad()
+        run(image).square().sum().backward()
+        grads.append([parameter.grad.clone() for parameter in model.parameters()])
+    torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-5)
 
 
 def aot(model, image, file):

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.hub import tqdm  # type: ignore[attr-defined]  # a plain loop where tqdm is not installed
 
 from torchdau import init as placements
 from torchdau.arguments import check_option
@@ -84,7 +85,7 @@ def convert_(
     options["sigma"] = sigma
     new: dict[nn.Module, nn.Module] = {}
     reasons = Counter("it is quantized (convert first)" for module in model.modules() if is_quantized(module))
-    for convolution in found:
+    for convolution in tqdm(found, "fitting units", leave=False, disable=init != "fit"):
         reason = convolution.reason or obstacle_to(convolution.module, init, strides)
         if reason:
             reasons[reason] += 1

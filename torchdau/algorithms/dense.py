@@ -1,7 +1,5 @@
 """The filters drawn as one dense kernel, then a plain convolution: any device, twice differentiable, never fast."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,14 +28,15 @@ def dau_conv2d(
         low, high = _visible(size, step, before, profile)
         windows.append(slice(low - profile.first, high + 1 - profile.first))
         pads.append((before - low, before + high))
-    numbers = math.prod(weight.shape[:2]) * math.prod(window.stop - window.start for window in windows)
+    (rows, columns), (o, i, _) = windows, weight.shape
+    numbers = o * i * (rows.stop - rows.start) * (columns.stop - columns.start)
     if numbers > MOST_NUMBERS:
         raise ValueError(
             f"max_displacement must be lower for a dense kernel, got max_displacement={profile.max_displacement} for "
             f"weight of shape {tuple(weight.shape)} and input of shape {tuple(input.shape)}: {numbers} numbers, where "
             f"{MOST_NUMBERS} are possible. Take another algorithm; an export to ONNX has this one only."
         )
-    kernel = draw(weight, displacement, sigma, profile, *windows).to(input.dtype)
+    kernel = draw(weight, displacement, sigma, profile, rows, columns).to(input.dtype)
     # conv2d pads both sides alike, and pads nothing negative.
     (top, bottom), (left, right) = pads
     y, x = max(min(top, bottom), 0), max(min(left, right), 0)
