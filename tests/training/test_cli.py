@@ -91,7 +91,8 @@ def test_fit_resume_validate_test_predict(torchdau, tmp_path, capsys):
     assert (before["global_step"], after["global_step"]) == (3, 6)
     torchdau("validate", *recipe, *quiet[:2], "--ckpt_path", last)
     (written,) = tmp_path.glob("runs/digits/tensorboard/version_0/config.yaml")
-    torchdau("test", "--config", written, "--ckpt_path", last)  # with the options that the run had
+    torchdau("test", "--config", written, "--ckpt_path", last)
+    torchdau("test", "--ckpt_path", last)  # a checkpoint tells how it was made
     torchdau("test", *recipe, *quiet[:2], "--ckpt_path", last)
     assert "test_accuracy" in capsys.readouterr().out
     torchdau("predict", *recipe, *quiet[:2], "--ckpt_path", last)
@@ -107,6 +108,11 @@ def test_random_weights_are_not_measured(command, torchdau, capsys):
     with pytest.raises(SystemExit):
         torchdau(command, "--config", ROOT / "recipes/digits_dau.yaml")
     assert f"--ckpt_path must name a checkpoint for {command}, got none" in capsys.readouterr().err
+
+
+def test_a_missing_checkpoint_is_named(torchdau):
+    with pytest.raises(SystemExit, match=r"--ckpt_path: checkpoint must be .*, got 'nowhere.ckpt', which is missing"):
+        torchdau("test", "--ckpt_path", "nowhere.ckpt")
 
 
 def test_a_network_with_other_classes_is_refused(torchdau):

@@ -53,7 +53,7 @@ def test_restoring_needs_no_configuration(checkpoint):
 
 def test_what_is_no_checkpoint(torchdau, tmp_path):  # noqa: F811
     with pytest.raises(
-        SystemExit, match=r"torchdau prune-curve: checkpoint must be .*, got 'nowhere.ckpt', which is not"
+        SystemExit, match=r"torchdau prune-curve: checkpoint must be .*, got 'nowhere.ckpt', which is missing"
     ):
         torchdau("prune-curve", "nowhere.ckpt")
     (tmp_path / "text.ckpt").write_text("no checkpoint")

@@ -1,12 +1,17 @@
 """The commands fit, validate, test and predict: Lightning's command line over this package's tasks and data."""
 
 import os
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from torchdau.training.predictions import PredictionWriter
+from torchdau.training.restoring import read_checkpoint
 
 
 class SaveConfig(SaveConfigCallback):
@@ -27,14 +32,26 @@ class CommandLine(LightningCLI):
 
 
 def main() -> None:
-    """Runs the command in ``sys.argv``."""
+    """Runs the command in ``sys.argv``; without ``--config``, a checkpoint brings the configuration that made it."""
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are about calls inside of Lightning
-    CommandLine(
-        LightningModule,
-        LightningDataModule,
-        save_config_callback=SaveConfig,
-        save_config_kwargs={"overwrite": True},
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        trainer_defaults={"callbacks": [PredictionWriter()]},
-    )
+    finder = ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--ckpt_path")
+    finder.add_argument("-c", "--config")
+    given = finder.parse_known_args()[0]
+    with TemporaryDirectory() as folder:
+        config = Path(folder) / "config.yaml"
+        if given.ckpt_path and not given.config:
+            try:
+                config.write_text(read_checkpoint(given.ckpt_path)["config"])
+            except (FileNotFoundError, ValueError) as error:
+                sys.exit(f"--ckpt_path: {error}")
+        CommandLine(
+            LightningModule,
+            LightningDataModule,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            trainer_defaults={"callbacks": [PredictionWriter()]},
+            parser_kwargs={name: {"default_config_files": [str(config)]} for name in CommandLine.subcommands()},
+        )
