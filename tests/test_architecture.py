@@ -27,7 +27,7 @@ ALLOWED = {
     "surgery": {"arguments", "candidates", "conv", "fitting", "init", "profile"},
     "fold": {"algorithms", "arguments", "conv", "surgery"},
     "prune": {"arguments", "conv", "surgery"},
-    "models": {"conv", "init", "models"},
+    "models": {"arguments", "conv", "init", "models"},
     "saving": {"conv", "models", "prune", "surgery"},
     "hub": {"saving"},
     "analysis": {"analysis", "conv", "prune", "saving"},

@@ -7,7 +7,8 @@ import torch
 from lightning import Trainer
 
 from tests.training.test_cli import ROOT, pytestmark, torchdau  # noqa: F401
-from torchdau.training.restoring import restore
+from torchdau.training import DigitsData
+from torchdau.training.restoring import restore_data, restore_task
 
 FIT = ["fit", "--config", ROOT / "recipes/digits_dau.yaml", "--trainer.enable_progress_bar", "false"]
 
@@ -28,11 +29,11 @@ def test_prune_curve(checkpoint, torchdau, tmp_path, capsys):  # noqa: F811
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     assert [row["threshold"] for row in rows] == [0, 0.1, 0.6]
     whole, some, few = rows
-    task, network, data = restore(checkpoint)
-    (metrics,) = Trainer(logger=False, enable_progress_bar=False).test(task, data, verbose=False)
+    task = restore_task(checkpoint)
+    (metrics,) = Trainer(logger=False, enable_progress_bar=False).test(task, restore_data(checkpoint), verbose=False)
     assert whole["accuracy"] == pytest.approx(metrics["test_accuracy"])
     assert whole["units"] == 2 * (32 + 32 * 32 + 32 * 64)
-    assert (whole["removed"], whole["parameters"]) == (0, sum(p.numel() for p in network.parameters()))
+    assert (whole["removed"], whole["parameters"]) == (0, sum(p.numel() for p in task.network.parameters()))
     for less, more in ((some, whole), (few, some)):
         assert less["units"] < more["units"]
         assert less["removed"] == pytest.approx(1 - less["units"] / whole["units"])
@@ -43,10 +44,12 @@ def test_prune_curve(checkpoint, torchdau, tmp_path, capsys):  # noqa: F811
 
 
 def test_restoring_needs_no_configuration(checkpoint):
-    task, network, data = restore(str(checkpoint))
-    assert [layer.sigma for layer in network.features if hasattr(layer, "sigma")] == [0.4] * 3  # not in the weights
+    task = restore_task(str(checkpoint))
+    assert [layer.sigma for layer in task.network.features if hasattr(layer, "sigma")] == [
+        0.4
+    ] * 3  # not in the weights
     assert not task.training
-    data.setup("test")
+    assert isinstance(restore_data(checkpoint), DigitsData)
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
     torch.testing.assert_close(task.state_dict(), saved, rtol=0, atol=0)
 
@@ -61,7 +64,7 @@ def test_what_is_no_checkpoint(torchdau, tmp_path):  # noqa: F811
     torch.save([1], tmp_path / "list.ckpt")
     for name, why in (("text", "UnpicklingError"), ("other", "KeyError: 'config'"), ("list", "TypeError")):
         with pytest.raises(ValueError, match=rf"checkpoint must be a file .*, got '.*{name}.ckpt': {why}"):
-            restore(tmp_path / f"{name}.ckpt")
+            restore_task(tmp_path / f"{name}.ckpt")
 
 
 def test_thresholds_that_do_not_fit(checkpoint, torchdau, tmp_path):  # noqa: F811

@@ -5,18 +5,18 @@ import logging
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jsonargparse import auto_cli
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchdau.analysis.plots import plot_prune_curve
 from torchdau.analysis.pruning import forward_times, pruned_models
-from torchdau.training.restoring import restore
+from torchdau.training.restoring import restore_data, restore_task
 
 
 def main(args: Sequence[str]) -> None:
@@ -40,8 +40,8 @@ def prune_curve(
         repeats: how often the time on the CPU is measured, for one image and for a batch; 0 leaves it out.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    task, network, data = restore(checkpoint)
-    steps = pruned_models(network, thresholds)
+    task, data = restore_task(checkpoint), restore_data(checkpoint)
+    steps = pruned_models(cast("nn.Module", task.network), thresholds)
     trainer = Trainer(
         logger=False, enable_checkpointing=False, callbacks=[RichProgressBar()], enable_model_summary=False
     )

@@ -3,48 +3,52 @@
 import os
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import BadZipFile
 
 import torch
 import yaml
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
-from torch import nn
 
 
-class Restored(NamedTuple):
-    """What a checkpoint was made with.
-
-    Attributes:
-        task: the task with the trained weights, in evaluation mode, on the CPU.
-        network: what it trains.
-        data: the data module.
-    """
-
-    task: LightningModule
-    network: nn.Module
-    data: LightningDataModule
-
-
-def restore(checkpoint: str | os.PathLike[str]) -> Restored:
-    """Makes the task and the data of a checkpoint again, and loads the weights.
+def restore_task(checkpoint: str | os.PathLike[str]) -> LightningModule:
+    """Makes the task of a checkpoint again, and loads the weights; ``network`` of the task is what was trained.
 
     Args:
         checkpoint: a file that ``torchdau fit`` wrote. It names the classes to make: take none from strangers.
+
+    Returns:
+        The task, in evaluation mode, on the CPU.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a checkpoint of ``torchdau fit``.
     """
     saved = read_checkpoint(checkpoint)
-    config = yaml.safe_load(saved["config"])
+    task: LightningModule = _make(LightningModule, saved["config"], "model")
+    task.load_state_dict(saved["state_dict"])
+    return task.eval()
+
+
+def restore_data(checkpoint: str | os.PathLike[str]) -> LightningDataModule:
+    """Makes the data module of a checkpoint again.
+
+    Args:
+        checkpoint: a file that ``torchdau fit`` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file, or the images are not there.
+        ValueError: the file is not a checkpoint of ``torchdau fit``.
+    """
+    return _make(LightningDataModule, read_checkpoint(checkpoint)["config"], "data")
+
+
+def _make(kind: type, config: str, key: str) -> Any:
+    """The instance of a class and arguments that a configuration names."""
     parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True)
-    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-    made = parser.instantiate_classes(parser.parse_object({key: config[key] for key in ("model", "data")}))
-    made.model.load_state_dict(saved["state_dict"])
-    return Restored(made.model.eval(), made.model.network, made.data)
+    parser.add_lightning_class_args(kind, key, subclass_mode=True)
+    return parser.instantiate_classes(parser.parse_object({key: yaml.safe_load(config)[key]}))[key]
 
 
 def read_checkpoint(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
