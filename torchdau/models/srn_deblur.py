@@ -1,0 +1,160 @@
+"""SRN-DeblurNet, the scale-recurrent network for blind deblurring, plain or with units."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from torchdau import init
+from torchdau.conv import DAUConv2d
+
+SCALES = (0.25, 0.5, 1.0)
+"""Of the image, the first one first."""
+
+MULTIPLE = 16
+"""Pixels of an image's side: a quarter of it is halved twice."""
+
+
+class SRNDeblurNet(nn.Module):
+    """An encoder and decoder of residual blocks, applied to a blurred image at three scales with the same weights.
+
+    Every scale sees the blurred image and what the scale before made of it; no gradient flows from one to the other.
+    This is the published colour version without LSTM.
+
+    Args:
+        conv_layer: makes the convolutions between the first and the last, from input channels, output channels and
+            stride; their output has ``ceil(size / stride)`` pixels.
+        widths: channels at the three resolutions. Default: the published ones.
+
+    Shape:
+        - input: (N, 3, H, W), blurred images in [0, 1], both sides a multiple of 16 pixels
+        - output: three sharp images (N, 3, H / 4, W / 4), (N, 3, H / 2, W / 2) and (N, 3, H, W)
+
+    Reference:
+        Tao, Gao, Shen, Wang, Jia, Scale-recurrent Network for Deep Image Deblurring, CVPR 2018; section 7 of the paper.
+    """
+
+    def __init__(
+        self, conv_layer: Callable[[int, int, int], nn.Module], widths: tuple[int, int, int] = (32, 64, 128)
+    ) -> None:
+        super().__init__()
+        small, middle, large = widths
+
+        def blocks(channels: int) -> list[nn.Module]:
+            return [ResidualBlock(conv_layer, channels) for _ in range(3)]
+
+        def halve(inputs: int, outputs: int) -> nn.Sequential:
+            return nn.Sequential(conv_layer(inputs, outputs, 2), nn.ReLU(), *blocks(outputs))
+
+        def double(inputs: int, outputs: int) -> nn.Sequential:
+            return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 4, 2, padding=1), nn.ReLU())
+
+        self.encoder = nn.ModuleList(
+            [
+                nn.Sequential(nn.Conv2d(6, small, 5, padding=2), nn.ReLU(), *blocks(small)),
+                halve(small, middle),
+                halve(middle, large),
+            ]
+        )
+        self.decoder = nn.ModuleList(
+            [
+                nn.Sequential(*blocks(large), double(large, middle)),
+                nn.Sequential(*blocks(middle), double(middle, small)),
+                nn.Sequential(*blocks(small), nn.Conv2d(small, 3, 5, padding=2)),
+            ]
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, blurred: Tensor) -> list[Tensor]:
+        """What every scale makes of blurred images; the last one is the result."""
+        if any(side % MULTIPLE for side in blurred.shape[-2:]):
+            raise ValueError(
+                f"blurred must have sides that are multiples of {MULTIPLE} pixels, got blurred of shape "
+                f"{tuple(blurred.shape)}. Pad the images."
+            )
+        sharp: list[Tensor] = []
+        for scale in SCALES:
+            image = _resized(blurred, scale)
+            before = _resized(sharp[-1].detach(), 2) if sharp else image
+            sharp.append(self._at_one_scale(torch.cat([image, before], 1)))
+        return sharp
+
+    def _at_one_scale(self, features: Tensor) -> Tensor:
+        kept = []
+        for part in self.encoder:
+            features = part(features)
+            kept.append(features)
+        for part, skipped in zip(self.decoder, (kept[1], kept[0], None), strict=True):
+            features = part(features)
+            if skipped is not None:
+                features = features + skipped
+        return features
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with a ReLU between them, and the identity."""
+
+    def __init__(self, conv_layer: Callable[[int, int, int], nn.Module], channels: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            conv_layer(channels, channels, 1), nn.ReLU(), conv_layer(channels, channels, 1)
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The input and what the convolutions add to it."""
+        return input + self.convolutions(input)
+
+
+def srn_deblurnet(widths: tuple[int, int, int] = (32, 64, 128)) -> SRNDeblurNet:
+    """The plain network: kernels of 5 x 5.
+
+    Args:
+        widths: channels at the three resolutions.
+
+    Example:
+        >>> sum(p.numel() for p in srn_deblurnet().parameters() if p.ndim > 1)
+        6878240
+    """
+
+    def conv_layer(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
+        return nn.Conv2d(inputs, outputs, 5, stride, padding=2)
+
+    return SRNDeblurNet(conv_layer, widths)
+
+
+def dau_srn_deblurnet(
+    num_units: int = 2,
+    sigma: float = 0.35,
+    max_displacement: float = 4.0,
+    widths: tuple[int, int, int] = (32, 64, 128),
+) -> SRNDeblurNet:
+    """The unit network: units in place of all convolutions but the first and the last.
+
+    They start at random, normal around the centre, as in the paper.
+
+    Args:
+        num_units: units per pair of channels.
+        sigma: width of the Gaussians in pixels. Default: the paper's for this network.
+        max_displacement: bound of the displacements in pixels.
+        widths: channels at the three resolutions.
+
+    Example:
+        >>> sum(p.numel() for p in dau_srn_deblurnet().parameters() if p.ndim > 1)
+        1780768
+    """
+
+    def conv_layer(inputs: int, outputs: int, stride: int) -> DAUConv2d:
+        layer = DAUConv2d(inputs, outputs, num_units, max_displacement=max_displacement, stride=stride, sigma=sigma)
+        init.normal_(layer.displacement, 0.5)
+        return layer
+
+    return SRNDeblurNet(conv_layer, widths)
+
+
+def _resized(images: Tensor, scale: float) -> Tensor:
+    return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False) if scale != 1 else images
