@@ -28,7 +28,7 @@ ALLOWED = {
     "fold": {"algorithms", "arguments", "conv", "surgery"},
     "prune": {"arguments", "conv", "surgery"},
     "models": {"arguments", "conv", "init", "models"},
-    "saving": {"conv", "models", "prune", "surgery"},
+    "saving": {"candidates", "conv", "models", "prune", "surgery"},
     "hub": {"saving"},
     "analysis": {"analysis", "conv", "prune", "saving"},
     "training": {"analysis", "conv", "init", "models", "optim", "training"},
@@ -39,6 +39,7 @@ ALLOWED = {
 OUTSIDE = {
     "models": {"timm", "torchvision"},
     "saving": {"safetensors"},
+    "surgery": {"tqdm"},
     "hub": {"huggingface_hub"},
     "analysis": {"matplotlib"},
     "training": {"jsonargparse", "lightning", "rich", "sklearn", "torchmetrics", "torchvision", "yaml"},
@@ -84,8 +85,18 @@ def test_import_needs_torch_alone():
         "new = {m.split('.')[0] for m in set(sys.modules) - before}\n"
         "assert not torch.cuda.is_initialized()\n"
         "others = 'matplotlib', 'lightning', 'torchvision', 'triton', 'timm', 'numpy', 'sklearn'\n"
-        "bad = new & {*others, 'safetensors', 'huggingface_hub'}\n"
+        "bad = new & {*others, 'safetensors', 'huggingface_hub', 'tqdm'}\n"
         "assert not bad, bad\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_converting_needs_torch_alone():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('tqdm', 'safetensors', 'timm', 'torchvision', 'numpy')))\n"
+        "import torch, torchdau\n"
+        "model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))\n"
+        "torchdau.fold_(torchdau.prune_units_(torchdau.convert_(model, init='fit'), 0.1))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -51,3 +51,15 @@ def test_tied_weights_stay_tied():
     assert ["tied" in c.reason for c in convolutions(model)] == [True, True, False]
     convert_(model)
     assert model[1].weight is model[0].weight
+
+
+def test_weights_that_have_another_name_stay_tied():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
+    model.kernel = model[0].weight
+    assert ["tied" in c.reason for c in convolutions(model)] == [True, False]
+
+
+@pytest.mark.parametrize("select", [3, [3], {"0": 1}])
+def test_selections_of_another_kind(select):
+    with pytest.raises(TypeError, match="select must be a function or patterns of names, got select="):
+        convolutions(nn.Sequential(nn.Conv2d(3, 3, 3)), select)

@@ -91,6 +91,17 @@ def test_torch_export(kind):
         torch.testing.assert_close(program.module()(image), model(image), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("strict", [True, False])
+@torch.no_grad()
+def test_export_for_images_of_any_size(strict):
+    model = nn.Sequential(DAUConv2d(3, 4, algorithm="dense", max_displacement=9))
+    sizes = {2: torch.export.Dim("height", min=2), 3: torch.export.Dim("width", min=2)}
+    program = torch.export.export(model, (torch.randn(2, 3, 30, 20),), dynamic_shapes=(sizes,), strict=strict)
+    for height, width in ((2, 40), (7, 5)):
+        image = torch.randn(2, 3, height, width)
+        torch.testing.assert_close(program.module()(image), model(image), rtol=1e-4, atol=1e-5)
+
+
 @torch.no_grad()
 def test_a_folded_model_exports_without_torchdau(tmp_path):
     model, image = network("pruned"), torch.randn(2, 3, 40, 48)

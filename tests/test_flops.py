@@ -64,3 +64,17 @@ print(counter.get_total_flops())
 """
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert int(run.stdout) == 2 * (4 * 3 * 2 * 2 + 2 * 25) * 25
+
+
+def test_the_counter_is_looked_for_and_imported_again():
+    code = """
+import importlib, importlib.util, torch, torchdau
+assert importlib.util.find_spec("torch.utils.flop_counter") is not None
+import torch.utils.flop_counter as c
+importlib.reload(torchdau)
+importlib.reload(c)
+with c.FlopCounterMode(display=False) as counter:
+    torchdau.DAUConv2d(2, 3, algorithm="spectral")(torch.randn(1, 2, 5, 5))
+assert counter.get_total_flops() > 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

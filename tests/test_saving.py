@@ -105,7 +105,7 @@ def test_a_model_that_does_not_fit_is_left_as_it_was(tmp_path):
     torch.testing.assert_close(other.state_dict(), state, rtol=0, atol=0)
     with safe_open(file, "pt") as opened:
         save_file(load_file(file) | {"5.weight": torch.zeros(3)}, file, opened.metadata())
-    with pytest.raises(ValueError, match=r"got 1 that differ: '5.weight' is \(\d+,\) in the model and \(3,\) there"):
+    with pytest.raises(ValueError, match=r"file must be undamaged, got file=.* RuntimeError.*size mismatch"):
         load_model(file, plain())
     with pytest.raises(ValueError, match="model must have a layer '3' to become units, got Sequential without"):
         load_model(file, plain()[:2])
@@ -126,7 +126,10 @@ def test_files_that_do_not_load(tmp_path):
         load_model(file)
     for header, message in (
         ({"format": 2, "units": []}, r"file must be of format 1 or older, got file=.* of format 2. Install a newer"),
-        ({"units": []}, "file must have an undamaged header, got file="),
+        ({"units": []}, "file must be undamaged, got file=.* KeyError"),
+        ({"format": 1, "units": 3}, "file must be undamaged, got file=.* TypeError"),
+        ({"format": 1, "architecture": None, "units": [{"names": ["0"], "arguments": {}}]}, "file must be undamaged"),
+        ({"format": 1, "architecture": 3, "units": []}, "file must be undamaged, got file=.* TypeError"),
     ):
         save_file({"weight": torch.ones(3)}, file, {"torchdau": json.dumps(header)})
         with pytest.raises(ValueError, match=message):
@@ -152,6 +155,47 @@ def test_what_cannot_be_saved_leaves_the_file_that_was_there(tmp_path):
         save_model(DAUConv2d(3, 3), file)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+class Other(DAUConv2d):
+    pass
+
+
+def test_models_that_could_not_be_loaded_are_not_saved(tmp_path):
+    file = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match="model must have layers of this package, got a Other in '0'"):
+        save_model(nn.Sequential(Other(3, 3)), file)
+    model = changed("converted")
+    with torch.no_grad():
+        model[3].displacement[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"model must have finite units, got NaN or infinity in 3.displacement"):
+        save_model(model, file)
+    with pytest.raises(FileNotFoundError, match=r"file must be in a folder that exists, got file='.*nowhere.model'"):
+        save_model(changed("converted"), tmp_path / "nowhere/model")
+    assert not file.exists()
+
+
+def test_models_that_cannot_be_filled(tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_model(changed("converted"), file)
+    with torch.device("meta"):
+        nowhere = plain()
+    with pytest.raises(ValueError, match="model must have its weights in memory, got some on the meta device"):
+        load_model(file, nowhere)
+    hooked = plain()
+    hooked[3].register_forward_hook(lambda *args: None)
+    with pytest.raises(ValueError, match="model must have no hooks where layers are replaced, got some in '3'"):
+        load_model(file, hooked)
+    assert type(hooked[0]) is nn.Conv2d
+
+
+def test_names_that_the_header_has_too(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    model.pt = nn.Parameter(torch.ones(3))
+    save_model(convert_(model), tmp_path / "model")
+    again = nn.Sequential(nn.Conv2d(3, 4, 3))
+    again.pt = nn.Parameter(torch.zeros(3))
+    assert load_model(tmp_path / "model", again).pt.tolist() == [1, 1, 1]
 
 
 class Net(nn.Module, DAUModelHubMixin):

@@ -1,6 +1,7 @@
 """The command ``torchdau``: names the commands and starts the one that was asked for."""
 
 import sys
+from collections.abc import Callable, Sequence
 
 COMMANDS = {
     "demo": "train a unit network and its convolutional twin on digits; needs no data",
@@ -29,19 +30,33 @@ def main() -> None:
         environment.main()
         return
     try:
-        from torchdau.training import cli, demo, prune_curve
+        run = _command(command)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("torchdau"):
             raise
         sys.exit(f'torchdau {command}: {error.name} is missing. Install it with: pip install "torchdau[train,plots]"')
-    own = {"demo": demo.main, "prune-curve": prune_curve.main}
-    if command not in own:
-        cli.main()
+    if command not in ("demo", "prune-curve"):
+        run(sys.argv[2:])  # Lightning's
         return
     try:
-        own[command](sys.argv[2:])
-    except (FileNotFoundError, ValueError) as error:
+        run(sys.argv[2:])
+    except (OSError, ValueError) as error:
         sys.exit(f"torchdau {command}: {error}")
+
+
+def _command(name: str) -> Callable[[Sequence[str]], None]:
+    """The function of a command; each imports what it needs."""
+    if name == "demo":
+        from torchdau.training import demo
+
+        return demo.main
+    if name == "prune-curve":
+        from torchdau.training import prune_curve
+
+        return prune_curve.main
+    from torchdau.training import cli
+
+    return lambda args: cli.main()
 
 
 if __name__ == "__main__":

@@ -58,14 +58,12 @@ def convolutions(model: nn.Module, select: Select | None = None) -> list[Convolu
         if isinstance(module, nn.Conv2d):
             names.setdefault(module, []).append(name)
     selected = _selection(select, [name for each in names.values() for name in each])
-    owners = Counter(
-        id(weight) for module in model.modules() if (weight := module._parameters.get("weight")) is not None
-    )
+    owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
     found = []
     for module, each in names.items():
         reason = _obstacle(module)
-        if not reason and owners[id(module.weight)] > 1:
-            reason = "its weight is another module's as well (tied)"
+        if not reason and any(owners[id(parameter)] > 1 for parameter in module.parameters()):
+            reason = "its weight or bias is another module's as well (tied)"
         if not any(selected(name, module) for name in each):
             reason = "not selected"
         found.append(Convolution(tuple(each), module, reason))
@@ -118,8 +116,10 @@ def _selection(select: Select | None, names: Sequence[str]) -> Callable[[str, nn
         return lambda name, module: True
     if callable(select):
         return select
-    patterns = [select] if isinstance(select, str) else list(select)
+    patterns = [select] if isinstance(select, str) else list(select) if isinstance(select, Sequence) else [None]
     for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"select must be a function or patterns of names, got select={select!r}.")
         if not fnmatch.filter(names, pattern):
             raise ValueError(f"select must fit the name of a convolution, got {pattern!r} for {', '.join(names)}.")
     return lambda name, module: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

@@ -3,12 +3,11 @@
 The dense algorithm, which auto takes for depthwise and tiny layers, counts as the convolution that it is.
 """
 
-import importlib.util
 import math
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -46,19 +45,18 @@ def _backward(grad: Shape, input: Shape, weight: Shape, *arguments: Any, out_sha
 
 
 def _register(counter: ModuleType) -> None:
-    counter.register_flop_formula(torch.ops.torchdau.spectral)(_spectral)
-    counter.register_flop_formula(torch.ops.torchdau.direct)(_direct)
-    counter.register_flop_formula(torch.ops.torchdau.spectral_backward)(_backward)
+    operators = torch.ops.torchdau
+    formulas = {operators.spectral: _spectral, operators.direct: _direct, operators.spectral_backward: _backward}
+    for operator, formula in formulas.items():
+        if operator not in counter.flop_registry:
+            counter.register_flop_formula(operator)(formula)
 
 
 class _WhenImported(MetaPathFinder):
     """Registers the formulas when the counter is imported, which imports Triton and so is not for everybody."""
 
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if fullname != COUNTER:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path) if fullname == COUNTER else None
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
@@ -71,8 +69,8 @@ class _WhenImported(MetaPathFinder):
 
 
 def register() -> None:
-    """Makes :class:`torch.utils.flop_counter.FlopCounterMode` count unit layers, now or when it is imported."""
+    """Makes :class:`torch.utils.flop_counter.FlopCounterMode` count unit layers, now and whenever it is imported."""
     if COUNTER in sys.modules:
         _register(sys.modules[COUNTER])
-    else:
+    if not any(isinstance(finder, _WhenImported) for finder in sys.meta_path):
         sys.meta_path.insert(0, _WhenImported())

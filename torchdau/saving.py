@@ -1,21 +1,19 @@
 """Models with unit layers in safetensors files: the weights, and what is needed to make the model again."""
 
-import copy
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from torchdau.candidates import has_hooks
 from torchdau.conv import DAUConv2d
 from torchdau.models.library import library_model
 from torchdau.prune import PrunedDAUConv2d
-from torchdau.surgery import keep_kernel_size, pooled_units, unit_layers
-
-Model = TypeVar("Model", bound=nn.Module)
+from torchdau.surgery import PooledUnits, keep_kernel_size, unit_layers
 
 FORMAT = 1
 """Raised when files are written that earlier versions would misread."""
@@ -30,7 +28,8 @@ def save_model(
 
     The header of the file describes every unit layer, so :func:`load_model` puts the same layers into a plain model and
     then loads the weights, whatever calls of :func:`convert_`, :func:`rescale_` and :func:`prune_units_` led to them.
-    No code is stored, and none is run on loading but that of the named library.
+    No code is stored, and none is run on loading but that of the named library. What is not in a state dict is not in
+    the file either, as hooks and ``requires_grad``.
 
     Args:
         model: the model.
@@ -40,9 +39,11 @@ def save_model(
         **arguments: arguments of the architecture, ``num_classes=10``; numbers, strings, lists.
 
     Raises:
+        FileNotFoundError: the folder is not there.
         ImportError: safetensors is not installed.
-        ValueError: the architecture does not make a model that this one could have been converted from.
         TypeError: an argument of the architecture cannot be written down.
+        ValueError: there are no unit layers, a displacement or sigma is not finite, or the architecture does not make a
+            model that this one could have been converted from.
 
     Example:
         >>> from torchdau.models import library_model
@@ -54,6 +55,9 @@ def save_model(
     """
     from safetensors import torch as safetensors
 
+    file = Path(file)
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"file must be in a folder that exists, got file={str(file)!r}. Make the folder first.")
     recipe: dict[str, Any] = {"format": FORMAT, "architecture": None, "units": _describe(model)}
     if architecture is not None:
         recipe["architecture"] = {"name": architecture, "arguments": arguments}
@@ -64,17 +68,12 @@ def save_model(
     except TypeError as error:
         raise TypeError(f"arguments of the architecture must be numbers, strings and lists: {error}.") from error
     if architecture is not None:
+        recipe, state = json.loads(header), model.state_dict()
         with torch.device("meta"):
-            plain = library_model(architecture, **arguments)
-        _place(plain, _layers(recipe["units"], model.state_dict()))
-        _compare(plain, model.state_dict(), "the saved one")
-    file = Path(file)
-    part = file.with_name(f"{file.name}.part")
-    try:
-        safetensors.save_model(model, str(part), metadata={"format": "pt", "torchdau": header})
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
+            plain = library_model(architecture, **recipe["architecture"]["arguments"])
+        _place(plain, _layers(recipe, state))
+        _compare(plain, state, "the saved one")
+    safetensors.save_model(model, str(file), metadata={"format": "pt", "torchdau": header})
 
 
 def load_model(file: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:
@@ -94,9 +93,41 @@ def load_model(file: str | os.PathLike[str], model: nn.Module | None = None) -> 
         ValueError: the file is damaged, was not written by :func:`save_model`, names no architecture where no model is
             given, or does not fit the model.
     """
+    file = Path(file)
+    recipe, saved = _read(file)
+    try:
+        layers = _layers(recipe, saved)
+        named = recipe["architecture"] or {"name": None, "arguments": {}}
+        architecture, arguments = named["name"], dict(named["arguments"])
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"file must be undamaged, got file={str(file)!r}: {error!r}.") from error
+    if model is None:
+        if architecture is None:
+            raise ValueError(f"model must be given for a file without architecture, got none for file={str(file)!r}.")
+        model = library_model(architecture, **arguments)
+    devices = {parameter.device for parameter in model.parameters()}
+    if torch.device("meta") in devices:
+        raise ValueError("model must have its weights in memory, got some on the meta device. Make it on the CPU.")
+    for layer in layers.values():
+        layer.to(next(iter(devices), torch.device("cpu")))
+    replaced = _place(model, layers)
+    try:
+        _compare(model, saved, f"file={str(file)!r}")
+    except ValueError:
+        for parent, child, module in replaced:
+            setattr(parent, child, module)
+        raise
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if name in saved:
+            tensor.data = tensor.data.to(saved[name].dtype)
+    model.load_state_dict(saved)
+    return model
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and the tensors of a file."""
     from safetensors import SafetensorError, safe_open
 
-    file = Path(file)
     if not file.is_file():
         raise FileNotFoundError(f"file must be a safetensors file, got file={str(file)!r}, which is not there.")
     try:
@@ -105,25 +136,20 @@ def load_model(file: str | os.PathLike[str], model: nn.Module | None = None) -> 
             saved = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
     except SafetensorError as error:
         raise ValueError(f"file must be a whole safetensors file, got file={str(file)!r}: {error}.") from error
-    saved |= {name: saved[kept] for name, kept in metadata.items() if kept in saved}  # tied tensors are written once
-    recipe = _recipe(metadata, file)
-    layers = _layers(recipe["units"], saved)
-    if model is None:
-        if recipe["architecture"] is None:
-            raise ValueError(f"model must be given for a file without architecture, got none for file={str(file)!r}.")
-        model = library_model(recipe["architecture"]["name"], **recipe["architecture"]["arguments"])
-    skeleton = _without_memory(model)
-    _place(skeleton, copy.deepcopy(layers))
-    _compare(skeleton, saved, f"file={str(file)!r}")
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    for layer in layers.values():
-        layer.to(device)
-    _place(model, layers)
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if name in saved:
-            tensor.data = tensor.data.to(saved[name].dtype)
-    model.load_state_dict(saved)
-    return model
+    if "torchdau" not in metadata:
+        raise ValueError(f"file must be written by torchdau.save_model, got file={str(file)!r}, which is not.")
+    try:
+        recipe: dict[str, Any] = json.loads(metadata["torchdau"])
+        new = recipe["format"] > FORMAT
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"file must be undamaged, got file={str(file)!r}: {error!r}.") from error
+    if new:
+        raise ValueError(
+            f"file must be of format {FORMAT} or older, got file={str(file)!r} of format {recipe['format']}. Install "
+            "a newer torchdau."
+        )
+    tied = {name: saved[kept] for name, kept in metadata.items() if name not in ("format", "torchdau")}
+    return recipe, saved | tied
 
 
 def _describe(model: nn.Module) -> list[dict[str, Any]]:
@@ -131,61 +157,59 @@ def _describe(model: nn.Module) -> list[dict[str, Any]]:
     if isinstance(model, DAUConv2d):
         raise ValueError(f"model must contain its layers, got a bare {type(model).__name__}. Wrap it in nn.Sequential.")
     names: dict[DAUConv2d, list[str]] = {layer: [] for layer in unit_layers(model)}
-    for name, module in model.named_modules(remove_duplicate=False):
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name, module in modules.items():
         if isinstance(module, DAUConv2d):
             names[module].append(name)
     described = []
     for layer, places in names.items():
+        if type(layer) not in LAYERS.values():
+            raise ValueError(f"model must have layers of this package, got a {type(layer).__name__} in {places[0]!r}.")
+        for name, parameter in layer.named_parameters():
+            if name in ("displacement", "sigma") and not parameter.isfinite().all():
+                raise ValueError(f"model must have finite units, got NaN or infinity in {places[0]}.{name}.")
         arguments = layer.arguments()
         del arguments["device"]
         arguments["dtype"] = str(arguments["dtype"]).removeprefix("torch.")
-        described.append({"names": places, "class": type(layer).__name__, "arguments": arguments})
+        above = modules[places[0].rpartition(".")[0]]
+        stride = list(above.stride) if isinstance(above, PooledUnits) else None
+        described.append({"names": places, "class": type(layer).__name__, "arguments": arguments, "pooled": stride})
     return described
 
 
-def _recipe(metadata: Mapping[str, str], file: Path) -> dict[str, Any]:
-    if "torchdau" not in metadata:
-        raise ValueError(f"file must be written by torchdau.save_model, got file={str(file)!r}, which is not.")
-    try:
-        recipe: dict[str, Any] = json.loads(metadata["torchdau"])
-        new = recipe["format"] > FORMAT
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"file must have an undamaged header, got file={str(file)!r}: {error!r}.") from error
-    if new:
-        raise ValueError(
-            f"file must be of format {FORMAT} or older, got file={str(file)!r} of format {recipe['format']}. Install "
-            "a newer torchdau."
-        )
-    return recipe
-
-
-def _layers(units: Sequence[Mapping[str, Any]], saved: Mapping[str, Tensor]) -> dict[str, DAUConv2d]:
-    """The unit layers of a recipe by their names, with new weights; shared layers are one."""
-    layers: dict[str, DAUConv2d] = {}
-    for unit in units:
+def _layers(recipe: Mapping[str, Any], saved: Mapping[str, Tensor]) -> dict[str, nn.Module]:
+    """What a recipe puts into a plain model, by name, with the saved weights; shared layers are one."""
+    placed: dict[str, nn.Module] = {}
+    for unit in recipe["units"]:
+        first, *_ = unit["names"]
         arguments = unit["arguments"] | {"dtype": getattr(torch, unit["arguments"]["dtype"])}
         if unit["class"] == "PrunedDAUConv2d":
-            arguments["counts"] = saved[f"{unit['names'][0]}.counts"]
-        layers |= dict.fromkeys(unit["names"], LAYERS[unit["class"]](**arguments))
-    return layers
-
-
-def _place(model: nn.Module, layers: Mapping[str, DAUConv2d]) -> None:
-    """Puts unit layers into a plain model, by name."""
-    plain = dict(model.named_modules(remove_duplicate=False))
-    pooled: dict[DAUConv2d, nn.Module] = {}
-    for name, layer in layers.items():
-        parent, _, child = name.rpartition(".")
-        conv = plain.get(parent)
-        if name not in plain and child == "1" and isinstance(conv, nn.Conv2d):  # it was converted with a max-pool
-            place, new = parent, pooled.setdefault(layer, pooled_units(conv.stride, layer))
+            arguments["counts"] = saved[f"{first}.counts"]
+        layer = LAYERS[unit["class"]](**arguments)
+        layer.load_state_dict({name: saved[f"{first}.{name}"] for name in layer.state_dict()})
+        if unit["pooled"] is None:
+            placed |= dict.fromkeys(unit["names"], layer)
         else:
-            place, new = name, layer
-        if place not in plain:
-            raise ValueError(f"model must have a layer {place!r} to become units, got {type(model).__name__} without.")
-        keep_kernel_size(layer, plain[place])
-        parent, _, child = place.rpartition(".")
-        setattr(plain[parent], child, new.train(plain[place].training))
+            pooled = PooledUnits(unit["pooled"], layer)
+            placed |= dict.fromkeys((name.removesuffix(".1") for name in unit["names"]), pooled)
+    return placed
+
+
+def _place(model: nn.Module, new: Mapping[str, nn.Module]) -> list[tuple[nn.Module, str, nn.Module]]:
+    """Puts unit layers into a plain model; returns what was where."""
+    plain = dict(model.named_modules(remove_duplicate=False))
+    for name in new:
+        if name not in plain:
+            raise ValueError(f"model must have a layer {name!r} to become units, got {type(model).__name__} without.")
+        if has_hooks(plain[name]):
+            raise ValueError(f"model must have no hooks where layers are replaced, got some in {name!r}. Remove them.")
+    replaced = []
+    for name, module in new.items():
+        parent, _, child = name.rpartition(".")
+        keep_kernel_size(module[1] if isinstance(module, PooledUnits) else module, plain[name])
+        setattr(plain[parent], child, module.train(plain[name].training))
+        replaced.append((plain[parent], child, plain[name]))
+    return replaced
 
 
 def _compare(model: nn.Module, saved: Mapping[str, Tensor], source: str) -> None:
@@ -199,13 +223,3 @@ def _compare(model: nn.Module, saved: Mapping[str, Tensor], source: str) -> None
             f"model must have the tensors of {source}, got {len(differing)} that differ: {differing[0]!r} is {has} in "
             f"the model and {needs} there. Make the plain model with the arguments that it had."
         )
-
-
-def _without_memory(model: Model) -> Model:
-    """A copy of a model on the meta device, made without a copy of its tensors."""
-    memo: dict[int, Any] = {}
-    for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.to("meta"), parameter.requires_grad)
-    for buffer in model.buffers():
-        memo[id(buffer)] = buffer.to("meta")
-    return copy.deepcopy(model, memo)

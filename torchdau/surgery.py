@@ -2,16 +2,15 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.hub import tqdm  # type: ignore[attr-defined]  # a plain loop where tqdm is not installed
 
 from torchdau import init as placements
 from torchdau.arguments import check_option
-from torchdau.candidates import Select, convolutions, geometry, has_hooks, is_quantized, obstacle_to
+from torchdau.candidates import Convolution, Select, convolutions, geometry, has_hooks, is_quantized, obstacle_to
 from torchdau.conv import DAUConv2d
 from torchdau.fitting import fit_units
 from torchdau.profile import MAX_DISPLACEMENT
@@ -85,7 +84,7 @@ def convert_(
     options["sigma"] = sigma
     new: dict[nn.Module, nn.Module] = {}
     reasons = Counter("it is quantized (convert first)" for module in model.modules() if is_quantized(module))
-    for convolution in tqdm(found, "fitting units", leave=False, disable=init != "fit"):
+    for convolution in _progress(found) if init == "fit" else found:
         reason = convolution.reason or obstacle_to(convolution.module, init, strides)
         if reason:
             reasons[reason] += 1
@@ -136,6 +135,15 @@ def rescale_(model: Model, factor: float) -> Model:
     return model
 
 
+def _progress(convolutions: Sequence[Convolution]) -> Iterable[Convolution]:
+    """Shows a bar where tqdm is installed: many kernels take minutes to fit."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return convolutions
+    return tqdm(convolutions, "fitting units", leave=False)
+
+
 def _units(
     conv: nn.Conv2d, num_units: int, init: str, strides: str, bound: float | None, options: Mapping[str, Any]
 ) -> nn.Module:
@@ -177,12 +185,15 @@ def _units(
             layer.bias.copy_(conv.bias)
     keep_kernel_size(layer, conv)
     layer.train(conv.training)
-    return pooled_units(conv.stride, layer) if pooled else layer
+    return PooledUnits(conv.stride, layer).train(conv.training) if pooled else layer
 
 
-def pooled_units(stride: tuple[int, ...], layer: DAUConv2d) -> nn.Sequential:
-    """A max-pool that takes the stride, and a layer of stride 1: the paper's way."""
-    return nn.Sequential(nn.MaxPool2d((stride[0], stride[1]), ceil_mode=True), layer).train(layer.training)
+class PooledUnits(nn.Sequential):
+    """A max-pool that takes the stride of a convolution, and after it a unit layer of stride 1: the paper's way."""
+
+    def __init__(self, stride: Sequence[int], layer: DAUConv2d) -> None:
+        super().__init__(nn.MaxPool2d((stride[0], stride[1]), ceil_mode=True), layer)
+        self.stride = stride[0], stride[1]
 
 
 def keep_kernel_size(new: nn.Module, old: nn.Module) -> None:

@@ -111,7 +111,7 @@ def test_random_weights_are_not_measured(command, torchdau, capsys):
 
 
 def test_a_missing_checkpoint_is_named(torchdau):
-    with pytest.raises(SystemExit, match=r"--ckpt_path: checkpoint must be .*, got 'nowhere.ckpt', which is missing"):
+    with pytest.raises(SystemExit, match=r"--ckpt_path: checkpoint must be .*, got 'nowhere.ckpt', which is no file"):
         torchdau("test", "--ckpt_path", "nowhere.ckpt")
 
 

@@ -55,19 +55,48 @@ def test_restoring_needs_no_configuration(checkpoint):
 
 
 def test_what_is_no_checkpoint(torchdau, tmp_path):  # noqa: F811
-    with pytest.raises(
-        SystemExit, match=r"torchdau prune-curve: checkpoint must be .*, got 'nowhere.ckpt', which is missing"
-    ):
+    with pytest.raises(SystemExit, match=r"torchdau prune-curve: checkpoint must be .*, got 'nowhere.ckpt', which is"):
         torchdau("prune-curve", "nowhere.ckpt")
     (tmp_path / "text.ckpt").write_text("no checkpoint")
-    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     torch.save([1], tmp_path / "list.ckpt")
-    for name, why in (("text", "UnpicklingError"), ("other", "KeyError: 'config'"), ("list", "TypeError")):
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    torch.save({"config": "a: [", "state_dict": {}}, tmp_path / "yaml.ckpt")
+    torch.save({"config": "data: 3", "state_dict": {}}, tmp_path / "key.ckpt")
+    whys = {
+        "text": "UnpicklingError",
+        "list": "'it holds a list'",
+        "other": "KeyError",
+        "yaml": "Parser",
+        "key": "KeyError",
+    }
+    for name, why in whys.items():
         with pytest.raises(ValueError, match=rf"checkpoint must be a file .*, got '.*{name}.ckpt': {why}"):
             restore_task(tmp_path / f"{name}.ckpt")
 
 
-def test_thresholds_that_do_not_fit(checkpoint, torchdau, tmp_path):  # noqa: F811
-    with pytest.raises(SystemExit, match=r"torchdau prune-curve: threshold must be .* less than 1, .* got threshold=2"):
-        torchdau("prune-curve", checkpoint, "--thresholds", "[0, 2]", "--output", "out")
-    assert not (tmp_path / "out").exists()
+def test_a_checkpoint_with_other_weights(checkpoint):
+    saved = torch.load(checkpoint, weights_only=True)
+    del saved["state_dict"]["network.classifier.weight"]
+    torch.save(saved, checkpoint)
+    with pytest.raises(
+        ValueError, match=r"checkpoint must have the weights of its network, got .*last.ckpt: .*\n.*Missing"
+    ):
+        restore_task(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--thresholds", "[0, 2]"], "threshold must be .* less than 1, .* got threshold=2"),
+        (["--thresholds", "[]"], r"thresholds must not be empty .*, got thresholds=\[\]"),
+        (["--repeats", "-1"], "repeats must be at least 0, got .* repeats=-1"),
+        (["--output", "file"], "File exists: 'file'"),
+    ],
+)
+def test_options_that_do_not_fit_lose_nothing(options, message, checkpoint, torchdau, tmp_path):  # noqa: F811
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/prune_curve.csv").write_text("an older one")
+    (tmp_path / "file").write_text("of something else")
+    with pytest.raises(SystemExit, match=f"torchdau prune-curve: .*{message}"):
+        torchdau("prune-curve", checkpoint, "--output", "out", *options)
+    assert (tmp_path / "out/prune_curve.csv").read_text() == "an older one"

@@ -60,7 +60,7 @@ def draw(
 
 def _visible(size: int, stride: int, padding: int, profile: Profile) -> tuple[int, int]:
     """The first and last position of the window along an axis where an output could read a pixel."""
-    if not isinstance(size, int):  # of an export for images of any size
+    if torch.compiler.is_dynamo_compiling() or not isinstance(size, int):  # sizes may be symbols, of images of any size
         return profile.first, profile.last
     low = padding - (size + 2 * padding - 1) // stride * stride
     return min(max(low, profile.first), profile.last), max(min(size - 1 + padding, profile.last), profile.first)

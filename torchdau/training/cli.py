@@ -40,9 +40,9 @@ def main() -> None:
     given = finder.parse_known_args()[0]
     with TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
-        if given.ckpt_path and not given.config:
+        if given.ckpt_path and not given.config and Path(given.ckpt_path).suffix == ".ckpt":  # else "last", or a URL
             try:
-                config.write_text(read_checkpoint(given.ckpt_path)["config"])
+                config.write_text(read_checkpoint(given.ckpt_path).get("config", ""))
             except (FileNotFoundError, ValueError) as error:
                 sys.exit(f"--ckpt_path: {error}")
         CommandLine(

@@ -39,11 +39,21 @@ def prune_curve(
         output: folder for the table and the picture.
         repeats: how often the time on the CPU is measured, for one image and for a batch; 0 leaves it out.
     """
+    if not thresholds or repeats < 0:
+        raise ValueError(
+            f"thresholds must not be empty and repeats must be at least 0, got thresholds={list(thresholds)} and "
+            f"repeats={repeats}."
+        )
+    output.mkdir(parents=True, exist_ok=True)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     task, data = restore_task(checkpoint), restore_data(checkpoint)
     steps = pruned_models(cast("nn.Module", task.network), thresholds)
     trainer = Trainer(
-        logger=False, enable_checkpointing=False, callbacks=[RichProgressBar()], enable_model_summary=False
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=[RichProgressBar()],
+        enable_model_summary=False,
     )
     rows: list[dict[str, Any]] = []
     for step in steps:
@@ -63,11 +73,10 @@ def prune_curve(
         )
     if repeats:
         images = first_images(data)
-        models = [step.model.cpu() for step in steps]
+        models = [step.model.cpu().eval() for step in steps]
         for name, batch in {"seconds_one_image": images[:1], "seconds_batch": images}.items():
             for row, seconds in zip(rows, forward_times(models, batch, repeats), strict=True):
                 row[name] = seconds
-    output.mkdir(parents=True, exist_ok=True)
     with open(output / "prune_curve.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -94,12 +103,12 @@ def table(rows: Sequence[dict[str, Any]], batch: int) -> Table:
         "units": ("units", "{:,}".format),
         "removed": ("removed", "{:.1%}".format),
         "parameters": ("parameters", "{:,}".format),
-        "file_size": ("file, kB", lambda size: f"{size / 1000:,.0f}"),
+        "file_size": ("kB", lambda size: f"{size / 1000:,.0f}"),
         "seconds_one_image": ("ms, 1 image", lambda seconds: f"{1000 * seconds:.2f}"),
         "seconds_batch": (f"ms, {batch} images", lambda seconds: f"{1000 * seconds:.1f}"),
     }
     shown = {name: columns.get(name, (name, "{:.4f}".format)) for name in rows[0]}
-    result = Table(*(title for title, _ in shown.values()))
+    result = Table(*(title for title, _ in shown.values()), box=None, pad_edge=False)
     for row in rows:
         result.add_row(*(text(row[name]) for name, (_, text) in shown.items()))
     return result
