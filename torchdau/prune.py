@@ -37,6 +37,7 @@ class PrunedDAUConv2d(DAUConv2d):
 
     counts: Tensor
     places: Tensor
+    coordinates: Tensor
 
     def __init__(self, counts: Tensor, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -49,18 +50,19 @@ class PrunedDAUConv2d(DAUConv2d):
                 setattr(self, name, nn.Parameter(full.new_empty(0, *full.shape[3:])))
         self.register_buffer("counts", None)
         self.register_buffer("places", None, persistent=False)
+        self.register_buffer("coordinates", None, persistent=False)
         self._set_counts(counts.to(self.weight.device))
 
     def units(self) -> tuple[Tensor, Tensor, float | Tensor]:
         """As many units for each filter, as other layers have them; those that fill up weigh 0."""
         shape = *self.counts.shape, self.num_units
 
-        def filled(units: Tensor, value: float) -> Tensor:
-            full = units.new_full((math.prod(shape), *units.shape[1:]), value)
-            return full.index_copy(0, self.places, units).view(*shape, *units.shape[1:])
+        def filled(units: Tensor, places: Tensor, value: float) -> Tensor:
+            size = *shape, *units.shape[1:]
+            return units.new_full((math.prod(size),), value).scatter(0, places, units.flatten()).view(size)
 
-        sigma = filled(self.sigma, self.max_sigma) if isinstance(self.sigma, Tensor) else self.sigma
-        return filled(self.weight, 0), filled(self.displacement, 0), sigma
+        sigma = filled(self.sigma, self.places, self.max_sigma) if isinstance(self.sigma, Tensor) else self.sigma
+        return filled(self.weight, self.places, 0), filled(self.displacement, self.coordinates, 0), sigma
 
     def _set_counts(self, counts: Tensor) -> None:
         """Makes room for other numbers of units; parameters of another size are new ones."""
@@ -69,6 +71,7 @@ class PrunedDAUConv2d(DAUConv2d):
         rank = torch.arange(len(filters), device=flat.device) - (flat.cumsum(0) - flat)[filters]
         self.num_units = max(1, int(flat.max()))
         self.counts, self.places = counts.to(torch.int32), filters * self.num_units + rank
+        self.coordinates = (2 * self.places[:, None] + torch.arange(2, device=flat.device)).flatten()
         for name in ("weight", "displacement", "sigma"):
             units = getattr(self, name)
             if isinstance(units, Tensor) and len(units) != len(filters):
