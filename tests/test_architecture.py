@@ -27,10 +27,10 @@ ALLOWED = {
     "surgery": {"arguments", "candidates", "conv", "fitting", "init", "profile"},
     "fold": {"algorithms", "arguments", "conv", "surgery"},
     "prune": {"arguments", "conv", "surgery"},
-    "models": {"arguments", "conv", "init", "models"},
+    "models": {"arguments", "conv", "init", "models", "surgery"},
     "saving": {"candidates", "conv", "models", "prune", "surgery"},
     "hub": {"saving"},
-    "analysis": {"analysis", "conv", "prune", "saving"},
+    "analysis": {"analysis", "conv", "models", "prune", "saving"},
     "training": {"analysis", "conv", "init", "models", "optim", "training"},
     "__main__": {"environment", "training"},
     "flops": {"profile"},
@@ -103,7 +103,7 @@ def test_converting_needs_torch_alone():
 
 def test_public_names():
     functions = {"convert_", "convolutions", "dau_conv2d", "fold_", "parameter_groups", "prune_units_", "rescale_"}
-    functions |= {"load_model", "save_model", "weak_units"}
+    functions |= {"load_model", "pool_strides_", "save_model", "weak_units"}
     assert set(torchdau.__all__) == functions | {"DAUConv2d", "__version__", "init"}
 
 

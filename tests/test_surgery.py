@@ -8,8 +8,9 @@ from torch import nn
 
 import torchdau
 from benchmarks import architectures
-from torchdau import DAUConv2d, convert_, convolutions, fold_, prune_units_, rescale_
+from torchdau import DAUConv2d, convert_, convolutions, fold_, pool_strides_, prune_units_, rescale_
 from torchdau.candidates import SAME, STANDARDISED
+from torchdau.surgery import Pooled
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch's own layer
 
@@ -222,6 +223,29 @@ def test_max_pool_takes_the_stride(size):
     assert isinstance(model[1], DAUConv2d)
     with pytest.raises(ValueError, match=r"output has not ceil\(size / stride\) pixels"):
         convert_(nn.Sequential(nn.Conv2d(4, 8, 2, stride=2)), strides="max_pool")
+
+
+def test_pool_strides():
+    """Weights and the size of the output stay; what a max-pool lets through is what it takes."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 8, 3, stride=2, padding=1)
+    model = nn.Sequential(conv, nn.Conv2d(8, 8, 1, stride=3), nn.Conv2d(8, 8, 3))
+    x = torch.randn(2, 4, 25, 30)
+    shape, parameters = model(x).shape, list(model.parameters())
+    pool_strides_(model)
+    assert [isinstance(layer, Pooled) for layer in model] == [True, True, False]
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    assert model(x).shape == shape
+    expected = nn.functional.conv2d(nn.functional.max_pool2d(x, 2, ceil_mode=True), conv.weight, conv.bias, padding=1)
+    torch.testing.assert_close(model[0](x), expected)
+    assert conv.stride == (2, 2)
+    assert isinstance(convert_(model)[0][1], DAUConv2d)
+    with pytest.raises(ValueError, match="model must have a convolution with a stride, got none"):
+        pool_strides_(nn.Sequential(nn.Conv2d(3, 3, 3)))
+    strided = nn.Sequential(nn.Conv2d(3, 3, 3, stride=2))
+    with pytest.raises(ValueError, match=r"must have strided convolutions whose .* in '0'. Leave it out"):
+        pool_strides_(strided)
+    assert type(strided[0]) is nn.Conv2d
 
 
 @torch.no_grad()

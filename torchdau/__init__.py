@@ -8,7 +8,7 @@ from torchdau.functional import dau_conv2d
 from torchdau.optim import parameter_groups
 from torchdau.prune import prune_units_, weak_units
 from torchdau.saving import load_model, save_model
-from torchdau.surgery import convert_, rescale_
+from torchdau.surgery import convert_, pool_strides_, rescale_
 
 __version__ = "0.1.0"
 
@@ -24,6 +24,7 @@ __all__ = [
     "init",
     "load_model",
     "parameter_groups",
+    "pool_strides_",
     "prune_units_",
     "rescale_",
     "save_model",

@@ -9,6 +9,7 @@ COMMANDS = {
     "validate": "measure a checkpoint on the validation set",
     "test": "measure a checkpoint on the test set",
     "predict": "write what a checkpoint predicts",
+    "parameters": "units and parameters of the paper's networks",
     "prune-curve": "what a checkpoint keeps as its weak units go: torchdau prune-curve CHECKPOINT",
     "env": "versions, and which native kernels serve",
 }
@@ -35,7 +36,7 @@ def main() -> None:
         if (error.name or "").startswith("torchdau"):
             raise
         sys.exit(f'torchdau {command}: {error.name} is missing. Install it with: pip install "torchdau[train,plots]"')
-    if command not in ("demo", "prune-curve"):
+    if command not in ("demo", "parameters", "prune-curve"):
         run(sys.argv[2:])  # Lightning's
         return
     try:
@@ -50,6 +51,10 @@ def _command(name: str) -> Callable[[Sequence[str]], None]:
         from torchdau.training import demo
 
         return demo.main
+    if name == "parameters":
+        from torchdau.training import parameters
+
+        return parameters.main
     if name == "prune-curve":
         from torchdau.training import prune_curve
 

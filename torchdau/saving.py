@@ -13,7 +13,7 @@ from torchdau.candidates import has_hooks
 from torchdau.conv import DAUConv2d
 from torchdau.models.library import library_model
 from torchdau.prune import PrunedDAUConv2d
-from torchdau.surgery import PooledUnits, keep_kernel_size, unit_layers
+from torchdau.surgery import Pooled, keep_kernel_size, unit_layers
 
 FORMAT = 1
 """Raised when files are written that earlier versions would misread."""
@@ -172,7 +172,7 @@ def _describe(model: nn.Module) -> list[dict[str, Any]]:
         del arguments["device"]
         arguments["dtype"] = str(arguments["dtype"]).removeprefix("torch.")
         above = modules[places[0].rpartition(".")[0]]
-        stride = list(above.stride) if isinstance(above, PooledUnits) else None
+        stride = list(above.stride) if isinstance(above, Pooled) else None
         described.append({"names": places, "class": type(layer).__name__, "arguments": arguments, "pooled": stride})
     return described
 
@@ -190,7 +190,7 @@ def _layers(recipe: Mapping[str, Any], saved: Mapping[str, Tensor]) -> dict[str,
         if unit["pooled"] is None:
             placed |= dict.fromkeys(unit["names"], layer)
         else:
-            pooled = PooledUnits(unit["pooled"], layer)
+            pooled = Pooled(unit["pooled"], layer)
             placed |= dict.fromkeys((name.removesuffix(".1") for name in unit["names"]), pooled)
     return placed
 
@@ -206,7 +206,7 @@ def _place(model: nn.Module, new: Mapping[str, nn.Module]) -> list[tuple[nn.Modu
     replaced = []
     for name, module in new.items():
         parent, _, child = name.rpartition(".")
-        keep_kernel_size(module[1] if isinstance(module, PooledUnits) else module, plain[name])
+        keep_kernel_size(module[1] if isinstance(module, Pooled) else module, plain[name])
         setattr(plain[parent], child, module.train(plain[name].training))
         replaced.append((plain[parent], child, plain[name]))
     return replaced

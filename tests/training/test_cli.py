@@ -150,7 +150,8 @@ def test_a_missing_recipe_is_named(torchdau, capsys):
 
 def test_a_wrong_command_lists_the_right_ones(torchdau, capsys):
     with pytest.raises(
-        SystemExit, match=r"COMMAND must be one of demo, fit, validate, test, predict, prune-curve, env, got 'train'"
+        SystemExit,
+        match=r"COMMAND must be one of demo, fit, validate, test, predict, parameters, prune-curve, env, got 'train'",
     ):
         torchdau("train")
     torchdau("--help")

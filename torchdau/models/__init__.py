@@ -1,19 +1,26 @@
 """Networks: those of the paper, plain modules whose convolution is an argument, and those of libraries by name."""
 
 from torchdau.models.alexnet import AlexNet, alexnet, dau_alexnet
+from torchdau.models.aspp import ASPP, aspp, dau_6u
 from torchdau.models.cifar import CIFARNet, cifarnet, dau_cifarnet
 from torchdau.models.library import library_model
+from torchdau.models.resnetv2 import dau_resnetv2, resnetv2
 from torchdau.models.srn_deblur import SRNDeblurNet, dau_srn_deblurnet, srn_deblurnet
 
 __all__ = [
+    "ASPP",
     "AlexNet",
     "CIFARNet",
     "SRNDeblurNet",
     "alexnet",
+    "aspp",
     "cifarnet",
+    "dau_6u",
     "dau_alexnet",
     "dau_cifarnet",
+    "dau_resnetv2",
     "dau_srn_deblurnet",
     "library_model",
+    "resnetv2",
     "srn_deblurnet",
 ]

@@ -1,0 +1,83 @@
+"""Units and parameters of the project's networks, counted from their instances, beside the paper's figures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from torchdau import models
+from torchdau.conv import DAUConv2d
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a network has.
+
+    Attributes:
+        network: its name.
+        units: units in the counted layers; there, a weight of a plain kernel counts as a unit, as in the paper.
+        spatial_parameters: parameters in the counted layers: of units the weights, displacements and learned sigmas, of
+            plain kernels the weights; no biases.
+        total_parameters: all parameters of the network.
+        paper: what the paper says of it.
+    """
+
+    network: str
+    units: int
+    spatial_parameters: int
+    total_parameters: int
+    paper: str
+
+
+def _kernels(module: nn.Module) -> bool:
+    return isinstance(module, DAUConv2d | nn.Conv2d | nn.ConvTranspose2d)
+
+
+def _units(module: nn.Module) -> bool:
+    return isinstance(module, DAUConv2d)
+
+
+def _three(module: nn.Module) -> bool:
+    return isinstance(module, DAUConv2d) or (isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3))
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], bool], str]] = {
+    "CIFAR-10 network": (models.cifarnet, _kernels, ""),
+    "CIFAR-10 network, 4 units": (models.dau_cifarnet, _kernels, "Table 1"),
+    "AlexNet": (models.alexnet, _kernels, "Table 4: 3.7 M"),
+    "DAU-AlexNet Large": (partial(models.dau_alexnet, "large"), _units, "Table 2: 1,523,712 units; 4.5 M"),
+    "DAU-AlexNet Medium": (partial(models.dau_alexnet, "medium"), _units, "Table 2: 786,432 units; Table 4: 2.3 M"),
+    "DAU-AlexNet Small": (partial(models.dau_alexnet, "small"), _units, "Table 2: 393,216 units; 1.2 M"),
+    "ResNet-50 v2": (partial(models.resnetv2, "resnetv2_50"), _three, "Table 6: 11.3 M, total 25.5 M"),
+    "DAU-ResNet-50 v2": (partial(models.dau_resnetv2, "resnetv2_50"), _three, "Table 6: 7.5 M, total 21.7 M"),
+    "ResNet-101 v2": (partial(models.resnetv2, "resnetv2_101"), _three, "Table 6: 21.3 M, total 44.5 M"),
+    "DAU-ResNet-101 v2": (partial(models.dau_resnetv2, "resnetv2_101"), _three, "Table 6: 14.2 M, total 37.4 M"),
+    "ASPP": (models.aspp, _kernels, "section 6.3: three kernels of 9 per pair of channels"),
+    "DAU-6U": (models.dau_6u, _kernels, "section 6.3: 6 units, 18 parameters per pair of channels"),
+    "SRN-DeblurNet": (models.srn_deblurnet, _kernels, "Table 8: 6.878 M, 6.878 M units"),
+    "DAU-SRN-DeblurNet": (models.dau_srn_deblurnet, _kernels, "Table 8: 1.781 M, 0.708 M units"),
+}
+"""By name: how to make it, which of its layers the paper counts, and what the paper says."""
+
+
+def counts() -> list[Count]:
+    """Counts every network of :data:`NETWORKS`; made without memory, so it takes no time.
+
+    Reference:
+        Tables 2 to 4, 6 and 8 of the paper.
+    """
+    rows = []
+    for name, (make, counted, paper) in NETWORKS.items():
+        with torch.device("meta"):
+            network = make()
+        layers = [module for module in network.modules() if counted(module)]
+        spatial = sum(
+            p.numel() for layer in layers for key, p in layer.named_parameters(recurse=False) if key != "bias"
+        )
+        units = sum(
+            p.numel() for layer in layers for key, p in layer.named_parameters(recurse=False) if key == "weight"
+        )
+        rows.append(Count(name, units, spatial, sum(p.numel() for p in network.parameters()), paper))
+    return rows
