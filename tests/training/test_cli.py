@@ -1,6 +1,7 @@
 """Every recipe runs a step, from the command line in its first lines; what is wrong is refused with its name."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,8 +52,48 @@ ONE_STEP = ["--trainer.fast_dev_run", "1", "--data.init_args.batch_size", "4", "
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
 def test_recipe_runs_a_step(recipe, torchdau, monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCHDAU_DATA", str(make_folder(tmp_path, classes=[f"class{n}" for n in range(10)], count=1)))
-    torchdau(*command_of(recipe), *ONE_STEP)
+    sets = ("train", "val") if "imagenet" in recipe.stem else ("train", "test")
+    folder = make_folder(tmp_path, sets, classes=[f"class{n}" for n in range(10)], count=1)
+    monkeypatch.setenv("TORCHDAU_DATA", str(folder))
+    torchdau(*command_of(recipe), *ONE_STEP, "--model.init_args.network.init_args.num_classes", "10")
+
+
+def configuration(name, torchdau, capsys, monkeypatch):
+    monkeypatch.setenv("TORCHDAU_DATA", "anywhere")
+    with pytest.raises(SystemExit):
+        torchdau("fit", "--config", ROOT / f"recipes/{name}.yaml", "--print_config")
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "settings"),
+    [
+        ("imagenet_alexnet", {}, "alexnet"),
+        ("imagenet_dau_alexnet_large", {"size": "large", "sigma": 0.5, "max_displacement": 4.0}, "alexnet"),
+        ("imagenet_dau_alexnet_medium", {"size": "medium", "sigma": 0.5, "max_displacement": 4.0}, "alexnet"),
+        ("imagenet_dau_alexnet_small", {"size": "small", "sigma": 0.5, "max_displacement": 4.0}, "alexnet"),
+        ("imagenet_resnet50", {"name": "resnetv2_50", "pool": True}, "resnet"),
+        ("imagenet_resnet101", {"name": "resnetv2_101", "pool": True}, "resnet"),
+        ("imagenet_dau_resnet50", {"name": "resnetv2_50", "num_units": 2, "max_displacement": 4.0}, "resnet"),
+        ("imagenet_dau_resnet101", {"name": "resnetv2_101", "num_units": 2, "max_displacement": 4.0}, "resnet"),
+    ],
+)
+def test_imagenet_recipes_are_the_papers(name, network, settings, torchdau, capsys, monkeypatch):
+    config = configuration(name, torchdau, capsys, monkeypatch)
+    task, data = config["model"]["init_args"], config["data"]["init_args"]
+    assert network.items() <= task["network"]["init_args"].items()
+    assert task["network"]["init_args"]["num_classes"] == 1000
+    assert (task["optimizer"]["init_args"]["momentum"], task["displacement_lr"]) == (0.9, None)
+    schedule = task["scheduler"]["init_args"]
+    assert schedule["gamma"] == 0.1
+    if settings == "alexnet":
+        assert (task["lr"], task["weight_decay"], task["scheduler_interval"]) == (0.01, 5e-4, "step")
+        assert (config["trainer"]["max_steps"], schedule["step_size"]) == (800_000, 200_000)
+        assert (data["size"], data["batch_size"]) == (227, 128)
+    else:
+        assert (task["lr"], task["weight_decay"], task["scheduler_interval"]) == (0.1, 1e-4, "epoch")
+        assert (config["trainer"]["max_epochs"], schedule["milestones"]) == (100, [30, 60, 80, 90])
+        assert (data["size"], data["batch_size"]) == (224, 256)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +105,7 @@ def test_recipe_runs_a_step(recipe, torchdau, monkeypatch, tmp_path):
     ],
 )
 def test_recipes_are_the_papers(name, network, torchdau, capsys, monkeypatch):
-    monkeypatch.setenv("TORCHDAU_DATA", "anywhere")
-    with pytest.raises(SystemExit):
-        torchdau("fit", "--config", ROOT / f"recipes/{name}.yaml", "--print_config")
-    config = yaml.safe_load(capsys.readouterr().out)
+    config = configuration(name, torchdau, capsys, monkeypatch)
     task = config["model"]["init_args"]
     made = task["network"]["init_args"]
     assert network.items() <= made.items()
@@ -184,3 +222,15 @@ def test_demo(torchdau, capsys, tmp_path):
         assert word in out
     assert (tmp_path / "out/displacements.png").read_bytes().startswith(b"\x89PNG")
     assert torch.load(tmp_path / "out/units.ckpt", weights_only=True)["epoch"] == 0
+
+
+def test_two_processes_train_and_resume(tmp_path):
+    """From the command line, which starts the second process itself; the two share the batches that one would have."""
+    command = [sys.executable, "-m", "torchdau", "fit", "--config", str(ROOT / "recipes/digits_dau.yaml")]
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.enable_progress_bar", "false"]
+    for epochs in (1, 2):
+        resume = ["--ckpt_path", str(next(tmp_path.glob("runs/digits/**/last.ckpt")))] if epochs == 2 else []
+        options = ["--trainer.max_epochs", str(epochs), "--trainer.limit_train_batches", "4"]
+        subprocess.run([*command, *two, *options, *resume], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    last = max(tmp_path.glob("runs/digits/**/last*.ckpt"), key=os.path.getmtime)
+    assert torch.load(last, weights_only=True)["global_step"] == 8

@@ -1,11 +1,12 @@
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from torchdau.training import CIFAR10Data, DigitsData, ImageFolderData
+from torchdau.training import CIFAR10Data, DigitsData, ImageFolderData, ImageNetData
 
 
 def make_folder(root, sets=("train", "test"), classes=("cat", "dog"), count=4, size=32):
@@ -97,3 +98,35 @@ def test_digits():
     assert set(labels.tolist()) == set(range(10))
     assert images.mean().abs() < 0.02
     assert (images.std() - 1).abs() < 0.02
+
+
+def test_imagenet(tmp_path):
+    """The middle of a wide image, at the asked size; mirrored for training only, half of the time."""
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[:, 20:40, 0], pixels[:, 40:60, 1] = 255, 255  # the middle square: red on the left, green on the right
+    for folder in ("train", "val"):
+        (tmp_path / folder / "n01440764").mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / folder / "n01440764/wide.JPEG", quality=95, subsampling=0)
+    data = ImageNetData(str(tmp_path), size=20, batch_size=1, num_workers=0)
+    data.setup("fit")
+    torch.manual_seed(0)
+    seen = []
+    for dataset, number in ((data.test, 5), (data.train, 60)):
+        images = [dataset[0][0] for _ in range(number)]
+        assert {(image.shape, image.dtype) for image in images} == {((3, 20, 20), torch.uint8)}
+        red_left = [image[0, 5, 2] > 200 and image[1, 5, 17] > 200 for image in images]
+        red_right = [image[0, 5, 17] > 200 and image[1, 5, 2] > 200 for image in images]
+        assert all(a != b for a, b in zip(red_left, red_right, strict=True))
+        seen.append(sum(map(bool, red_right)) / number)
+    assert seen[0] == 0
+    assert 0.3 < seen[1] < 0.7
+
+
+def test_devices_share_a_batch():
+    data = DigitsData(batch_size=32)
+    data.setup("fit")
+    data.trainer = SimpleNamespace(world_size=4)
+    assert data.train_dataloader().batch_size == 8
+    data.trainer.world_size = 5
+    with pytest.raises(ValueError, match=r"batch_size must be a multiple of the .* got batch_size=32 for 5 devices"):
+        data.train_dataloader()

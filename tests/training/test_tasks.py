@@ -88,3 +88,10 @@ def test_loss_accuracy_and_probabilities(tmp_path):
     assert metrics["test_loss"] == pytest.approx((3 * math.log(2) + math.log(4)) / 4)
     (probabilities, _) = trainer(tmp_path).predict(task, loader([0, 0, 0]))
     torch.testing.assert_close(probabilities, torch.tensor([[0.25, 0.5, 0.25]]).expand(2, 3))
+
+
+def test_a_schedule_of_steps(tmp_path):
+    schedule = partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.1)
+    task = Classification(network(), lr=0.1, scheduler=schedule, scheduler_interval="step")
+    trainer(tmp_path).fit(task, loader([0, 1, 2, 0, 1, 2]), loader([0, 1]))  # three steps
+    assert task.optimizers().param_groups[0]["lr"] == pytest.approx(0.01)

@@ -16,6 +16,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes
 from torchvision.transforms import v2
 
 CIFAR10_MEAN, CIFAR10_STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ClassificationData(LightningDataModule, ABC):
@@ -24,8 +25,8 @@ class ClassificationData(LightningDataModule, ABC):
     The test set serves for validation too, as in the paper, which has no set of its own for it.
 
     Args:
-        batch_size: images per batch and process.
-        num_workers: processes that read images.
+        batch_size: images per batch, of all devices together.
+        num_workers: processes that read images, for each device.
         mean: mean of each channel, of intensities in [0, 1].
         std: standard deviation of each channel.
     """
@@ -67,9 +68,15 @@ class ClassificationData(LightningDataModule, ABC):
         return self.normalise(images), labels
 
     def _loader(self, dataset: Dataset[Any], shuffle: bool) -> DataLoader[Any]:
+        devices = self.trainer.world_size if self.trainer else 1
+        if self.batch_size % devices:
+            raise ValueError(
+                f"batch_size must be a multiple of the number of devices, which share it, got batch_size="
+                f"{self.batch_size} for {devices} devices."
+            )
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size // devices,
             shuffle=shuffle,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -83,7 +90,7 @@ class ImageFolderData(ClassificationData):
         root: folder that holds the two sets. Default: the environment variable ``TORCHDAU_DATA``.
         train_folder: name of the folder of the training set.
         test_folder: name of the folder of the test set.
-        batch_size: images per batch and process.
+        batch_size: images per batch, of all devices together.
         num_workers: processes that read images.
         mean: mean of each channel, of intensities in [0, 1]. Default: that of CIFAR-10.
         std: standard deviation of each channel.
@@ -113,16 +120,50 @@ class ImageFolderData(ClassificationData):
             )
         self.folders = {True: Path(root) / train_folder, False: Path(root) / test_folder}
 
+    def transform(self, train: bool) -> Callable[[Any], Tensor]:
+        """What an image as it is read becomes: 8-bit pixels (3, H, W)."""
+        return v2.PILToTensor()
+
     def dataset(self, train: bool) -> ImageFolder:
         """The images of one folder."""
         folder, other = self.folders[train], self.folders[not train]
-        images = _read(folder, partial(ImageFolder, transform=v2.PILToTensor()))
+        images = _read(folder, partial(ImageFolder, transform=self.transform(train)))
         if other.is_dir() and (classes := _read(other, find_classes)[0]) != images.classes:
             only = sorted(set(classes) ^ set(images.classes))
             raise ValueError(
                 f"{folder} and {other} must have folders for the same classes, got {', '.join(only)} in one only."
             )
         return images
+
+
+class ImageNetData(ImageFolderData):
+    """ILSVRC 2012, or any images in its layout: ``root/train/CLASS/*`` and ``root/val/CLASS/*``.
+
+    The shorter side is resized to ``size`` and the middle cut out; training images are mirrored half of the time.
+    There is no other augmentation, as in the paper.
+
+    Args:
+        root: folder that holds the two sets. Default: the environment variable ``TORCHDAU_DATA``.
+        size: side of the images in pixels: 227 for AlexNet, 224 for residual networks.
+        batch_size: images per batch, of all devices together.
+        num_workers: processes that read images, for each device.
+
+    Raises:
+        ValueError: neither ``root`` nor the environment variable is there, or the two folders have different classes.
+        FileNotFoundError: a folder is missing or holds no image; the message says what was expected there.
+
+    Reference:
+        Section 4.2 of the paper, "Dataset".
+    """
+
+    def __init__(self, root: str | None = None, size: int = 224, batch_size: int = 256, num_workers: int = 8) -> None:
+        super().__init__(root, "train", "val", batch_size, num_workers, IMAGENET_MEAN, IMAGENET_STD)
+        self.size = size
+
+    def transform(self, train: bool) -> Callable[[Any], Tensor]:
+        """Resizes, cuts out the middle, and mirrors for training."""
+        mirror = [v2.RandomHorizontalFlip()] if train else []
+        return v2.Compose([v2.Resize(self.size), v2.CenterCrop(self.size), *mirror, v2.PILToTensor()])
 
 
 def _read(folder: Path, reader: Callable[[Path], Any]) -> Any:
@@ -141,7 +182,7 @@ class CIFAR10Data(ClassificationData):
     Args:
         root: folder that holds ``cifar-10-batches-py``.
         download: whether to download the set (170 MB) to ``root`` where it is not there yet.
-        batch_size: images per batch and process.
+        batch_size: images per batch, of all devices together.
         num_workers: processes that read images.
 
     Raises:
@@ -173,7 +214,7 @@ class DigitsData(ClassificationData):
     """The handwritten digits that come with scikit-learn: 1,797 images of 8 x 8 pixels; every fifth is for the test.
 
     Args:
-        batch_size: images per batch and process.
+        batch_size: images per batch, of all devices together.
         num_workers: processes that read images; the set is in memory, so none is fastest.
     """
 

@@ -1,6 +1,6 @@
 """What is trained: losses, metrics and optimizers around a network."""
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,8 @@ class Classification(LightningModule):
         weight_decay: decay of the weights; displacements, sigmas, biases and norms have none.
         displacement_lr: learning rate of displacements; see :func:`torchdau.parameter_groups` for the default.
         optimizer: makes the optimizer from parameter groups that have their rates already.
-        scheduler: makes the schedule of the rates, stepped every epoch; none keeps them.
+        scheduler: makes the schedule of the rates; none keeps them.
+        scheduler_interval: whether the schedule counts epochs or training steps.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Classification(LightningModule):
         displacement_lr: float | None = None,
         optimizer: OptimizerCallable = torch.optim.SGD,
         scheduler: LRSchedulerCallable | None = None,
+        scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
         super().__init__()
         self.network = network
@@ -41,6 +43,7 @@ class Classification(LightningModule):
         self.displacement_lr = displacement_lr
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
+        self.scheduler_interval = scheduler_interval
         accuracy = MulticlassAccuracy(network.num_classes, average="micro")  # type: ignore[arg-type]
         self.accuracies = nn.ModuleDict({f"{stage}_accuracy": accuracy.clone() for stage in ("train", "val", "test")})
 
@@ -86,7 +89,8 @@ class Classification(LightningModule):
         optimizer = self.make_optimizer(groups)
         if self.make_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": self.scheduler_interval}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def _step(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
         images, labels = batch
