@@ -42,7 +42,7 @@ OUTSIDE = {
     "surgery": {"tqdm"},
     "hub": {"huggingface_hub"},
     "analysis": {"matplotlib"},
-    "training": {"jsonargparse", "lightning", "rich", "sklearn", "torchmetrics", "torchvision", "yaml"},
+    "training": {"PIL", "jsonargparse", "lightning", "rich", "sklearn", "torchmetrics", "torchvision", "yaml"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

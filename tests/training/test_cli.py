@@ -136,9 +136,9 @@ def test_fit_resume_validate_test_predict(torchdau, tmp_path, capsys):
     torchdau("predict", *recipe, *quiet[:2], "--ckpt_path", last)
     (table,) = tmp_path.glob("runs/digits/predictions.csv")
     lines = table.read_text().splitlines()
-    assert lines[0] == "image,class,probability"
-    assert len(lines) == 361
-    assert all(0.1 <= float(line.split(",")[2]) <= 1 for line in lines[1:])  # the largest of ten
+    assert lines[0] == "image,rank,class,probability"
+    assert len(lines) == 1 + 3 * 360
+    assert all(0.1 <= float(line.split(",")[3]) <= 1 for line in lines[1::3])  # the largest of ten
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])

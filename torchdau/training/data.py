@@ -15,6 +15,8 @@ from torchvision.datasets import CIFAR10, ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes
 from torchvision.transforms import v2
 
+from torchdau.training.pictures import Pictures
+
 CIFAR10_MEAN, CIFAR10_STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -29,18 +31,30 @@ class ClassificationData(LightningDataModule, ABC):
         num_workers: processes that read images, for each device.
         mean: mean of each channel, of intensities in [0, 1].
         std: standard deviation of each channel.
+        size: side in pixels to which images are resized, the middle cut out; none leaves them as they are.
+        pictures: folder of pictures to predict, in place of the test set.
     """
 
-    def __init__(self, batch_size: int, num_workers: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        num_workers: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        size: int | None = None,
+        pictures: str | None = None,
+    ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.size = size
+        self.pictures = pictures
         self.normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
 
     @property
-    def num_classes(self) -> int:
-        """Number of classes, known after :meth:`setup`."""
-        return len(self.test.classes)  # type: ignore[attr-defined]
+    def classes(self) -> list[str] | None:
+        """Names of the classes, known after :meth:`setup`, but for pictures, which have none."""
+        return getattr(self.test, "classes", None)
 
     @abstractmethod
     def dataset(self, train: bool) -> Dataset[Any]:
@@ -48,9 +62,20 @@ class ClassificationData(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Opens the sets that a stage needs."""
+        if stage == "predict" and self.pictures:
+            if self.size is None:
+                raise ValueError("size must be given for pictures, which have many, got size=None.")
+            self.test: Dataset[Any] = Pictures(self.pictures, self.transform(train=False))
+            return
         if stage == "fit":
             self.train = self.dataset(train=True)
         self.test = self.dataset(train=False)
+
+    def transform(self, train: bool) -> Callable[[Any], Tensor]:
+        """What an image as it is read becomes: 8-bit pixels (3, H, W)."""
+        if self.size is None:
+            return v2.PILToTensor()
+        return v2.Compose([v2.Resize(self.size), v2.CenterCrop(self.size), v2.PILToTensor()])
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of the training set in a new order every epoch."""
@@ -94,6 +119,8 @@ class ImageFolderData(ClassificationData):
         num_workers: processes that read images.
         mean: mean of each channel, of intensities in [0, 1]. Default: that of CIFAR-10.
         std: standard deviation of each channel.
+        size: side in pixels to which images are resized, the middle cut out; none leaves them as they are.
+        pictures: folder of pictures to predict, in place of the test set.
 
     Raises:
         ValueError: neither ``root`` nor the environment variable is there.
@@ -110,19 +137,17 @@ class ImageFolderData(ClassificationData):
         num_workers: int = 2,
         mean: Sequence[float] = CIFAR10_MEAN,
         std: Sequence[float] = CIFAR10_STD,
+        size: int | None = None,
+        pictures: str | None = None,
     ) -> None:
-        super().__init__(batch_size, num_workers, mean, std)
+        super().__init__(batch_size, num_workers, mean, std, size, pictures)
         root = root or os.environ.get("TORCHDAU_DATA")
-        if not root:
+        if not root and not pictures:
             raise ValueError(
                 f"root must name the folder that holds {train_folder} and {test_folder}, got root={root!r}. "
                 "Give data.init_args.root, or set the environment variable TORCHDAU_DATA."
             )
-        self.folders = {True: Path(root) / train_folder, False: Path(root) / test_folder}
-
-    def transform(self, train: bool) -> Callable[[Any], Tensor]:
-        """What an image as it is read becomes: 8-bit pixels (3, H, W)."""
-        return v2.PILToTensor()
+        self.folders = {True: Path(root or "") / train_folder, False: Path(root or "") / test_folder}
 
     def dataset(self, train: bool) -> ImageFolder:
         """The images of one folder."""
@@ -147,6 +172,7 @@ class ImageNetData(ImageFolderData):
         size: side of the images in pixels: 227 for AlexNet, 224 for residual networks.
         batch_size: images per batch, of all devices together.
         num_workers: processes that read images, for each device.
+        pictures: folder of pictures to predict, in place of the test set.
 
     Raises:
         ValueError: neither ``root`` nor the environment variable is there, or the two folders have different classes.
@@ -156,14 +182,21 @@ class ImageNetData(ImageFolderData):
         Section 4.2 of the paper, "Dataset".
     """
 
-    def __init__(self, root: str | None = None, size: int = 224, batch_size: int = 256, num_workers: int = 8) -> None:
-        super().__init__(root, "train", "val", batch_size, num_workers, IMAGENET_MEAN, IMAGENET_STD)
-        self.size = size
+    def __init__(
+        self,
+        root: str | None = None,
+        size: int = 224,
+        batch_size: int = 256,
+        num_workers: int = 8,
+        pictures: str | None = None,
+    ) -> None:
+        normal = IMAGENET_MEAN, IMAGENET_STD
+        super().__init__(root, "train", "val", batch_size, num_workers, *normal, size=size, pictures=pictures)
 
     def transform(self, train: bool) -> Callable[[Any], Tensor]:
-        """Resizes, cuts out the middle, and mirrors for training."""
-        mirror = [v2.RandomHorizontalFlip()] if train else []
-        return v2.Compose([v2.Resize(self.size), v2.CenterCrop(self.size), *mirror, v2.PILToTensor()])
+        """Resizes and cuts out the middle; mirrors for training."""
+        transform = super().transform(train)
+        return v2.Compose([v2.RandomHorizontalFlip(), transform]) if train else transform
 
 
 def _read(folder: Path, reader: Callable[[Path], Any]) -> Any:
@@ -222,9 +255,9 @@ class DigitsData(ClassificationData):
         super().__init__(batch_size, num_workers, mean=[0.305], std=[0.376])
 
     @property
-    def num_classes(self) -> int:
+    def classes(self) -> list[str]:
         """Ten digits."""
-        return 10
+        return list("0123456789")
 
     def dataset(self, train: bool) -> TensorDataset:
         """The training or the test set."""

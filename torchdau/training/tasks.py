@@ -38,6 +38,7 @@ class Classification(LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
+        self.classes: list[str] | None = None
         self.lr = lr
         self.weight_decay = weight_decay
         self.displacement_lr = displacement_lr
@@ -48,14 +49,24 @@ class Classification(LightningModule):
         self.accuracies = nn.ModuleDict({f"{stage}_accuracy": accuracy.clone() for stage in ("train", "val", "test")})
 
     def setup(self, stage: str) -> None:
-        """Compares the classes of the network with those of the data module, where there is one."""
-        data = getattr(self.trainer, "datamodule", None)
-        classes = getattr(data, "num_classes", self.network.num_classes)
-        if classes != self.network.num_classes:
+        """Compares the classes of the network with those of the data module, if there is one, and keeps their names."""
+        classes = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
+        if classes is None:
+            return
+        if len(classes) != self.network.num_classes:
             raise ValueError(
-                f"num_classes of the network must be {classes}, the number of classes in {type(data).__name__}, got "
-                f"num_classes={self.network.num_classes}."
+                f"num_classes of the network must be {len(classes)}, the number of classes in "
+                f"{type(self.trainer.datamodule).__name__}, got num_classes={self.network.num_classes}."  # type: ignore[attr-defined]
             )
+        self.classes = list(classes)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the names of the classes."""
+        checkpoint["classes"] = self.classes
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the names of the classes."""
+        self.classes = checkpoint.get("classes")
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch of images."""

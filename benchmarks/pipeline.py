@@ -1,0 +1,111 @@
+"""How fast are images read, against how fast networks learn from them?
+
+    uv run python benchmarks/pipeline.py [--images FOLDER] [--workers 0 1 2] [--batch 32]
+
+Reads JPEG files through ImageNetData (decoded, resized to 224 pixels, cut, put into batches) with numbers of loader
+processes, and measures training steps of plain and unit networks on batches in memory. Without --images it makes files of
+500 x 375 pixels, the average of ImageNet, from noise of the usual spectrum, about 110 kB each.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import nn
+
+from torchdau.models import alexnet, dau_alexnet, dau_resnetv2, resnetv2
+from torchdau.training import ImageNetData
+
+NETWORKS = {
+    "AlexNet": alexnet,
+    "DAU-AlexNet Medium": dau_alexnet,
+    "ResNet-50 v2": resnetv2,
+    "DAU-ResNet-50 v2": dau_resnetv2,
+}
+
+
+def make_images(folder: Path, count: int = 400) -> None:
+    """Writes JPEG files whose spectrum falls as that of photographs does."""
+    generator = np.random.default_rng(0)
+    frequencies = np.hypot(np.fft.fftfreq(375)[:, None], np.fft.rfftfreq(500))
+    amplitude = 1 / np.maximum(frequencies, 1 / 500)
+    for set_name in ("train", "val"):
+        (folder / set_name / "n00000000").mkdir(parents=True)
+    for number in track(range(count), "making images", transient=True):
+        noise = generator.normal(size=(3, 375, 251)) + 1j * generator.normal(size=(3, 375, 251))
+        waves = np.fft.irfft2(noise * amplitude, s=(375, 500))
+        pixels = np.clip(128 + 50 * waves / waves.std(), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+        set_name = "val" if number == 0 else "train"
+        Image.fromarray(pixels).save(folder / set_name / "n00000000" / f"{number}.JPEG", quality=90)
+
+
+def reading(root: Path, workers: int, batch: int, repeats: int) -> float:
+    """Images read per second, median over passes; the start of the processes is left out."""
+    data = ImageNetData(str(root), batch_size=batch, num_workers=workers)
+    data.setup("fit")
+    loader, rates = data.train_dataloader(), []
+    for number in range(repeats + 1):
+        start, seen = time.perf_counter(), 0
+        for images, _ in loader:
+            seen += len(images)
+        if number:
+            rates.append(seen / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+def learning(model: nn.Module, size: int, batch: int, repeats: int, device: str) -> float:
+    """Images per second of training steps on a batch in memory, median."""
+    model = model.to(device).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    images = torch.randn(batch, 3, size, size, device=device)
+    labels = torch.randint(1000, (batch,), device=device)
+    rates = []
+    for number in range(repeats + 1):
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        if number:
+            rates.append(batch / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, help="folder with train/CLASS/* and val/CLASS/*")
+    parser.add_argument("--workers", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    table = Table("what", "images per second", box=None, pad_edge=False)
+    with tempfile.TemporaryDirectory() as folder:
+        root = options.images or Path(folder)
+        if options.images is None:
+            make_images(root)
+        files = list(root.glob("train/*/*"))
+        kilobytes = statistics.mean(file.stat().st_size for file in files) / 1000
+        for workers in options.workers:
+            rate = reading(root, workers, options.batch, options.repeats)
+            table.add_row(f"reading, {workers} loader processes", f"{rate:.0f}")
+    for name, make in NETWORKS.items():
+        size = 227 if "Alex" in name else 224
+        rate = learning(make(), size, options.batch, options.repeats, options.device)
+        table.add_row(f"training step, {name}", f"{rate:.1f}")
+    Console().print(f"{len(files)} files of {kilobytes:.0f} kB on average", table)
+
+
+if __name__ == "__main__":
+    main()
