@@ -141,6 +141,16 @@ def test_fit_resume_validate_test_predict(torchdau, tmp_path, capsys):
     assert all(0.1 <= float(line.split(",")[3]) <= 1 for line in lines[1::3])  # the largest of ten
 
 
+def test_the_last_checkpoint_is_the_last_one(torchdau, tmp_path):
+    """Also where it is not the best: with a rate of 0 no epoch is better than the first."""
+    still = ["--model.init_args.lr", "0", "--model.init_args.displacement_lr", "0", "--trainer.max_epochs", "3"]
+    quiet = ["--trainer.enable_progress_bar", "false", "--trainer.limit_train_batches", "1"]
+    torchdau("fit", "--config", ROOT / "recipes/digits_conv.yaml", *still, *quiet)
+    (last,) = tmp_path.glob("runs/digits/**/last.ckpt")
+    assert torch.load(last, weights_only=True)["epoch"] == 2
+    assert len(list(last.parent.iterdir())) == 2
+
+
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_random_weights_are_not_measured(command, torchdau, capsys):
     with pytest.raises(SystemExit):
