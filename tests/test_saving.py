@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 
 import pytest
 import timm
@@ -187,6 +188,14 @@ def test_models_that_cannot_be_filled(tmp_path):
     with pytest.raises(ValueError, match="model must have no hooks where layers are replaced, got some in '3'"):
         load_model(file, hooked)
     assert type(hooked[0]) is nn.Conv2d
+
+
+def test_a_missing_library_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(
+        ImportError, match=r'safetensors must be installed. Install it with: pip install "torchdau\[hub\]"'
+    ):
+        save_model(changed("converted"), tmp_path / "model")
 
 
 def test_names_that_the_header_has_too(tmp_path):

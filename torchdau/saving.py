@@ -53,8 +53,7 @@ def save_model(
         >>> torchdau.load_model(file).features[0]
         DAUConv2d(3, 96, num_units=2, bias=False)
     """
-    from safetensors import torch as safetensors
-
+    safetensors = _safetensors()
     file = Path(file)
     if not file.parent.is_dir():
         raise FileNotFoundError(f"file must be in a folder that exists, got file={str(file)!r}. Make the folder first.")
@@ -73,7 +72,7 @@ def save_model(
             plain = library_model(architecture, **recipe["architecture"]["arguments"])
         _place(plain, _layers(recipe, state))
         _compare(plain, state, "the saved one")
-    safetensors.save_model(model, str(file), metadata={"format": "pt", "torchdau": header})
+    safetensors.torch.save_model(model, str(file), metadata={"format": "pt", "torchdau": header})
 
 
 def load_model(file: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:
@@ -124,17 +123,24 @@ def load_model(file: str | os.PathLike[str], model: nn.Module | None = None) -> 
     return model
 
 
+def _safetensors() -> Any:
+    try:
+        import safetensors.torch
+    except ModuleNotFoundError as error:
+        raise ImportError('safetensors must be installed. Install it with: pip install "torchdau[hub]"') from error
+    return safetensors
+
+
 def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The header and the tensors of a file."""
-    from safetensors import SafetensorError, safe_open
-
+    safetensors = _safetensors()
     if not file.is_file():
         raise FileNotFoundError(f"file must be a safetensors file, got file={str(file)!r}, which is not there.")
     try:
-        with safe_open(file, "pt") as opened:
+        with safetensors.safe_open(file, "pt") as opened:
             metadata = opened.metadata() or {}
             saved = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
-    except SafetensorError as error:
+    except safetensors.SafetensorError as error:
         raise ValueError(f"file must be a whole safetensors file, got file={str(file)!r}: {error}.") from error
     if "torchdau" not in metadata:
         raise ValueError(f"file must be written by torchdau.save_model, got file={str(file)!r}, which is not.")
