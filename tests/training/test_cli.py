@@ -1,6 +1,7 @@
 """Every recipe runs a step, from the command line in its first lines; what is wrong is refused with its name."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -234,13 +235,41 @@ def test_demo(torchdau, capsys, tmp_path):
     assert torch.load(tmp_path / "out/units.ckpt", weights_only=True)["epoch"] == 0
 
 
-def test_two_processes_train_and_resume(tmp_path):
-    """From the command line, which starts the second process itself; the two share the batches that one would have."""
-    command = [sys.executable, "-m", "torchdau", "fit", "--config", str(ROOT / "recipes/digits_dau.yaml")]
-    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.enable_progress_bar", "false"]
+def fit_and_resume(recipe, devices, folder, *options):
+    """From the command line, which starts the second process itself; an epoch, then from its checkpoint another."""
+    command = [
+        sys.executable,
+        "-m",
+        "torchdau",
+        "fit",
+        "--config",
+        str(recipe),
+        "--trainer.enable_progress_bar",
+        "false",
+    ]
+    if devices > 1:
+        command += ["--trainer.devices", str(devices), "--trainer.strategy", "ddp"]
     for epochs in (1, 2):
-        resume = ["--ckpt_path", str(next(tmp_path.glob("runs/digits/**/last.ckpt")))] if epochs == 2 else []
-        options = ["--trainer.max_epochs", str(epochs), "--trainer.limit_train_batches", "4"]
-        subprocess.run([*command, *two, *options, *resume], cwd=tmp_path, check=True, capture_output=True, timeout=300)
-    last = max(tmp_path.glob("runs/digits/**/last*.ckpt"), key=os.path.getmtime)
-    assert torch.load(last, weights_only=True)["global_step"] == 8
+        resume = ["--ckpt_path", str(next(folder.glob("runs/**/last.ckpt")))] if epochs == 2 else []
+        limits = ["--trainer.max_epochs", str(epochs), "--trainer.limit_train_batches", "4", *options, *resume]
+        subprocess.run([*command, *limits], cwd=folder, check=True, capture_output=True, timeout=600)
+    last = max(folder.glob("runs/**/last.ckpt"), key=os.path.getmtime)
+    return torch.load(last, weights_only=True)
+
+
+def test_two_processes_train_and_resume(tmp_path):
+    """They share the batches that one would have."""
+    assert fit_and_resume(ROOT / "recipes/digits_dau.yaml", 2, tmp_path)["global_step"] == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
+def test_every_recipe_checkpoints_and_resumes(recipe, devices, monkeypatch, tmp_path):
+    sets = ("train", "val") if "imagenet" in recipe.stem else ("train", "test")
+    folder = make_folder(tmp_path / "data", sets, classes=[f"class{n}" for n in range(10)], count=2)
+    monkeypatch.setenv("TORCHDAU_DATA", str(folder))
+    options = ["--data.init_args.batch_size", "4", "--data.init_args.num_workers", "0"]
+    options += ["--trainer.accelerator", "cpu", "--model.init_args.network.init_args.num_classes", "10"]
+    assert fit_and_resume(recipe, devices, tmp_path, *options)["global_step"] == 8
+    shutil.rmtree(tmp_path / "runs")  # gigabytes
