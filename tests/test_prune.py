@@ -162,6 +162,20 @@ def test_half_precision_folding_and_rescaling():
     assert half[0].max_displacement == 8
 
 
+def test_new_starting_values():
+    pruned, _ = pruned_and_zeroed(learn_sigma=True)
+    before = copy.deepcopy(pruned.state_dict())
+    nn.init.ones_(pruned.bias)
+    pruned.reset_parameters()
+    bound = (6 / ((6 + 8) * pruned.num_units)) ** 0.5  # Glorot's
+    assert 0.8 * bound < pruned.weight.abs().max() <= bound
+    assert 1 < pruned.displacement.abs().max() <= 1.5
+    assert (pruned.sigma == 0.5).all()
+    assert not pruned.bias.any()
+    assert torch.equal(pruned.counts, before["counts"])
+    assert not torch.equal(pruned.displacement, before["displacement"])
+
+
 def test_what_a_pruned_layer_takes_over():
     layer = DAUConv2d(4, 4, 2).eval().requires_grad_(False)
     pruned = prune_units_(nn.Sequential(layer), 0.5)[0]

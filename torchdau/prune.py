@@ -53,6 +53,17 @@ class PrunedDAUConv2d(DAUConv2d):
         self.register_buffer("coordinates", None, persistent=False)
         self._set_counts(counts.to(self.weight.device))
 
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Gives all parameters new starting values, those of a layer with the largest number of units."""
+        if self.weight.ndim == 3:  # before units are taken out
+            super().reset_parameters()
+            return
+        full = DAUConv2d(**self.arguments())
+        for name, parameter in self.named_parameters():
+            start = full.get_parameter(name)
+            parameter.copy_(start if name == "bias" else start.flatten(0, 2)[self.places])
+
     def units(self) -> tuple[Tensor, Tensor, float | Tensor]:
         """As many units for each filter, as other layers have them; those that fill up weigh 0."""
         shape = *self.counts.shape, self.num_units
