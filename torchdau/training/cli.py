@@ -27,7 +27,7 @@ class CommandLine(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Refuses to measure or predict without a checkpoint."""
-        if self.subcommand not in ("fit", None) and self.config[self.subcommand].ckpt_path is None:
+        if self.subcommand != "fit" and self.config[self.subcommand].ckpt_path is None:
             self.parser.error(f"--ckpt_path must name a checkpoint for {self.subcommand}, got none.")
 
 
