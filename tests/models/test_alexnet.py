@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from torchdau import DAUConv2d
-from torchdau.models import alexnet, dau_alexnet
+from torchdau.models import alexnet, cifar_alexnet, dau_alexnet, dau_cifar_alexnet
 
 PLAN = [
     "conv",
@@ -66,3 +66,19 @@ def test_units(size, units):
 def test_an_unknown_size():
     with pytest.raises(ValueError, match="size must be one of 'large', 'medium', 'small', got size='tiny'"):
         dau_alexnet("tiny")
+
+
+@pytest.mark.parametrize("num_units", [None, 1, 6])
+def test_the_small_network(num_units):
+    network = dau_cifar_alexnet(num_units) if num_units else cifar_alexnet()
+    sizes, x = [], torch.randn(2, 3, 32, 32)
+    for layer, kind in zip(network.features, PLAN, strict=True):
+        assert isinstance(layer, KINDS[kind])
+        x = layer(x)
+        if kind == "conv":
+            sizes.append(tuple(x.shape[1:]))
+    assert sizes == [(48, 28, 28), (96, 13, 13), (128, 6, 6), (128, 6, 6), (96, 6, 6)]
+    assert x.shape[2:] == (2, 2)  # so nothing is averaged
+    assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    layers = [layer for layer in network.features if isinstance(layer, DAUConv2d)]
+    assert [layer.num_units for layer in layers] == ([num_units] * 4 if num_units else [])

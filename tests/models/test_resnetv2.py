@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from torchdau import DAUConv2d
-from torchdau.models import ASPP, dau_6u, dau_resnetv2, resnetv2
+from torchdau.models import ASPP, cifar_resnetv2, dau_6u, dau_cifar_resnetv2, dau_resnetv2, resnetv2
 from torchdau.surgery import Pooled
 
 
@@ -35,6 +35,34 @@ def test_native_strides():
     network = dau_resnetv2("resnetv2_50", pool=False)
     assert not [m for m in network.modules() if isinstance(m, Pooled)]
     assert [m.stride for m in network.modules() if isinstance(m, DAUConv2d)].count((2, 2)) == 3
+
+
+@pytest.mark.parametrize("make", [cifar_resnetv2, dau_cifar_resnetv2])
+def test_small_networks(make):
+    network = make(20)
+    kernels = [m for m in network.modules() if isinstance(m, DAUConv2d) or getattr(m, "kernel_size", 0) == (3, 3)]
+    assert len(kernels) == 19
+    sizes = []
+    for stage in network.stages:
+        stage.register_forward_hook(lambda module, inputs, output: sizes.append(tuple(output.shape[1:])))
+    assert network.eval()(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    assert sizes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+
+
+def test_units_of_small_networks():
+    plain, units = cifar_resnetv2(14), dau_cifar_resnetv2(14, num_units=3)
+    weights = sum(
+        m.weight.numel() for m in plain.modules() if getattr(m, "kernel_size", 0) == (3, 3) and hasattr(m, "weight")
+    )
+    layers = [module for module in units.modules() if isinstance(module, DAUConv2d)]
+    assert len(layers) == 13
+    assert sum(layer.weight.numel() for layer in layers) * 9 == weights * 3
+
+
+@pytest.mark.parametrize("depth", [2, 18, 21])
+def test_a_depth_that_is_none(depth):
+    with pytest.raises(ValueError, match=f"depth must be 6 n .* got depth={depth}"):
+        cifar_resnetv2(depth)
 
 
 def test_the_pyramid_reads_at_its_dilations():

@@ -49,6 +49,26 @@ def test_training_order_changes_and_all_images_come(tmp_path):
     assert sorted(first) == sorted(second) == [0] * 16 + [1] * 16
 
 
+def test_training_images_are_mirrored_and_shifted(tmp_path):
+    root = str(make_folder(tmp_path, sets=["train", "test"], count=1, size=8))
+    data = ImageFolderData(root, num_workers=0, size=8, mirror=True, padding=2)
+    data.setup("fit")
+    plain = ImageFolderData(root, num_workers=0, size=8)
+    plain.setup("fit")
+    image = torch.nn.functional.pad(plain.train[0][0], (2, 2, 2, 2))
+    parts = [image[:, y : y + 8, x : x + 8] for y in range(5) for x in range(5)]
+    parts = {part.numpy().tobytes() for image in parts for part in (image, image.flip(2).contiguous())}
+    seen = {data.train[0][0].numpy().tobytes() for _ in range(300)}
+    assert seen <= parts
+    assert len(seen) > 45
+    assert torch.equal(data.test[0][0], plain.test[0][0])
+
+
+def test_padding_needs_a_size(tmp_path):
+    with pytest.raises(ValueError, match="size must be given with padding, got size=None for padding=4"):
+        ImageFolderData(str(tmp_path), padding=4)
+
+
 def test_folders_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHDAU_DATA", str(make_folder(tmp_path)))
     data = ImageFolderData(num_workers=0)

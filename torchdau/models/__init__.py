@@ -1,10 +1,10 @@
 """Networks: those of the paper, plain modules whose convolution is an argument, and those of libraries by name."""
 
-from torchdau.models.alexnet import AlexNet, alexnet, dau_alexnet
+from torchdau.models.alexnet import AlexNet, alexnet, cifar_alexnet, dau_alexnet, dau_cifar_alexnet
 from torchdau.models.aspp import ASPP, aspp, dau_6u
 from torchdau.models.cifar import CIFARNet, cifarnet, dau_cifarnet
 from torchdau.models.library import library_model
-from torchdau.models.resnetv2 import dau_resnetv2, resnetv2
+from torchdau.models.resnetv2 import cifar_resnetv2, dau_cifar_resnetv2, dau_resnetv2, resnetv2
 from torchdau.models.srn_deblur import SRNDeblurNet, dau_srn_deblurnet, srn_deblurnet
 
 __all__ = [
@@ -14,9 +14,13 @@ __all__ = [
     "SRNDeblurNet",
     "alexnet",
     "aspp",
+    "cifar_alexnet",
+    "cifar_resnetv2",
     "cifarnet",
     "dau_6u",
     "dau_alexnet",
+    "dau_cifar_alexnet",
+    "dau_cifar_resnetv2",
     "dau_cifarnet",
     "dau_resnetv2",
     "dau_srn_deblurnet",

@@ -1,7 +1,8 @@
-"""AlexNet in a single pipeline, plain or with units in place of its second to fifth convolution."""
+"""AlexNet in a single pipeline, plain or with units in place of its second to fifth convolution; a small one too."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,6 +12,9 @@ from torchdau.conv import DAUConv2d
 
 SIZES = {"large": (6, 4), "medium": (4, 2), "small": (2, 1)}
 """Units per pair of channels in the second convolution, and in the third to fifth (Table 3)."""
+
+CIFAR: dict[str, Any] = {"widths": (48, 96, 128, 128, 96), "stem": (5, 1), "hidden": 256, "pooled": 2}
+"""The network for images of 32 x 32 pixels."""
 
 
 class AlexNet(nn.Module):
@@ -87,12 +91,7 @@ def alexnet(num_classes: int = 1000, in_channels: int = 3) -> AlexNet:
         >>> sum(m.weight.numel() for m in alexnet().features if isinstance(m, nn.Conv2d))
         3745824
     """
-
-    def conv_layer(number: int, inputs: int, outputs: int) -> nn.Conv2d:
-        side = 5 if number == 2 else 3
-        return nn.Conv2d(inputs, outputs, side, padding=side // 2)
-
-    return AlexNet(conv_layer, num_classes, in_channels)
+    return AlexNet(_convolution, num_classes, in_channels)
 
 
 def dau_alexnet(
@@ -122,12 +121,48 @@ def dau_alexnet(
     check_option("size", size, tuple(SIZES))
 
     def conv_layer(number: int, inputs: int, outputs: int) -> DAUConv2d:
-        num_units = SIZES[size][number > 2]
-        layer = DAUConv2d(inputs, outputs, num_units, max_displacement=max_displacement, sigma=sigma)
-        init.grid_(layer.displacement, max_displacement)
-        return layer
+        return _units(inputs, outputs, SIZES[size][number > 2], sigma, max_displacement)
 
     return AlexNet(conv_layer, num_classes, in_channels)
+
+
+def cifar_alexnet(num_classes: int = 10, in_channels: int = 3) -> AlexNet:
+    """The plain network with fewer channels and a smaller first kernel, for images of 32 x 32 pixels."""
+    return AlexNet(_convolution, num_classes, in_channels, **CIFAR)
+
+
+def dau_cifar_alexnet(
+    num_units: int = 2,
+    sigma: float = 0.5,
+    max_displacement: float = 4.0,
+    num_classes: int = 10,
+    in_channels: int = 3,
+) -> AlexNet:
+    """The unit network of :func:`cifar_alexnet`.
+
+    Args:
+        num_units: units per pair of channels in the second to fifth convolution.
+        sigma: width of the Gaussians in pixels.
+        max_displacement: bound of the displacements in pixels.
+        num_classes: number of classes.
+        in_channels: channels of the images.
+    """
+
+    def conv_layer(number: int, inputs: int, outputs: int) -> DAUConv2d:
+        return _units(inputs, outputs, num_units, sigma, max_displacement)
+
+    return AlexNet(conv_layer, num_classes, in_channels, **CIFAR)
+
+
+def _convolution(number: int, inputs: int, outputs: int) -> nn.Conv2d:
+    side = 5 if number == 2 else 3
+    return nn.Conv2d(inputs, outputs, side, padding=side // 2)
+
+
+def _units(inputs: int, outputs: int, num_units: int, sigma: float, max_displacement: float) -> DAUConv2d:
+    layer = DAUConv2d(inputs, outputs, num_units, max_displacement=max_displacement, sigma=sigma)
+    init.grid_(layer.displacement, max_displacement)
+    return layer
 
 
 def _norm() -> nn.LocalResponseNorm:

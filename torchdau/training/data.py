@@ -32,6 +32,8 @@ class ClassificationData(LightningDataModule, ABC):
         mean: mean of each channel, of intensities in [0, 1].
         std: standard deviation of each channel.
         size: side in pixels to which images are resized, the middle cut out; none leaves them as they are.
+        mirror: whether training images are mirrored half of the time.
+        padding: black pixels put around training images, of which a part of their size is cut out at random.
         pictures: folder of pictures to predict, in place of the test set.
     """
 
@@ -42,12 +44,18 @@ class ClassificationData(LightningDataModule, ABC):
         mean: Sequence[float],
         std: Sequence[float],
         size: int | None = None,
+        mirror: bool = False,
+        padding: int = 0,
         pictures: str | None = None,
     ) -> None:
         super().__init__()
+        if padding and size is None:
+            raise ValueError(f"size must be given with padding, got size=None for padding={padding}.")
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.size = size
+        self.mirror = mirror
+        self.padding = padding
         self.pictures = pictures
         self.normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
 
@@ -73,9 +81,14 @@ class ClassificationData(LightningDataModule, ABC):
 
     def transform(self, train: bool) -> Callable[[Any], Tensor]:
         """What an image as it is read becomes: 8-bit pixels (3, H, W)."""
-        if self.size is None:
-            return v2.PILToTensor()
-        return v2.Compose([v2.Resize(self.size), v2.CenterCrop(self.size), v2.PILToTensor()])
+        steps: list[Callable[[Any], Any]] = []
+        if self.size is not None:
+            steps += [v2.Resize(self.size), v2.CenterCrop(self.size)]
+        if train and self.padding:
+            steps.append(v2.RandomCrop(self.size, self.padding))
+        if train and self.mirror:
+            steps.append(v2.RandomHorizontalFlip())
+        return v2.Compose([*steps, v2.PILToTensor()])
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of the training set in a new order every epoch."""
@@ -120,10 +133,13 @@ class ImageFolderData(ClassificationData):
         mean: mean of each channel, of intensities in [0, 1]. Default: that of CIFAR-10.
         std: standard deviation of each channel.
         size: side in pixels to which images are resized, the middle cut out; none leaves them as they are.
+        mirror: whether training images are mirrored half of the time.
+        padding: black pixels put around training images, of which a part of their size is cut out at random.
         pictures: folder of pictures to predict, in place of the test set.
 
     Raises:
         ValueError: neither ``root`` nor the environment variable is there.
+        ValueError: there is padding without a size.
         ValueError: the two folders have different classes.
         FileNotFoundError: a folder is missing or holds no image; the message says what was expected there.
     """
@@ -138,9 +154,11 @@ class ImageFolderData(ClassificationData):
         mean: Sequence[float] = CIFAR10_MEAN,
         std: Sequence[float] = CIFAR10_STD,
         size: int | None = None,
+        mirror: bool = False,
+        padding: int = 0,
         pictures: str | None = None,
     ) -> None:
-        super().__init__(batch_size, num_workers, mean, std, size, pictures)
+        super().__init__(batch_size, num_workers, mean, std, size, mirror, padding, pictures)
         root = root or os.environ.get("TORCHDAU_DATA")
         if not root and not pictures:
             raise ValueError(
@@ -191,12 +209,9 @@ class ImageNetData(ImageFolderData):
         pictures: str | None = None,
     ) -> None:
         normal = IMAGENET_MEAN, IMAGENET_STD
-        super().__init__(root, "train", "val", batch_size, num_workers, *normal, size=size, pictures=pictures)
-
-    def transform(self, train: bool) -> Callable[[Any], Tensor]:
-        """Resizes and cuts out the middle; mirrors for training."""
-        transform = super().transform(train)
-        return v2.Compose([v2.RandomHorizontalFlip(), transform]) if train else transform
+        super().__init__(
+            root, "train", "val", batch_size, num_workers, *normal, size=size, mirror=True, pictures=pictures
+        )
 
 
 def _read(folder: Path, reader: Callable[[Path], Any]) -> Any:
@@ -217,13 +232,23 @@ class CIFAR10Data(ClassificationData):
         download: whether to download the set (170 MB) to ``root`` where it is not there yet.
         batch_size: images per batch, of all devices together.
         num_workers: processes that read images.
+        mirror: whether training images are mirrored half of the time.
+        padding: black pixels put around training images, of which a part of their size is cut out at random.
 
     Raises:
         FileNotFoundError: the set is not there.
     """
 
-    def __init__(self, root: str, download: bool = False, batch_size: int = 256, num_workers: int = 2) -> None:
-        super().__init__(batch_size, num_workers, CIFAR10_MEAN, CIFAR10_STD)
+    def __init__(
+        self,
+        root: str,
+        download: bool = False,
+        batch_size: int = 256,
+        num_workers: int = 2,
+        mirror: bool = False,
+        padding: int = 0,
+    ) -> None:
+        super().__init__(batch_size, num_workers, CIFAR10_MEAN, CIFAR10_STD, 32, mirror, padding)
         self.root = Path(root)
         self.download = download
 
@@ -235,7 +260,7 @@ class CIFAR10Data(ClassificationData):
     def dataset(self, train: bool) -> CIFAR10:
         """The training or the test set."""
         try:
-            return CIFAR10(self.root, train, transform=v2.PILToTensor())
+            return CIFAR10(self.root, train, transform=self.transform(train))
         except RuntimeError as error:
             raise FileNotFoundError(
                 f"root must hold {self.root / CIFAR10.base_folder} with the files of CIFAR-10; they are missing or "
