@@ -18,10 +18,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from torch import nn
 
 from torchdau.training.restoring import restore_task
 
@@ -55,7 +57,8 @@ def scores(folder: Path, metric: str) -> list[float]:
 def parameters(folder: Path) -> int:
     """How many numbers a run's network learned."""
     checkpoint = max(folder.glob("runs/**/last.ckpt"), key=os.path.getmtime)
-    return sum(parameter.numel() for parameter in restore_task(checkpoint).network.parameters())
+    network = cast("nn.Module", restore_task(checkpoint).network)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def main() -> None:

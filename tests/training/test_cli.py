@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from tests.training.test_data import make_folder
+from tests.training.test_classification_data import make_folder
 from torchdau.__main__ import main
 
 ROOT = Path(__file__).parents[2]

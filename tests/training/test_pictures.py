@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.training.test_classification_data import make_folder
 from tests.training.test_cli import ONE_STEP, ROOT, pytestmark, torchdau  # noqa: F401
-from tests.training.test_data import make_folder
 from torchdau.training.pictures import Pictures, read_picture
 
 RED, GREY = (250, 10, 20), (128, 128, 128)

@@ -10,7 +10,6 @@ from typing import Any
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
-from torchdau.training.predictions import PredictionWriter
 from torchdau.training.restoring import read_checkpoint
 
 
@@ -52,6 +51,5 @@ def main() -> None:
             save_config_kwargs={"overwrite": True},
             subclass_mode_model=True,
             subclass_mode_data=True,
-            trainer_defaults={"callbacks": [PredictionWriter()]},
             parser_kwargs={name: {"default_config_files": [str(config)]} for name in CommandLine.subcommands()},
         )

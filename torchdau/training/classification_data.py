@@ -1,4 +1,4 @@
-"""Data modules: where images lie, how they are read and normalised."""
+"""Data modules of classification: where images lie and how they are read."""
 
 import os
 from abc import ABC, abstractmethod
@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision.datasets import CIFAR10, ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes
 from torchvision.transforms import v2
 
+from torchdau.training.image_data import IMAGENET_MEAN, IMAGENET_STD, ImageData
 from torchdau.training.pictures import Pictures
 
 CIFAR10_MEAN, CIFAR10_STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class ClassificationData(LightningDataModule, ABC):
+class ClassificationData(ImageData, ABC):
     """Pairs of an 8-bit image (C, H, W) and its class, normalised a batch at a time.
 
     The test set serves for validation too, as in the paper, which has no set of its own for it.
@@ -48,16 +47,13 @@ class ClassificationData(LightningDataModule, ABC):
         padding: int = 0,
         pictures: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, num_workers, mean, std)
         if padding and size is None:
             raise ValueError(f"size must be given with padding, got size=None for padding={padding}.")
-        self.batch_size = batch_size
-        self.num_workers = num_workers
         self.size = size
         self.mirror = mirror
         self.padding = padding
         self.pictures = pictures
-        self.normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
 
     @property
     def classes(self) -> list[str] | None:
@@ -92,33 +88,13 @@ class ClassificationData(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of the training set in a new order every epoch."""
-        return self._loader(self.train, shuffle=True)
+        return self.loader(self.train, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the test set."""
-        return self._loader(self.test, shuffle=False)
+        return self.loader(self.test)
 
     test_dataloader = predict_dataloader = val_dataloader
-
-    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Normalises the images, where the network is."""
-        images, labels = batch
-        return self.normalise(images), labels
-
-    def _loader(self, dataset: Dataset[Any], shuffle: bool) -> DataLoader[Any]:
-        devices = self.trainer.world_size if self.trainer else 1
-        if self.batch_size % devices:
-            raise ValueError(
-                f"batch_size must be a multiple of the number of devices, which share it, got batch_size="
-                f"{self.batch_size} for {devices} devices."
-            )
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size // devices,
-            shuffle=shuffle,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-        )
 
 
 class ImageFolderData(ClassificationData):

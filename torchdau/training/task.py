@@ -1,23 +1,21 @@
-"""What is trained: losses, metrics and optimizers around a network."""
+"""What all tasks have in common: a network, its optimizer, the names of its classes."""
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from lightning import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
 
 from torchdau.conv import DAUConv2d
 from torchdau.optim import parameter_groups
 
 
-class Classification(LightningModule):
-    """One class per image: softmax cross-entropy, top-1 accuracy.
+class Task(LightningModule):
+    """A network that is trained, with rates for displacements of their own.
 
     Args:
-        network: maps images (N, C, H, W) to logits (N, classes); its attribute ``num_classes`` is their number.
+        network: its attribute ``num_classes`` is the number of classes it tells apart.
         lr: learning rate of all but displacements.
         weight_decay: decay of the weights; displacements, sigmas, biases and norms have none.
         displacement_lr: learning rate of displacements; see :func:`torchdau.parameter_groups` for the default.
@@ -45,8 +43,6 @@ class Classification(LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.scheduler_interval = scheduler_interval
-        accuracy = MulticlassAccuracy(network.num_classes, average="micro")  # type: ignore[arg-type]
-        self.accuracies = nn.ModuleDict({f"{stage}_accuracy": accuracy.clone() for stage in ("train", "val", "test")})
 
     def setup(self, stage: str) -> None:
         """Compares the classes of the network with those of the data module, if there is one, and keeps their names."""
@@ -69,24 +65,8 @@ class Classification(LightningModule):
         self.classes = checkpoint.get("classes")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of a batch of images."""
+        """What the network says of a batch of images."""
         return self.network(images)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of a batch."""
-        return self._step(batch, "train")
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Logs loss and accuracy."""
-        self._step(batch, "val")
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Logs loss and accuracy."""
-        self._step(batch, "test")
-
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Probabilities (N, classes) of a batch."""
-        return self(batch[0]).softmax(1)
 
     def on_train_batch_end(self, *args: Any) -> None:
         """Moves units back into their bounds: of sharded parameters, a forward pass could move a copy only."""
@@ -102,13 +82,3 @@ class Classification(LightningModule):
             return optimizer
         schedule = {"scheduler": self.make_scheduler(optimizer), "interval": self.scheduler_interval}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-    def _step(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
-        images, labels = batch
-        logits = self(images)
-        loss = F.cross_entropy(logits, labels)
-        accuracy = cast("MulticlassAccuracy", self.accuracies[f"{stage}_accuracy"])
-        accuracy(logits, labels)
-        self.log(f"{stage}_loss", loss, prog_bar=stage == "train")
-        self.log(f"{stage}_accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True)
-        return loss

@@ -1,0 +1,45 @@
+"""What all data modules have in common: batches shared by the devices, images normalised where the network is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class ImageData(LightningDataModule):
+    """Batches whose first part is 8-bit images (N, C, H, W), normalised a batch at a time.
+
+    Args:
+        batch_size: images per training batch, of all devices together.
+        num_workers: processes that read images, for each device.
+        mean: mean of each channel, of intensities in [0, 1].
+        std: standard deviation of each channel.
+    """
+
+    def __init__(self, batch_size: int, num_workers: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Normalises the images, where the network is."""
+        images, targets = batch
+        return self.normalise(images), targets
+
+    def loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+        """Batches of a data set."""
+        devices = self.trainer.world_size if self.trainer else 1
+        if self.batch_size % devices:
+            raise ValueError(
+                f"batch_size must be a multiple of the number of devices, which share it, got batch_size="
+                f"{self.batch_size} for {devices} devices."
+            )
+        options = {"batch_size": self.batch_size // devices} | options
+        return DataLoader(dataset, num_workers=self.num_workers, persistent_workers=self.num_workers > 0, **options)
