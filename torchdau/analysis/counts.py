@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,9 +40,17 @@ def _units(module: nn.Module) -> bool:
     return isinstance(module, DAUConv2d)
 
 
+def _small(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.kernel_size not in ((1, 1), (6, 6))  # these are fully connected
+
+
 def _three(module: nn.Module) -> bool:
     return isinstance(module, DAUConv2d) or (isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3))
 
+
+POOL: dict[str, Any] = {"image_pool": True}
+PYRAMID = POOL | {"pyramid": True}
+DECODER = PYRAMID | {"decoder": True}
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], bool], str]] = {
     "CIFAR-10 network": (models.cifarnet, _kernels, ""),
@@ -54,6 +63,16 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], bool], 
     "DAU-ResNet-50 v2": (partial(models.dau_resnetv2, "resnetv2_50"), _three, "Table 6: 7.5 M, total 21.7 M"),
     "ResNet-101 v2": (partial(models.resnetv2, "resnetv2_101"), _three, "Table 6: 21.3 M, total 44.5 M"),
     "DAU-ResNet-101 v2": (partial(models.dau_resnetv2, "resnetv2_101"), _three, "Table 6: 14.2 M, total 37.4 M"),
+    "AlexNet, segmentation": (lambda: models.FCNAlexNet(models.alexnet()), _small, "Table 5"),
+    "DAU-AlexNet, segmentation": (lambda: models.FCNAlexNet(models.dau_alexnet()), _units, "Table 5"),
+    "DeepLab 1": (models.deeplab, _three, "Table 7: ResNet-101"),
+    "DeepLab 2": (partial(models.deeplab, **POOL), _three, "Table 7: + image pooling"),
+    "DeepLab 3": (partial(models.deeplab, **PYRAMID), _three, "Table 7: + ASPP"),
+    "DeepLab 4": (partial(models.deeplab, **DECODER), _three, "Table 7: + decoder"),
+    "DAU-DeepLab 1": (models.dau_deeplab, _three, "Table 7: DAU-ResNet-101"),
+    "DAU-DeepLab 2": (partial(models.dau_deeplab, **POOL), _three, "Table 7: + image pooling"),
+    "DAU-DeepLab 3": (partial(models.dau_deeplab, **PYRAMID), _three, "Table 7: + DAU-6U"),
+    "DAU-DeepLab 4": (partial(models.dau_deeplab, **DECODER), _three, "Table 7: + DAU decoder"),
     "ASPP": (models.aspp, _kernels, "section 6.3: three kernels of 9 per pair of channels"),
     "DAU-6U": (models.dau_6u, _kernels, "section 6.3: 6 units, 18 parameters per pair of channels"),
     "SRN-DeblurNet": (models.srn_deblurnet, _kernels, "Table 8: 6.878 M, 6.878 M units"),

@@ -84,14 +84,18 @@ class AlexNet(nn.Module):
         return self.classifier(self.pool(self.features(input)))
 
 
-def alexnet(num_classes: int = 1000, in_channels: int = 3) -> AlexNet:
+def alexnet(num_classes: int = 1000, **options: Any) -> AlexNet:
     """The plain network: kernels of 5 x 5, then three times 3 x 3.
+
+    Args:
+        num_classes: number of classes.
+        **options: further arguments of :class:`AlexNet`.
 
     Example:
         >>> sum(m.weight.numel() for m in alexnet().features if isinstance(m, nn.Conv2d))
         3745824
     """
-    return AlexNet(_convolution, num_classes, in_channels)
+    return AlexNet(_convolution, num_classes, **options)
 
 
 def dau_alexnet(
@@ -99,7 +103,7 @@ def dau_alexnet(
     sigma: float = 0.5,
     max_displacement: float = 4.0,
     num_classes: int = 1000,
-    in_channels: int = 3,
+    **options: Any,
 ) -> AlexNet:
     """The unit network, with units on a grid at first.
 
@@ -109,7 +113,7 @@ def dau_alexnet(
         sigma: width of the Gaussians in pixels.
         max_displacement: bound of the displacements in pixels.
         num_classes: number of classes.
-        in_channels: channels of the images.
+        **options: further arguments of :class:`AlexNet`.
 
     Raises:
         ValueError: the size is not one of these.
@@ -123,20 +127,16 @@ def dau_alexnet(
     def conv_layer(number: int, inputs: int, outputs: int) -> DAUConv2d:
         return _units(inputs, outputs, SIZES[size][number > 2], sigma, max_displacement)
 
-    return AlexNet(conv_layer, num_classes, in_channels)
+    return AlexNet(conv_layer, num_classes, **options)
 
 
-def cifar_alexnet(num_classes: int = 10, in_channels: int = 3) -> AlexNet:
+def cifar_alexnet(num_classes: int = 10) -> AlexNet:
     """The plain network with fewer channels and a smaller first kernel, for images of 32 x 32 pixels."""
-    return AlexNet(_convolution, num_classes, in_channels, **CIFAR)
+    return alexnet(num_classes, **CIFAR)
 
 
 def dau_cifar_alexnet(
-    num_units: int = 2,
-    sigma: float = 0.5,
-    max_displacement: float = 4.0,
-    num_classes: int = 10,
-    in_channels: int = 3,
+    num_units: int = 2, sigma: float = 0.5, max_displacement: float = 4.0, num_classes: int = 10
 ) -> AlexNet:
     """The unit network of :func:`cifar_alexnet`.
 
@@ -145,13 +145,12 @@ def dau_cifar_alexnet(
         sigma: width of the Gaussians in pixels.
         max_displacement: bound of the displacements in pixels.
         num_classes: number of classes.
-        in_channels: channels of the images.
     """
 
     def conv_layer(number: int, inputs: int, outputs: int) -> DAUConv2d:
         return _units(inputs, outputs, num_units, sigma, max_displacement)
 
-    return AlexNet(conv_layer, num_classes, in_channels, **CIFAR)
+    return AlexNet(conv_layer, num_classes, **CIFAR)
 
 
 def _convolution(number: int, inputs: int, outputs: int) -> nn.Conv2d:

@@ -1,0 +1,91 @@
+"""DeepLab: the eight cells of Table 7, their sizes, and where their weights come from."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from torchdau import DAUConv2d
+from torchdau.models import ASPP, FCNAlexNet, alexnet, dau_alexnet, dau_deeplab, dau_resnetv2, deeplab, resnetv2
+
+CELLS = [(False, False, False), (False, True, False), (True, True, False), (True, True, True)]
+SMALL = {"name": "resnetv2_18", "num_classes": 3, "width": 16}
+
+
+@pytest.mark.parametrize("make", [deeplab, dau_deeplab])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_cells_of_table_7_at_full_size(make, cell):
+    """A crop of training, and a whole image of Cityscapes; without memory, so sizes alone."""
+    pyramid, image_pool, decoder = cell
+    with torch.device("meta"):
+        network = make(pyramid=pyramid, image_pool=image_pool, decoder=decoder)
+    assert network(torch.randn(2, 3, 769, 769, device="meta")).shape == (2, 19, 769, 769)
+    sizes = []
+    network.encoder.register_forward_hook(
+        lambda module, inputs, output: sizes.extend(part.shape[1:] for part in output)
+    )
+    assert network.eval()(torch.randn(1, 3, 1024, 2048, device="meta")).shape == (1, 19, 1024, 2048)
+    assert sizes == [(256, 256, 512), (2048, 64, 128)]
+    units = [m for m in network.modules() if isinstance(m, DAUConv2d)]
+    assert len(units) == ((33 + pyramid + 2 * decoder) if make is dau_deeplab else 0)
+    assert len([m for m in network.modules() if isinstance(m, ASPP)]) == (pyramid and make is deeplab)
+    assert len([m for m in network.modules() if isinstance(m, nn.AdaptiveAvgPool2d)]) == image_pool
+    surroundings = [m.weight.numel() * 3 for m in units if m.num_units == 6]
+    assert surroundings == ([9_437_184] if pyramid and make is dau_deeplab else [])
+
+
+@pytest.mark.parametrize("make", [alexnet, dau_alexnet])
+def test_the_networks_of_table_5_at_full_size(make):
+    with torch.device("meta"):
+        network = FCNAlexNet(make())
+    assert network(torch.randn(2, 3, 500, 333, device="meta")).shape == (2, 21, 500, 333)
+    assert network.features(torch.randn(1, 3, 1024, 2048, device="meta")).shape == (1, 256, 128, 256)
+
+
+@pytest.mark.parametrize("make", [deeplab, dau_deeplab])
+@pytest.mark.parametrize("cell", list(itertools.product([False, True], repeat=3)))
+def test_every_combination_learns(make, cell):
+    torch.manual_seed(0)
+    pyramid, image_pool, decoder = cell
+    network = make(**SMALL, pyramid=pyramid, image_pool=image_pool, decoder=decoder)
+    image = torch.randn(2, 3, 65, 50)
+    assert network(image).abs().max() == 0  # the last layer starts at zero
+    nn.init.normal_(network.classifier.weight)
+    logits = network(image)
+    assert logits.shape == (2, 3, 65, 50)
+    nn.functional.cross_entropy(logits, torch.randint(3, (2, 65, 50))).backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
+
+
+def test_image_pooling_sees_the_whole_image():
+    network = deeplab(**SMALL, image_pool=True).eval()
+    image = torch.zeros(1, 3, 33, 33)
+    pooled = network.branches[1](network.encoder(image)[1])
+    assert pooled.shape == (1, 16, 1, 1)
+
+
+@pytest.mark.parametrize(("make", "classifier"), [(deeplab, resnetv2), (dau_deeplab, dau_resnetv2)])
+def test_weights_of_a_classification_network(make, classifier):
+    trained = classifier("resnetv2_18", num_classes=10)
+    network = make(**SMALL)
+    network.load_classifier(trained)
+    found = network.encoder.state_dict()
+    for name, tensor in trained.state_dict().items():
+        if name.startswith("head."):
+            continue
+        last = name.startswith("stages.3.")
+        name = name.replace("conv1.1.", "conv1.").replace("downsample.conv.1.", "downsample.conv.") if last else name
+        assert torch.equal(found[name], tensor * (2 if last and name.endswith("displacement") else 1)), name
+    network.load_classifier(trained)  # it was not used up
+    with pytest.raises(RuntimeError, match=r"Missing key|size mismatch"):
+        network.load_classifier((dau_resnetv2 if make is deeplab else resnetv2)("resnetv2_18"))
+
+
+def test_alexnet_takes_weights_of_a_classification_network():
+    small = {"widths": (4, 6, 8, 8, 6), "hidden": 16}
+    trained = dau_alexnet(**small)
+    network = FCNAlexNet(dau_alexnet(**small), 3)
+    network.load_classifier(trained)
+    expected = FCNAlexNet(trained, 3).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())

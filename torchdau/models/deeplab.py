@@ -1,0 +1,224 @@
+"""DeepLabv3+ on a ResNet v2, with every part a switch, plain or with units."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from torchdau import init
+from torchdau.conv import DAUConv2d
+from torchdau.models.aspp import aspp, dau_6u
+from torchdau.models.resnetv2 import dau_resnetv2, resnetv2
+from torchdau.models.resolution import spread_, unpool_
+
+LOW_CHANNELS = 48
+"""Channels to which DeepLabv3+ brings the features of the first stage."""
+
+ConvLayer = Callable[[int, int], nn.Module]
+
+
+class ResNetEncoder(nn.Module):
+    """A classification ResNet v2 without its last max-pool and its classifier: features at a sixteenth of the image.
+
+    The layers of the last stage see features of twice the resolution: plain kernels are dilated by 2, and the
+    displacements of units scaled.
+
+    Args:
+        classifier: of :func:`resnetv2` or :func:`dau_resnetv2`; its layers become parts of this one.
+        spread: whether to dilate and scale. Without it, the last stage reaches less far in the image.
+
+    Shape:
+        - input: (N, 3, H, W)
+        - output: those of the first stage (N, low_channels, H / 4, W / 4), and the last (N, channels, H / 16, W / 16),
+          sizes rounded up
+
+    Reference:
+        Section 6.2 of the paper.
+    """
+
+    def __init__(self, classifier: nn.Module, spread: bool = True) -> None:
+        super().__init__()
+        network: Any = classifier
+        self.low_channels, self.channels = (int(network.feature_info[index]["num_chs"]) for index in (1, -1))
+        self.stem: nn.Module = network.stem
+        self.stages: nn.Sequential = network.stages
+        self.norm: nn.Module = network.norm
+        self.spread = spread
+        last = unpool_(self.stages[-1])
+        if spread:
+            spread_(last, 2)
+
+    def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the first and of the last stage."""
+        first, *others = self.stages
+        low = features = first(self.stem(input))
+        for stage in others:
+            features = stage(features)
+        return low, self.norm(features)
+
+
+class DeepLab(nn.Module):
+    """Logits of every pixel from the features of an encoder, by parts of which each can be left out.
+
+    Without pyramid and image pooling, the classes are told apart from the encoder's features as they are. Else these
+    go through a 1 x 1 convolution, the pyramid, and the mean over the image in parallel; a 1 x 1 convolution joins
+    what comes out. The decoder adds the features of the first stage, at a quarter of the image's resolution. A batch
+    norm and a ReLU follow each convolution but the last, which starts at zero. Convolutions are not separable.
+
+    Args:
+        encoder: the encoder.
+        num_classes: number of classes.
+        pyramid: makes the layer that reads the surroundings from its input and output channels; none leaves it out.
+        pyramid_channels: channels of its output.
+        image_pool: whether the mean over the image is seen everywhere.
+        decoder: makes the two 3 x 3 convolutions of the decoder, or what stands for them; none leaves it out.
+        width: channels between the parts.
+
+    Shape:
+        - input: (N, 3, H, W)
+        - output: (N, num_classes, H, W), logits
+
+    Reference:
+        Chen, Zhu, Papandreou, Schroff, Adam, Encoder-Decoder with Atrous Separable Convolution for Semantic Image
+        Segmentation, ECCV 2018; section 6.3 and Table 7 of the paper.
+    """
+
+    def __init__(
+        self,
+        encoder: ResNetEncoder,
+        num_classes: int,
+        pyramid: ConvLayer | None = None,
+        pyramid_channels: int = 256,
+        image_pool: bool = False,
+        decoder: ConvLayer | None = None,
+        width: int = 256,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.encoder = encoder
+        channels = encoder.channels
+        self.branches = nn.ModuleList()
+        self.join: nn.Module | None = None
+        self.low: nn.Module | None = None
+        if pyramid or image_pool:
+            self.branches.append(_block(nn.Conv2d(channels, width, 1, bias=False), width))
+        if pyramid:
+            self.branches.append(_block(pyramid(channels, width), pyramid_channels))
+        if image_pool:
+            self.branches.append(
+                nn.Sequential(nn.AdaptiveAvgPool2d(1), _block(nn.Conv2d(channels, width, 1, bias=False), width))
+            )
+        if self.branches:
+            joined = width * (1 + image_pool) + (pyramid_channels if pyramid else 0)
+            self.join = _block(nn.Conv2d(joined, width, 1, bias=False), width)
+            channels = width
+        if decoder:
+            self.low = _block(nn.Conv2d(encoder.low_channels, LOW_CHANNELS, 1, bias=False), LOW_CHANNELS)
+            self.decoder = nn.Sequential(
+                _block(decoder(channels + LOW_CHANNELS, width), width), _block(decoder(width, width), width)
+            )
+            channels = width
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+        for parameter in self.classifier.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Logits of every pixel."""
+        low, features = self.encoder(input)
+        if self.join is not None:
+            size = features.shape[-2:]
+            parts = [branch(features) for branch in self.branches]
+            features = self.join(torch.cat([part.expand(-1, -1, *size) for part in parts], 1))
+        if self.low is not None:
+            features = F.interpolate(features, low.shape[-2:], mode="bilinear")
+            features = self.decoder(torch.cat([features, self.low(low)], 1))
+        return F.interpolate(self.classifier(features), input.shape[-2:], mode="bilinear")
+
+    def load_classifier(self, classifier: nn.Module) -> None:
+        """Takes the weights of a trained classification network, of the kind that the encoder was made of.
+
+        Raises:
+            RuntimeError: its layers are others.
+        """
+        encoder = ResNetEncoder(copy.deepcopy(classifier), self.encoder.spread)
+        self.encoder.load_state_dict(encoder.state_dict())
+
+
+def deeplab(
+    name: str = "resnetv2_101",
+    num_classes: int = 19,
+    pyramid: bool = False,
+    image_pool: bool = False,
+    decoder: bool = False,
+    spread: bool = True,
+    width: int = 256,
+) -> DeepLab:
+    """The plain network: a cell on the left of Table 7.
+
+    Args:
+        name: of timm's ResNet v2.
+        num_classes: number of classes.
+        pyramid: whether it has the pyramid of three dilated convolutions (ASPP).
+        image_pool: whether it has image pooling.
+        decoder: whether it has the decoder.
+        spread: whether the last stage of the encoder is dilated.
+        width: channels between the parts.
+    """
+    return DeepLab(
+        ResNetEncoder(resnetv2(name), spread),
+        num_classes,
+        aspp if pyramid else None,
+        3 * width,
+        image_pool,
+        _convolution if decoder else None,
+        width,
+    )
+
+
+def dau_deeplab(
+    name: str = "resnetv2_101",
+    num_classes: int = 19,
+    pyramid: bool = False,
+    image_pool: bool = False,
+    decoder: bool = False,
+    spread: bool = True,
+    num_units: int = 2,
+    sigma: float = 0.5,
+    max_displacement: float = 4.0,
+    width: int = 256,
+) -> DeepLab:
+    """The unit network: a cell on the right of Table 7.
+
+    Args:
+        name: of timm's ResNet v2.
+        num_classes: number of classes.
+        pyramid: whether it has the layer of 6 units per pair of channels (DAU-6U).
+        image_pool: whether it has image pooling.
+        decoder: whether it has the decoder, with units.
+        spread: whether displacements in the last stage are scaled, as those of a trained classification network must.
+        num_units: units per pair of channels in the encoder and the decoder.
+        sigma: width of the Gaussians in pixels.
+        max_displacement: bound of the displacements in pixels; twice as much in the last stage if it is spread.
+        width: channels between the parts.
+    """
+
+    def units(inputs: int, outputs: int) -> DAUConv2d:
+        layer = DAUConv2d(inputs, outputs, num_units, max_displacement=max_displacement, sigma=sigma, bias=False)
+        init.uniform_(layer.displacement, 1.5)
+        return layer
+
+    encoder = ResNetEncoder(dau_resnetv2(name, num_units, sigma, max_displacement), spread)
+    return DeepLab(
+        encoder, num_classes, dau_6u if pyramid else None, width, image_pool, units if decoder else None, width
+    )
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+
+
+def _block(layer: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(layer, nn.BatchNorm2d(channels), nn.ReLU())
