@@ -42,7 +42,20 @@ OUTSIDE = {
     "surgery": {"tqdm"},
     "hub": {"huggingface_hub"},
     "analysis": {"matplotlib"},
-    "training": {"PIL", "jsonargparse", "lightning", "rich", "sklearn", "torchmetrics", "torchvision", "yaml"},
+    "training": {
+        *(
+            "PIL",
+            "jsonargparse",
+            "lightning",
+            "numpy",
+            "rich",
+            "scipy",
+            "sklearn",
+            "torchmetrics",
+            "torchvision",
+            "yaml",
+        ),
+    },
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from tests.training.test_classification_data import make_folder
+from tests.training.test_segmentation_data import make_cityscapes, make_pairs, make_voc
 from torchdau.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -51,12 +52,22 @@ def command_of(recipe):
 ONE_STEP = ["--trainer.fast_dev_run", "1", "--data.init_args.batch_size", "4", "--data.init_args.num_workers", "0"]
 
 
+def make_data(recipe, folder):
+    """A few images in the layout of a recipe's set; and the options with which it runs on them."""
+    kind = recipe.stem.partition("_")[0]
+    if kind in ("voc", "cityscapes", "camvid"):
+        {"voc": make_voc, "cityscapes": make_cityscapes, "camvid": make_pairs}[kind](folder)
+        return ["--data.init_args.crop", "33", "--data.init_args.batch_size", "2"]
+    sets = ("train", "val") if kind == "imagenet" else ("train", "test")
+    make_folder(folder, sets, classes=[f"class{n}" for n in range(10)], count=2)
+    return ["--model.init_args.network.init_args.num_classes", "10"]
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
 def test_recipe_runs_a_step(recipe, torchdau, monkeypatch, tmp_path):
-    sets = ("train", "val") if "imagenet" in recipe.stem else ("train", "test")
-    folder = make_folder(tmp_path, sets, classes=[f"class{n}" for n in range(10)], count=1)
-    monkeypatch.setenv("TORCHDAU_DATA", str(folder))
-    torchdau(*command_of(recipe), *ONE_STEP, "--model.init_args.network.init_args.num_classes", "10")
+    options = make_data(recipe, tmp_path)
+    monkeypatch.setenv("TORCHDAU_DATA", str(tmp_path))
+    torchdau(*command_of(recipe), *ONE_STEP, *options)
 
 
 def configuration(name, torchdau, capsys, monkeypatch):
@@ -236,7 +247,10 @@ def test_demo(torchdau, capsys, tmp_path):
 
 
 def fit_and_resume(recipe, devices, folder, *options):
-    """From the command line, which starts the second process itself; an epoch, then from its checkpoint another."""
+    """From the command line, which starts the second process itself; an epoch, then from its checkpoint another.
+
+    Returns the numbers of steps that the last checkpoint tells, after each.
+    """
     command = [
         sys.executable,
         "-m",
@@ -249,27 +263,29 @@ def fit_and_resume(recipe, devices, folder, *options):
     ]
     if devices > 1:
         command += ["--trainer.devices", str(devices), "--trainer.strategy", "ddp"]
+    steps = []
     for epochs in (1, 2):
         resume = ["--ckpt_path", str(next(folder.glob("runs/**/last.ckpt")))] if epochs == 2 else []
         limits = ["--trainer.max_epochs", str(epochs), "--trainer.limit_train_batches", "4", *options, *resume]
         subprocess.run([*command, *limits], cwd=folder, check=True, capture_output=True, timeout=600)
-    last = max(folder.glob("runs/**/last.ckpt"), key=os.path.getmtime)
-    return torch.load(last, weights_only=True)
+        last = max(folder.glob("runs/**/last.ckpt"), key=os.path.getmtime)
+        steps.append(torch.load(last, weights_only=True)["global_step"])
+    return steps
 
 
 def test_two_processes_train_and_resume(tmp_path):
     """They share the batches that one would have."""
-    assert fit_and_resume(ROOT / "recipes/digits_dau.yaml", 2, tmp_path)["global_step"] == 8
+    assert fit_and_resume(ROOT / "recipes/digits_dau.yaml", 2, tmp_path) == [4, 8]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
 def test_every_recipe_checkpoints_and_resumes(recipe, devices, monkeypatch, tmp_path):
-    sets = ("train", "val") if "imagenet" in recipe.stem else ("train", "test")
-    folder = make_folder(tmp_path / "data", sets, classes=[f"class{n}" for n in range(10)], count=2)
-    monkeypatch.setenv("TORCHDAU_DATA", str(folder))
-    options = ["--data.init_args.batch_size", "4", "--data.init_args.num_workers", "0"]
-    options += ["--trainer.accelerator", "cpu", "--model.init_args.network.init_args.num_classes", "10"]
-    assert fit_and_resume(recipe, devices, tmp_path, *options)["global_step"] == 8
+    (tmp_path / "data").mkdir()
+    options = ["--data.init_args.batch_size", "4", *make_data(recipe, tmp_path / "data")]
+    monkeypatch.setenv("TORCHDAU_DATA", str(tmp_path / "data"))
+    options += ["--data.init_args.num_workers", "0", "--trainer.accelerator", "cpu"]
+    first, second = fit_and_resume(recipe, devices, tmp_path, *options)
+    assert 0 < 2 * first == second
     shutil.rmtree(tmp_path / "runs")  # gigabytes

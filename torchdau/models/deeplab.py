@@ -155,6 +155,7 @@ def deeplab(
     decoder: bool = False,
     spread: bool = True,
     width: int = 256,
+    width_factor: float = 1.0,
 ) -> DeepLab:
     """The plain network: a cell on the left of Table 7.
 
@@ -166,9 +167,10 @@ def deeplab(
         decoder: whether it has the decoder.
         spread: whether the last stage of the encoder is dilated.
         width: channels between the parts.
+        width_factor: multiplies the channels of the encoder.
     """
     return DeepLab(
-        ResNetEncoder(resnetv2(name), spread),
+        ResNetEncoder(resnetv2(name, width_factor=width_factor), spread),
         num_classes,
         aspp if pyramid else None,
         3 * width,
@@ -189,6 +191,7 @@ def dau_deeplab(
     sigma: float = 0.5,
     max_displacement: float = 4.0,
     width: int = 256,
+    width_factor: float = 1.0,
 ) -> DeepLab:
     """The unit network: a cell on the right of Table 7.
 
@@ -203,6 +206,7 @@ def dau_deeplab(
         sigma: width of the Gaussians in pixels.
         max_displacement: bound of the displacements in pixels; twice as much in the last stage if it is spread.
         width: channels between the parts.
+        width_factor: multiplies the channels of the encoder.
     """
 
     def units(inputs: int, outputs: int) -> DAUConv2d:
@@ -210,7 +214,7 @@ def dau_deeplab(
         init.uniform_(layer.displacement, 1.5)
         return layer
 
-    encoder = ResNetEncoder(dau_resnetv2(name, num_units, sigma, max_displacement), spread)
+    encoder = ResNetEncoder(dau_resnetv2(name, num_units, sigma, max_displacement, width_factor=width_factor), spread)
     return DeepLab(
         encoder, num_classes, dau_6u if pyramid else None, width, image_pool, units if decoder else None, width
     )

@@ -10,7 +10,9 @@ from torchdau.surgery import convert_, pool_strides_
 CIFAR_CHANNELS = (16, 32, 64)
 
 
-def resnetv2(name: str = "resnetv2_50", num_classes: int = 1000, pool: bool = True) -> nn.Module:
+def resnetv2(
+    name: str = "resnetv2_50", num_classes: int = 1000, pool: bool = True, width_factor: float = 1.0
+) -> nn.Module:
     """A ResNet v2 of timm, with max-pools for its strides as in the paper.
 
     Args:
@@ -18,6 +20,7 @@ def resnetv2(name: str = "resnetv2_50", num_classes: int = 1000, pool: bool = Tr
         num_classes: number of classes.
         pool: whether max-pools take the strides of all levels but the first, as in both networks of the paper; else
             convolutions keep their own.
+        width_factor: multiplies the channels of all layers.
 
     Reference:
         He, Zhang, Ren, Sun, Identity Mappings in Deep Residual Networks, ECCV 2016; section 5.2 of the paper.
@@ -27,7 +30,7 @@ def resnetv2(name: str = "resnetv2_50", num_classes: int = 1000, pool: bool = Tr
         >>> sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3))
         11317248
     """
-    network = library_model(f"timm/{name}", num_classes=num_classes)
+    network = library_model(f"timm/{name}", num_classes=num_classes, width_factor=width_factor)
     return _pooled(network) if pool else network
 
 
@@ -38,6 +41,7 @@ def dau_resnetv2(
     max_displacement: float = 4.0,
     num_classes: int = 1000,
     pool: bool = True,
+    width_factor: float = 1.0,
 ) -> nn.Module:
     """The unit network: every 3 x 3 convolution becomes units, uniform in [-1.5, 1.5] at first.
 
@@ -48,12 +52,13 @@ def dau_resnetv2(
         max_displacement: bound of the displacements in pixels.
         num_classes: number of classes.
         pool: as in :func:`resnetv2`; without it, unit layers have strides of their own.
+        width_factor: as in :func:`resnetv2`.
 
     Example:
         >>> sum(p.numel() for p in dau_resnetv2().parameters())
         21776936
     """
-    return _with_units(resnetv2(name, num_classes, pool), num_units, sigma, max_displacement)
+    return _with_units(resnetv2(name, num_classes, pool, width_factor), num_units, sigma, max_displacement)
 
 
 def cifar_resnetv2(depth: int = 20, num_classes: int = 10) -> nn.Module:

@@ -2,5 +2,17 @@
 
 from torchdau.training.classification import Classification
 from torchdau.training.classification_data import CIFAR10Data, DigitsData, ImageFolderData, ImageNetData
+from torchdau.training.segmentation import Segmentation
+from torchdau.training.segmentation_data import CityscapesData, SegmentationFolderData, VOCData
 
-__all__ = ["CIFAR10Data", "Classification", "DigitsData", "ImageFolderData", "ImageNetData"]
+__all__ = [
+    "CIFAR10Data",
+    "CityscapesData",
+    "Classification",
+    "DigitsData",
+    "ImageFolderData",
+    "ImageNetData",
+    "Segmentation",
+    "SegmentationFolderData",
+    "VOCData",
+]

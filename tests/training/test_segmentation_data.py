@@ -1,0 +1,261 @@
+"""Images and masks in the layouts of the original sets; what is wrong with them is said before training, by name."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import savemat
+from torchvision.datasets import Cityscapes
+
+from torchdau.training import CityscapesData, SegmentationFolderData, VOCData
+from torchdau.training.masks import colour_map, read_mask
+
+DATA = Path(os.environ.get("TORCHDAU_DATA", "nowhere"))
+
+
+def save_image(path, width=40, height=30, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def save_mask(path, numbers, palette=False):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = Image.fromarray(np.asarray(numbers, np.uint8))
+    if palette:
+        mask.putpalette([value for colour in colour_map(256) for value in colour])
+    mask.save(path)
+
+
+def numbers_of(classes, width=40, height=30, seed=0):
+    return np.random.default_rng(seed).integers(0, classes, (height, width), np.uint8)
+
+
+def make_pairs(root, count=3, classes=11):
+    for part in ("train", "val"):
+        for index in range(count):
+            save_image(root / part / "images" / f"{index}.jpg", seed=index)
+            save_mask(root / part / "masks" / f"{index}.png", numbers_of(classes, seed=index), palette=index % 2 == 1)
+    return root
+
+
+def make_cityscapes(root, count=3):
+    for part, city in (("train", "aachen"), ("val", "frankfurt")):
+        for index in range(count):
+            name = f"{city}_{index:06}_000019"
+            save_image(root / "leftImg8bit" / part / city / f"{name}_leftImg8bit.png", seed=index)
+            save_mask(root / "gtFine" / part / city / f"{name}_gtFine_labelIds.png", numbers_of(34, seed=index))
+    return root
+
+
+def make_voc(root, base="TrainVal/VOCdevkit/VOC2011"):
+    """a and b are for training, b in SBD too; c is SBD's alone; d and e for validation, d in SBD's training set too."""
+    voc, sbd = root / base, root / "benchmark_RELEASE/dataset"
+    (voc / "ImageSets/Segmentation").mkdir(parents=True)
+    for seed, name in enumerate("abde"):
+        save_image(voc / f"JPEGImages/{name}.jpg", seed=seed)
+        save_mask(voc / f"SegmentationClass/{name}.png", numbers_of(21, seed=seed), palette=True)
+    (voc / "ImageSets/Segmentation/train.txt").write_text("a\nb\n")
+    (voc / "ImageSets/Segmentation/val.txt").write_text("d\ne\n")
+    (sbd / "cls").mkdir(parents=True)
+    for seed, name in enumerate("bcd"):
+        save_image(sbd / f"img/{name}.jpg", seed=seed)
+        inner = np.zeros(1, [("Segmentation", object)])
+        inner["Segmentation"][0] = numbers_of(21, seed=50 + seed)
+        savemat(sbd / f"cls/{name}.mat", {"GTcls": inner})
+    (sbd / "train.txt").write_text("b\nc\nd\n")
+    return root
+
+
+def names(dataset):
+    return {Path(image).stem: Path(mask) for image, mask in dataset.samples}
+
+
+def test_voc_joined_with_sbd(tmp_path):
+    data = VOCData(str(make_voc(tmp_path)), batch_size=2, num_workers=0, crop=24)
+    data.setup("fit")
+    train, val = names(data.train), names(data.val)
+    assert {name: path.suffix for name, path in train.items()} == {"a": ".png", "b": ".png", "c": ".mat", "d": ".mat"}
+    assert val.keys() == {"e"}  # the other is in SBD's training set
+    assert torch.equal(data.val[0][1], torch.from_numpy(numbers_of(21, seed=3)))  # indices of a palette
+    assert torch.equal(data.train.mask(str(train["c"])), torch.from_numpy(numbers_of(21, seed=51)))
+    image, mask = data.train[0]
+    assert (image.shape, mask.shape, image.dtype, mask.dtype) == ((3, 24, 24), (24, 24), torch.uint8, torch.uint8)
+    assert len(data.classes) == len(data.colours) == 21
+    assert data.colours[:3] == [(0, 0, 0), (128, 0, 0), (0, 128, 0)]
+    assert data.colours[15] == (192, 128, 128)
+
+
+def test_cityscapes(tmp_path):
+    data = CityscapesData(str(make_cityscapes(tmp_path)), batch_size=2, num_workers=0, crop=24)
+    data.setup("fit")
+    image, mask = data.val[0]
+    assert (image.shape, mask.shape) == ((3, 30, 40), (30, 40))
+    ids = numbers_of(34)
+    expected = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13}
+    expected |= {27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
+    for number in range(34):
+        assert (mask.numpy()[ids == number] == expected.get(number, 255)).all()
+    assert data.classes[0] == "road"
+    assert data.classes[18] == "bicycle"
+    assert data.colours[10] == (70, 130, 180)  # sky
+    assert [name for name, _ in sorted((Path(s[0]).name, 0) for s in data.val.samples)] == [
+        Path(s[0]).name for s in data.val.samples
+    ]
+
+
+@pytest.mark.skipif(not (DATA / "cityscapes").is_dir(), reason="TORCHDAU_DATA does not hold cityscapes")
+def test_the_id_map_of_a_real_file():
+    """Both files were brought to 256 x 128 on their own, so pixels between two classes may differ; no id does."""
+    data = CityscapesData(str(DATA / "cityscapes"), num_workers=0)
+    data.setup("fit")
+    (sample,) = data.val.samples
+    golden = read_mask(sample[1].replace("labelIds", "labelTrainIds"))
+    ids = read_mask(sample[1])
+    for number in ids.unique().tolist():
+        assert golden[ids == number].mode().values == data.table[number], Cityscapes.classes[number].name
+    assert (data.val.mask(sample[1]) != golden).float().mean() < 0.003
+
+
+def test_folders_of_images_and_masks(tmp_path):
+    data = SegmentationFolderData(list("abcdefghijk"), str(make_pairs(tmp_path)), batch_size=3, num_workers=0, crop=24)
+    data.setup("fit")
+    images, masks = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    assert (images.shape, masks.shape) == ((3, 3, 24, 24), (3, 24, 24))
+    assert images.dtype == torch.float32
+    images, masks = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    assert (images.shape, masks.shape) == ((1, 3, 30, 40), (1, 30, 40))
+    assert torch.equal(masks[0], torch.from_numpy(numbers_of(11)))
+    half = SegmentationFolderData(list("abcdefghijk"), str(tmp_path), batch_size=3, num_workers=0, crop=24, size=15)
+    half.setup("test")
+    assert half.val[0][0].shape == (3, 15, 20)
+    assert half.val[0][1].shape == (15, 20)
+
+
+def test_image_and_mask_are_changed_together(tmp_path):
+    """Where the mask says the side of an image, the pixels must say so too, whatever was scaled, cut or mirrored."""
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:, 30:] = 255
+    pixels[20:, :, 0] = 128
+    for part in ("train", "val"):
+        (tmp_path / part / "images").mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / part / "images/0.png")
+        save_mask(tmp_path / part / "masks/0.png", (pixels[..., 1] > 0) + 2 * (pixels[..., 0] == 128))
+    data = SegmentationFolderData(list("abcd"), str(tmp_path), batch_size=1, num_workers=0, crop=32)
+    data.setup("fit")
+    sizes = set()
+    for _ in range(40):
+        image, mask = data.train[0]
+        expected = (image[1] > 128).int() + 2 * ((image[0].int() - 128).abs() < 32).int()
+        inside = mask != 255
+        assert (mask[inside] == expected[inside]).float().mean() > 0.9  # all but pixels between two colours
+        sizes.add(int(inside.sum()))
+        mean = torch.tensor([124, 116, 104])
+        assert (image.permute(1, 2, 0)[~inside].int() - mean).abs().max() <= 1 if not inside.all() else True
+    assert len(sizes) > 5
+
+
+def folder(tmp_path, **changes):
+    data = SegmentationFolderData(list("abcdefghijk"), str(tmp_path), batch_size=2, num_workers=0, **changes)
+    data.setup("fit")
+    return data
+
+
+def bad(tmp_path, name, message):
+    """One error, which names the file, before anything is trained on."""
+    with pytest.raises((ValueError, FileNotFoundError), match=f"(?s){message}") as caught:
+        folder(tmp_path)
+    assert re.search(rf"val.masks.{name}|val.images.{name}", str(caught.value))
+
+
+def test_images_without_masks(tmp_path):
+    make_pairs(tmp_path)
+    (tmp_path / "val/masks/1.png").unlink()
+    bad(tmp_path, "1.jpg", "root must hold for every image a mask of the same name, but .* has 1 alone")
+
+
+def test_sizes_that_differ(tmp_path):
+    make_pairs(tmp_path)
+    save_mask(tmp_path / "val/masks/2.png", numbers_of(11, 41, 30))
+    bad(tmp_path, "2.png", "masks must have the size of their images, got 41 x 30 pixels in .* for 40 x 30 in .*2.jpg")
+
+
+def test_numbers_of_no_class(tmp_path):
+    make_pairs(tmp_path)
+    save_mask(tmp_path / "val/masks/0.png", numbers_of(13))
+    bad(tmp_path, "0.png", "masks must have numbers below 11, the number of classes, or 255, got 12")
+
+
+@pytest.mark.parametrize(("mode", "shown"), [("RGB", "RGB"), ("RGBA", "RGBA"), ("LA", "LA")])
+def test_masks_in_colour(mode, shown, tmp_path):
+    make_pairs(tmp_path)
+    Image.new(mode, (40, 30)).save(tmp_path / "val/masks/0.png")
+    bad(tmp_path, "0.png", f"file must be a mask whose pixels are numbers of classes, .* in the mode '{shown}'")
+
+
+def test_masks_of_16_bits(tmp_path):
+    make_pairs(tmp_path)
+    Image.fromarray(np.full((30, 40), 3, np.uint16)).save(tmp_path / "val/masks/0.png")
+    assert folder(tmp_path).val[0][1].unique().tolist() == [3]
+    Image.fromarray(np.full((30, 40), 300, np.uint16)).save(tmp_path / "val/masks/0.png")
+    bad(tmp_path, "0.png", "file must be a mask of numbers to 255, got .* with 300")
+
+
+@pytest.mark.parametrize("part", ["images/0.jpg", "masks/0.png"])
+@pytest.mark.parametrize("content", ["empty", "text", "half"])
+def test_damaged_files(part, content, tmp_path):
+    """Of images the head alone is read before training, the rest when they come."""
+    make_pairs(tmp_path)
+    path = tmp_path / "val" / part
+    path.write_bytes(
+        {"empty": b"", "text": b"no image", "half": path.read_bytes()[: path.stat().st_size // 2]}[content]
+    )
+    if (part, content) == ("images/0.jpg", "half"):
+        with pytest.raises(ValueError, match=r"file must be a picture, got '.*val.images.0.jpg'"):
+            folder(tmp_path).val[0]
+    else:
+        bad(tmp_path, path.name, "file must be a (mask|picture), got")
+
+
+def test_several_faults_at_once(tmp_path):
+    make_pairs(tmp_path, count=9)
+    for index in range(7):
+        save_mask(tmp_path / f"val/masks/{index}.png", numbers_of(13, seed=index))
+    with pytest.raises(ValueError, match=r"(?s)got 12 in .*0.png.*got 12 in .*4.png'.\n... and 2 more."):
+        folder(tmp_path)
+
+
+def test_pictures_that_are_turned(tmp_path):
+    make_pairs(tmp_path)
+    picture = Image.open(tmp_path / "val/images/0.jpg")
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "val/images/0.jpg", exif=exif)
+    bad(tmp_path, "0.png", "masks must have the size of their images, got 40 x 30 pixels in .* for 30 x 40")
+
+
+def test_missing_folders(tmp_path, monkeypatch):
+    monkeypatch.delenv("TORCHDAU_DATA", raising=False)
+    for make in (VOCData, CityscapesData):
+        with pytest.raises(ValueError, match="root must name the folder of the data set, got root=None"):
+            make()
+        with pytest.raises(FileNotFoundError, match=f"root must hold .*, got root='{re.escape(str(tmp_path))}': "):
+            make(str(tmp_path)).setup("fit")
+    with pytest.raises(FileNotFoundError, match=r"root must hold train and val .*, but .*train.images is missing"):
+        folder(tmp_path)
+    (tmp_path / "train/images").mkdir(parents=True)
+    (tmp_path / "train/masks").mkdir()
+    with pytest.raises(FileNotFoundError, match="has 0 alone: no image at all"):
+        folder(tmp_path)
+
+
+def test_more_in_a_batch_than_there_are(tmp_path):
+    make_pairs(tmp_path, count=1)
+    with pytest.raises(
+        ValueError, match="batch_size must be at most the number of training images, 1, got batch_size=2"
+    ):
+        folder(tmp_path)

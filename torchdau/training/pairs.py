@@ -1,0 +1,127 @@
+"""Pairs of an image and the mask of its classes: read, and looked at before a training starts."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.v2 import functional as F
+from torchvision.tv_tensors import Mask
+
+from torchdau.training.masks import IGNORED, check_mode, read_mask
+from torchdau.training.pictures import read_picture
+
+Pair = tuple[str, str]
+MOST_NAMED = 5
+"""Files in one error."""
+
+
+class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
+    """Pairs of an image and the mask of its classes.
+
+    Args:
+        pairs: files of an image and its mask.
+        num_classes: numbers below it, and 255, may be in masks.
+        table: what the numbers in the files mean: of shape (256,), 8 bits; none takes them as they are.
+        transform: what becomes of an image (3, H, W), 8 bits, and its mask (1, H, W).
+
+    Attributes:
+        samples: the pairs of files.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        num_classes: int,
+        table: Tensor | None,
+        transform: Callable[[Any, Any], tuple[Tensor, Tensor]],
+    ) -> None:
+        self.samples = list(pairs)
+        self.num_classes = num_classes
+        self.table = table
+        self.transform = transform
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """An image (3, H, W) and its mask (H, W), 8 bits each."""
+        image, mask = self.samples[index]
+        picture, numbers = F.pil_to_tensor(read_picture(image)), self.mask(mask)
+        if picture.shape[-2:] != numbers.shape:
+            raise ValueError(_sizes(image, picture.shape[-2:], mask, numbers.shape))
+        picture, numbers = self.transform(picture, Mask(numbers[None]))
+        return picture, numbers.as_subclass(Tensor)[0]
+
+    def check(self, all_pixels: bool) -> None:
+        """Looks at the heads of all files, and if asked for at all pixels of the masks.
+
+        Raises:
+            ValueError: sizes differ, masks have colours or numbers of no class, or files are damaged; the message names
+                the first of them.
+        """
+        with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
+            work = pool.map(lambda pair: self._fault(pair, all_pixels), self.samples)
+            quick = not all_pixels or not Console().is_terminal
+            shown = track(work, "looking at masks", len(self.samples), transient=True, disable=quick)
+            faults = [fault for fault in shown if fault]
+        if faults:
+            more = f"\n... and {len(faults) - MOST_NAMED} more." if len(faults) > MOST_NAMED else ""
+            raise ValueError("\n".join(faults[:MOST_NAMED]) + more)
+
+    def mask(self, file: str) -> Tensor:
+        """The classes in a mask.
+
+        Raises:
+            ValueError: there are numbers of no class in it; the message names the file.
+        """
+        numbers = read_mask(file)
+        if self.table is not None:
+            return self.table[numbers.int()]
+        wrong = numbers[(numbers >= self.num_classes) & (numbers != IGNORED)]
+        if len(wrong):
+            raise ValueError(
+                f"masks must have numbers below {self.num_classes}, the number of classes, or {IGNORED}, got "
+                f"{int(wrong.max())} in {file!r}."
+            )
+        return numbers
+
+    def _fault(self, pair: Pair, all_pixels: bool) -> str | None:
+        """What is wrong with a pair."""
+        image, mask = pair
+        try:
+            shape = _head(image)
+            if all_pixels:
+                found = tuple(self.mask(mask).shape)
+            elif mask.endswith(".mat"):  # which have no head
+                return None if Path(mask).is_file() else f"file must be a mask, got {mask!r}, which is not there."
+            else:
+                found = _head(mask, check=True)
+        except ValueError as error:
+            return str(error)
+        return None if found == shape else _sizes(image, shape, mask, found)
+
+
+def _head(file: str, check: bool = False) -> tuple[int, ...]:
+    """Height and width of a picture as people see it, from the first bytes of its file."""
+    try:
+        with Image.open(file) as opened:
+            if check:
+                check_mode(opened, Path(file))
+            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return opened.size if turned else opened.size[::-1]
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"file must be a picture, got {file!r}: {error}.") from error
+
+
+def _sizes(image: str, shape: Sequence[int], mask: str, other: Sequence[int]) -> str:
+    return (
+        f"masks must have the size of their images, got {other[1]} x {other[0]} pixels in {mask!r} for {shape[1]} x "
+        f"{shape[0]} in {image!r}."
+    )
