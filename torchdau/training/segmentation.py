@@ -49,14 +49,18 @@ class Segmentation(Task):
         matrix = MulticlassConfusionMatrix(cast("int", network.num_classes), ignore_index=IGNORED)
         self.matrices = nn.ModuleDict({f"{stage}_matrix": matrix.clone() for stage in ("val", "test")})
 
-    def setup(self, stage: str) -> None:
-        """Takes the weights of the classification network where a training starts."""
-        super().setup(stage)
-        if stage == "fit" and self.pretrained and not self.trainer.ckpt_path:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remembers that the weights are there."""
+        super().on_load_checkpoint(checkpoint)
+        self.pretrained = None
+
+    def on_fit_start(self) -> None:
+        """Takes the weights of the classification network, unless a training goes on from its own checkpoint."""
+        if self.pretrained:
             classifier = restore_task(self.pretrained).network
             try:
                 cast("Any", self.network).load_classifier(classifier)
-            except RuntimeError as error:
+            except (RuntimeError, AttributeError) as error:
                 raise ValueError(
                     f"pretrained must be a checkpoint of a network with these layers, got {self.pretrained!r}: {error}"
                 ) from error
