@@ -57,6 +57,9 @@ def test_linked_files_exist():
                 assert (path.parent / target).exists(), f"{path} links to {target}"
     for command in re.findall(r"recipes/\S+\.yaml|benchmarks/\S+\.py", README):
         assert (ROOT / command).exists(), command
+    named = re.findall(r"`(\w+\.yaml)", (ROOT / "docs/training.md").read_text())
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / "recipes" / name).exists()] == []
     assert len(README.splitlines()) < 150
 
 

@@ -108,6 +108,42 @@ def test_imagenet_recipes_are_the_papers(name, network, settings, torchdau, caps
         assert (data["size"], data["batch_size"]) == (224, 256)
 
 
+@pytest.mark.parametrize("units", ["", "dau_"])
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("cityscapes_{}resnet101", set()),
+        ("cityscapes_{}resnet101_pool", {"image_pool"}),
+        ("cityscapes_{}resnet101_pool_{}", {"image_pool", "pyramid"}),
+        ("cityscapes_{}deeplab", {"image_pool", "pyramid", "decoder"}),
+        ("voc_{}alexnet", None),
+    ],
+)
+def test_segmentation_recipes_are_the_papers(name, parts, units, torchdau, capsys, monkeypatch):
+    config = configuration(name.format(units, "6u" if units else "aspp"), torchdau, capsys, monkeypatch)
+    task, data, trainer = config["model"]["init_args"], config["data"]["init_args"], config["trainer"]
+    network = task["network"]
+    assert (task["optimizer"]["init_args"]["momentum"], task["displacement_lr"], task["tile"]) == (0.9, None, None)
+    if parts is None:
+        assert network["class_path"].rpartition(".")[2] == "FCNAlexNet"
+        assert network["init_args"]["classifier"]["class_path"] == f"torchdau.models.{units}alexnet"
+        assert (network["init_args"]["num_classes"], network["init_args"]["spread"]) == (21, True)
+        assert (task["lr"], task["weight_decay"], task["scheduler"]) == (2e-4, 5e-4, None)
+        assert (trainer["max_steps"], data["batch_size"], data["year"]) == (65_000, 20, "2011")
+        if units:
+            assert network["init_args"]["classifier"]["init_args"]["size"] == "medium"
+    else:
+        assert network["class_path"] == f"torchdau.models.{units}deeplab"
+        switches = {part: part in parts for part in ("image_pool", "pyramid", "decoder")}
+        others = {"name": "resnetv2_101", "num_classes": 19, "spread": True, "width": 256}
+        assert (switches | others).items() <= network["init_args"].items()
+        assert (task["lr"], task["weight_decay"], task["scheduler_interval"]) == (0.01, 1e-4, "step")
+        assert task["scheduler"]["class_path"] == "torch.optim.lr_scheduler.PolynomialLR"
+        assert {"total_iters": 50_000, "power": 0.9}.items() <= task["scheduler"]["init_args"].items()
+        assert (trainer["max_steps"], data["batch_size"]) == (50_000, 8)
+        assert (data["crop"], data["scales"]) == (769, [0.5, 2.0])
+
+
 @pytest.mark.parametrize(
     ("name", "network"),
     [
