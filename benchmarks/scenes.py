@@ -2,9 +2,9 @@
 
     uv run python benchmarks/scenes.py [--size 1024 2048] [--tiles 0 512] [--repeats 3]
 
-ResNet-101 with image pooling, pyramid and decoder, plain and with units, weights at random. Each row is a process of its
-own: the median time of several predictions, and the peak of its memory above that before the first. A tile of 0 is the
-whole image at once.
+ResNet-101 with image pooling, pyramid and decoder, plain and with units, weights at random. Each row is a process of
+its own: the median time of several predictions, and the peak of its memory above that before the first. A tile of 0
+is the whole image at once.
 """
 
 import argparse
@@ -12,17 +12,18 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from torch import nn
 
 from torchdau import models
 from torchdau.training import Segmentation
 
-NETWORKS = {"DeepLab": models.deeplab, "DAU-DeepLab": models.dau_deeplab}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"DeepLab": models.deeplab, "DAU-DeepLab": models.dau_deeplab}
 
 
 def measure(network: str, tile: int, size: Sequence[int], repeats: int) -> tuple[float, float]:

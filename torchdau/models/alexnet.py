@@ -136,14 +136,15 @@ def cifar_alexnet(num_classes: int = 10) -> AlexNet:
 
 
 def dau_cifar_alexnet(
-    num_units: int = 2, sigma: float = 0.5, max_displacement: float = 4.0, num_classes: int = 10
+    num_units: int = 2, sigma: float = 0.5, max_displacement: float = 2.0, num_classes: int = 10
 ) -> AlexNet:
     """The unit network of :func:`cifar_alexnet`.
 
     Args:
         num_units: units per pair of channels in the second to fifth convolution.
         sigma: width of the Gaussians in pixels.
-        max_displacement: bound of the displacements in pixels.
+        max_displacement: bound of the displacements in pixels. Default: half of the paper's, for features that have
+            half of the size, 13 and 6 pixels.
         num_classes: number of classes.
     """
 
