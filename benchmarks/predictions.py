@@ -25,6 +25,13 @@ from torchdau.training.restoring import restore_data, restore_task
 from torchdau.training.segmentation_data import SegmentationData
 
 
+def recipe_of(checkpoint: Path) -> str:
+    """RECIPE in .../RECIPE/SEED/runs/..., else the name of the file."""
+    parts = checkpoint.absolute().parts
+    inner = max((index for index, part in enumerate(parts) if part == "runs"), default=0)
+    return parts[inner - 2] if inner > 2 else checkpoint.stem
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="+", type=Path)
@@ -56,8 +63,7 @@ def main() -> None:
             with torch.inference_mode():
                 found = task.predict_step((pixels, mask[None]), 0)[0]
             matrix = multiclass_confusion_matrix(found.long(), mask.long(), len(data.classes), ignore_index=IGNORED)
-            name = path.parts[path.parts.index("runs") - 2] if "runs" in path.parts[2:] else path.stem
-            show(axis, found.numpy(), f"{scores(matrix).mean_iou:.1%}", name)
+            show(axis, found.numpy(), f"{scores(matrix).mean_iou:.1%}", recipe_of(path))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.output, dpi=110)
     print(f"written: {options.output}")

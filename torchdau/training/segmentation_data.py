@@ -262,7 +262,7 @@ class SegmentationFolderData(SegmentationData):
         super().__init__(batch_size, num_workers, crop, scales, size, pictures)
         self.root = _root(root, pictures)
         self.classes = classes
-        self.colours = colour_map(len(classes))
+        self.colours = colour_map(len(classes) + 1)[1:]  # black is for pixels without a class
 
     def pairs(self, train: bool) -> list[Pair]:
         """Images and masks of the training or the validation set."""
