@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 COMMANDS = {
     "demo": "train a unit network and its convolutional twin on digits; needs no data",
@@ -11,8 +12,13 @@ COMMANDS = {
     "predict": "write what a checkpoint predicts",
     "parameters": "units and parameters of the paper's networks",
     "prune-curve": "what a checkpoint keeps as its weak units go: torchdau prune-curve CHECKPOINT",
+    "deblur": "sharp pictures from blurred ones: torchdau deblur PATH ... --checkpoint FILE --output DIR",
+    "blur": "pairs to train deblurring on: torchdau blur FOLDER --output DIR",
     "env": "versions, and which native kernels serve",
 }
+
+OWN = ("demo", "parameters", "prune-curve", "deblur", "blur")
+"""Commands with a file of their own in training; the others are Lightning's."""
 
 
 def main() -> None:
@@ -36,7 +42,7 @@ def main() -> None:
         if (error.name or "").startswith("torchdau"):
             raise
         sys.exit(f'torchdau {command}: {error.name} is missing. Install it with: pip install "torchdau[train,plots]"')
-    if command not in ("demo", "parameters", "prune-curve"):
+    if command not in OWN:
         run(sys.argv[2:])  # Lightning's
         return
     try:
@@ -47,18 +53,9 @@ def main() -> None:
 
 def _command(name: str) -> Callable[[Sequence[str]], None]:
     """The function of a command; each imports what it needs."""
-    if name == "demo":
-        from torchdau.training import demo
-
-        return demo.main
-    if name == "parameters":
-        from torchdau.training import parameters
-
-        return parameters.main
-    if name == "prune-curve":
-        from torchdau.training import prune_curve
-
-        return prune_curve.main
+    if name in OWN:
+        run: Callable[[Sequence[str]], None] = import_module(f"torchdau.training.{name.replace('-', '_')}").main
+        return run
     from torchdau.training import cli
 
     return lambda args: cli.main()

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from tests.training.test_classification_data import make_folder
+from tests.training.test_deblurring_data import make_gopro
 from tests.training.test_segmentation_data import make_cityscapes, make_pairs, make_voc
 from torchdau.__main__ import main
 
@@ -58,6 +59,9 @@ def make_data(recipe, folder):
     if kind in ("voc", "cityscapes", "camvid"):
         {"voc": make_voc, "cityscapes": make_cityscapes, "camvid": make_pairs}[kind](folder)
         return ["--data.init_args.crop", "33", "--data.init_args.batch_size", "2"]
+    if kind == "gopro":
+        make_gopro(folder)
+        return ["--data.init_args.crop", "32", "--data.init_args.batch_size", "2"]
     sets = ("train", "val") if kind == "imagenet" else ("train", "test")
     make_folder(folder, sets, classes=[f"class{n}" for n in range(10)], count=2)
     return ["--model.init_args.network.init_args.num_classes", "10"]
@@ -247,7 +251,7 @@ def test_a_missing_recipe_is_named(torchdau, capsys):
 def test_a_wrong_command_lists_the_right_ones(torchdau, capsys):
     with pytest.raises(
         SystemExit,
-        match=r"COMMAND must be one of demo, fit, validate, test, predict, parameters, prune-curve, env, got 'train'",
+        match=r"COMMAND must be one of demo, fit, .* predict, parameters, prune-curve, deblur, blur, env, got 'train'",
     ):
         torchdau("train")
     torchdau("--help")

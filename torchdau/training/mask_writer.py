@@ -1,6 +1,5 @@
 """What ``torchdau predict`` writes of a segmentation."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from rich.console import Console
 from torch import Tensor
 
 from torchdau.training.masks import IGNORED, colour_map
-from torchdau.training.pictures import read_picture
+from torchdau.training.pictures import distinct_names, read_picture
 
 OPACITY = 0.6
 """Of the colours over the picture."""
@@ -29,11 +28,8 @@ class MaskWriter(BasePredictionWriter):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Names the files."""
-        self.files = [Path(sample[0]) for sample in trainer.predict_dataloaders.dataset.samples]  # type: ignore[union-attr]
-        common = os.path.commonpath([file.parent for file in self.files])
-        self.names = [file.relative_to(common).with_suffix("") for file in self.files]
-        if len(set(self.names)) < len(self.names):  # as of a.jpg and a.png
-            self.names = [file.relative_to(common) for file in self.files]
+        self.files = [sample[0] for sample in trainer.predict_dataloaders.dataset.samples]  # type: ignore[union-attr]
+        self.names = distinct_names(self.files)
         self.folder = Path(trainer.default_root_dir)
         classes: int = pl_module.network.num_classes  # type: ignore[union-attr, assignment]
         colours = getattr(getattr(trainer, "datamodule", None), "colours", None) or colour_map(classes)

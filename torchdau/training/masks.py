@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
+
+from torchdau.training.pictures import UNREADABLE
 
 IGNORED = 255
 """Pixels of this number belong to no class."""
@@ -28,21 +30,26 @@ def read_mask(file: str | os.PathLike[str]) -> Tensor:
 
             numbers = loadmat(path)["GTcls"][0]["Segmentation"][0]
         else:
+            check_mode(path)
             with Image.open(path) as opened:
-                check_mode(opened, path)
                 numbers = np.array(opened)
-    except (UnidentifiedImageError, OSError, SyntaxError, KeyError, NotImplementedError) as error:
+    except (*UNREADABLE, KeyError, NotImplementedError) as error:
         raise ValueError(f"file must be a mask, got {str(path)!r}: {error}.") from error
     if numbers.min(initial=0) < 0 or numbers.max(initial=0) > IGNORED:
         raise ValueError(f"file must be a mask of numbers to {IGNORED}, got {str(path)!r} with {numbers.max()}.")
     return torch.from_numpy(numbers.astype(np.uint8))
 
 
-def check_mode(picture: Image.Image, path: Path) -> None:
-    """Refuses pictures in colour."""
-    if picture.mode not in ("L", "P", "1") and not picture.mode.startswith("I"):
+def check_mode(file: str | os.PathLike[str]) -> None:
+    """Refuses pictures in colour, from the head of the file."""
+    try:
+        with Image.open(file) as opened:
+            mode = opened.mode
+    except UNREADABLE as error:
+        raise ValueError(f"file must be a mask, got {str(file)!r}: {error}.") from error
+    if mode not in ("L", "P", "1") and not mode.startswith("I"):
         raise ValueError(
-            f"file must be a mask whose pixels are numbers of classes, got {str(path)!r} in the mode {picture.mode!r}. "
+            f"file must be a mask whose pixels are numbers of classes, got {str(file)!r} in the mode {mode!r}. "
             "Save it with a palette, or with one channel."
         )
 

@@ -1,24 +1,19 @@
 """Pairs of an image and the mask of its classes: read, and looked at before a training starts."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Mask
 
+from torchdau.training.faults import refuse_faults
 from torchdau.training.masks import IGNORED, check_mode, read_mask
-from torchdau.training.pictures import read_picture
+from torchdau.training.pictures import picture_shape, read_picture
 
 Pair = tuple[str, str]
-MOST_NAMED = 5
-"""Files in one error."""
 
 
 class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
@@ -66,14 +61,8 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
             ValueError: sizes differ, masks have colours or numbers of no class, or files are damaged; the message names
                 the first of them.
         """
-        with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
-            work = pool.map(lambda pair: self._fault(pair, all_pixels), self.samples)
-            quick = not all_pixels or not Console().is_terminal
-            shown = track(work, "looking at masks", len(self.samples), transient=True, disable=quick)
-            faults = [fault for fault in shown if fault]
-        if faults:
-            more = f"\n... and {len(faults) - MOST_NAMED} more." if len(faults) > MOST_NAMED else ""
-            raise ValueError("\n".join(faults[:MOST_NAMED]) + more)
+        title = "looking at masks" if all_pixels else None
+        refuse_faults(self.samples, lambda pair: self._fault(pair, all_pixels), title)
 
     def mask(self, file: str) -> Tensor:
         """The classes in a mask.
@@ -96,28 +85,18 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
         """What is wrong with a pair."""
         image, mask = pair
         try:
-            shape = _head(image)
+            shape = picture_shape(image)
             if all_pixels:
-                found = tuple(self.mask(mask).shape)
+                height, width = self.mask(mask).shape
+                found = height, width
             elif mask.endswith(".mat"):  # which have no head
                 return None if Path(mask).is_file() else f"file must be a mask, got {mask!r}, which is not there."
             else:
-                found = _head(mask, check=True)
+                check_mode(mask)
+                found = picture_shape(mask)
         except ValueError as error:
             return str(error)
         return None if found == shape else _sizes(image, shape, mask, found)
-
-
-def _head(file: str, check: bool = False) -> tuple[int, ...]:
-    """Height and width of a picture as people see it, from the first bytes of its file."""
-    try:
-        with Image.open(file) as opened:
-            if check:
-                check_mode(opened, Path(file))
-            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return opened.size if turned else opened.size[::-1]
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"file must be a picture, got {file!r}: {error}.") from error
 
 
 def _sizes(image: str, shape: Sequence[int], mask: str, other: Sequence[int]) -> str:

@@ -1,12 +1,15 @@
 """Pictures of any format and size in a folder, for a network to look at."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
+
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises."""
 
 
 def read_picture(file: str | os.PathLike[str]) -> Image.Image:
@@ -15,12 +18,7 @@ def read_picture(file: str | os.PathLike[str]) -> Image.Image:
     Raises:
         ValueError: the file is not a whole picture; the message names it.
     """
-    try:
-        with Image.open(file) as opened:
-            picture: Image.Image = ImageOps.exif_transpose(opened)
-            picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"file must be a picture, got {str(file)!r}: {error}.") from error
+    picture = _opened(file)
     if picture.mode.startswith("I"):  # Pillow would cut 16 bits off, and not scale them
         picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if picture.has_transparency_data:
@@ -28,6 +26,65 @@ def read_picture(file: str | os.PathLike[str]) -> Image.Image:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     return picture.convert("RGB")
+
+
+def transparency(file: str | os.PathLike[str]) -> Image.Image | None:
+    """How opaque each pixel of a picture is, 8 bits, if it says so."""
+    picture = _opened(file)
+    return picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+
+
+def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
+    """The pictures in a folder and the folders inside of it, in the order of their names.
+
+    Raises:
+        FileNotFoundError: the folder is missing or holds no picture.
+    """
+    endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
+    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in endings)
+    if not files:
+        raise FileNotFoundError(
+            f"pictures must name a folder with files that Pillow reads, such as .jpg and .png, got pictures="
+            f"{str(folder)!r}, {'which has none' if Path(folder).is_dir() else 'which is not there'}."
+        )
+    return files
+
+
+def _opened(file: str | os.PathLike[str]) -> Image.Image:
+    try:
+        with Image.open(file) as opened:
+            picture: Image.Image = ImageOps.exif_transpose(opened)
+            picture.load()
+    except UNREADABLE as error:
+        raise ValueError(f"file must be a picture, got {str(file)!r}: {error}.") from error
+    return picture
+
+
+def picture_shape(file: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width of a picture as people see it, from the head of its file.
+
+    Raises:
+        ValueError: the file is no picture; the message names it.
+    """
+    try:
+        with Image.open(file) as opened:
+            width, height = opened.size
+            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    except UNREADABLE as error:
+        raise ValueError(f"file must be a picture, got {str(file)!r}: {error}.") from error
+    return (width, height) if turned else (height, width)
+
+
+def distinct_names(files: Sequence[str]) -> list[Path]:
+    """Names for what is made of files: relative to the folder that holds them all, without their endings.
+
+    Endings stay where two would have one name, as ``a.jpg`` and ``a.png``.
+    """
+    paths = [Path(file) for file in files]
+    common = os.path.commonpath([path.parent for path in paths])
+    names = [path.relative_to(common) for path in paths]
+    short = [name.with_suffix("") for name in names]
+    return short if len(set(short)) == len(short) else names
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -45,14 +102,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(self, folder: str | os.PathLike[str], transform: Callable[[Image.Image], Tensor]) -> None:
-        endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
-        files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in endings)
-        if not files:
-            raise FileNotFoundError(
-                f"pictures must name a folder with files that Pillow reads, such as .jpg and .png, got pictures="
-                f"{str(folder)!r}, {'which has none' if Path(folder).is_dir() else 'which is not there'}."
-            )
-        self.samples = [(str(path), -1) for path in files]
+        self.samples = [(str(path), -1) for path in pictures_in(folder)]
         self.transform = transform
 
     def __len__(self) -> int:

@@ -14,9 +14,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Mask
 
+from torchdau.training.faults import MOST_NAMED
 from torchdau.training.image_data import IMAGENET_MEAN, IMAGENET_STD, ImageData
 from torchdau.training.masks import IGNORED, colour_map
-from torchdau.training.pairs import MOST_NAMED, ImagesAndMasks, Pair
+from torchdau.training.pairs import ImagesAndMasks, Pair
 from torchdau.training.pictures import Pictures
 
 VOC_CLASSES = [

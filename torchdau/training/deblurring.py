@@ -1,0 +1,107 @@
+"""The task of deblurring: sharp images from blurred ones."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning import Callback
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from torchdau.models.srn_deblur import MULTIPLE
+from torchdau.training.sharp_writer import SharpWriter
+from torchdau.training.task import Task
+from torchdau.training.tiles import in_tiles
+
+
+class Deblurring(Task):
+    """A sharp image from a blurred one: squared errors at all scales, PSNR and SSIM of the result.
+
+    Both scores are of 8-bit results, of each image, then averaged over the set. SSIM is that of Wang et al. with a
+    Gaussian window of 11 pixels, on each channel, without the border that the window does not cover.
+
+    Args:
+        network: maps blurred images (N, 3, H, W) in [0, 1] to a list of sharp ones at several scales, of which the last
+            is the result.
+        tile: side in pixels of the tiles in which images are seen for validation, test and prediction, so that memory
+            is bounded; none sees each image at once.
+        overlap: pixels that neighbouring tiles share.
+        **options: further arguments of :class:`Task`.
+
+    Reference:
+        Section 7 of the paper; Wang, Bovik, Sheikh, Simoncelli, Image Quality Assessment, IEEE TIP 2004.
+    """
+
+    def __init__(self, network: nn.Module, tile: int | None = None, overlap: int = 128, **options: Any) -> None:
+        super().__init__(network, **options)
+        self.tile = tile
+        self.overlap = overlap
+        self.means = nn.ModuleDict({f"{s}_{m}": MeanMetric() for s in ("val", "test") for m in ("psnr", "ssim")})
+
+    def configure_callbacks(self) -> Sequence[Callback]:
+        """Writes sharp images."""
+        return [SharpWriter()]
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The sum over the scales of the mean squared error."""
+        blurred, sharp = batch
+        loss = torch.zeros((), device=sharp.device)
+        for image in self(blurred):
+            loss = loss + F.mse_loss(image, F.interpolate(sharp, image.shape[-2:], mode="bilinear"))
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Logs PSNR and SSIM."""
+        self._scores(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Logs PSNR and SSIM."""
+        self._scores(batch, "test")
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Sharp images (N, 3, H, W), 8 bits."""
+        return deblurred(self.network, batch[0], self.tile, self.overlap)
+
+    def _scores(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
+        blurred, sharp = batch
+        results = deblurred(self.network, blurred, self.tile, self.overlap).to(sharp.device)
+        for result, target in zip(results.float(), to_8_bits(sharp).float(), strict=True):
+            psnr, ssim = scores(result, target)
+            for name, value in (("psnr", psnr), ("ssim", ssim)):
+                mean = self.means[f"{stage}_{name}"]
+                mean(value)
+                self.log(f"{stage}_{name}", mean, on_step=False, on_epoch=True, prog_bar=True)  # type: ignore[arg-type]
+
+
+def scores(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """PSNR in dB and SSIM of an image (3, H, W) with intensities to 255."""
+    psnr = peak_signal_noise_ratio(image, target, data_range=255.0)
+    ssim = structural_similarity_index_measure(image[None], target[None], data_range=255.0)
+    assert isinstance(ssim, Tensor)
+    return psnr, ssim
+
+
+def deblurred(network: nn.Module, blurred: Tensor, tile: int | None = None, overlap: int = 128) -> Tensor:
+    """Sharp images (N, 3, H, W), 8 bits, of blurred ones in [0, 1] of any size.
+
+    Args:
+        network: as in :class:`Deblurring`.
+        blurred: of shape (N, 3, H, W).
+        tile: side of tiles in pixels; none sees images at once.
+        overlap: pixels that neighbouring tiles share.
+    """
+
+    def sharp(part: Tensor) -> Tensor:
+        height, width = part.shape[-2:]
+        padded = F.pad(part, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
+        return to_8_bits(network(padded)[-1][..., :height, :width])
+
+    return in_tiles(sharp, blurred, tile, overlap) if tile else sharp(blurred)
+
+
+def to_8_bits(images: Tensor) -> Tensor:
+    """Intensities in [0, 1] as whole numbers to 255."""
+    return images.mul(255).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,153 @@
+"""The data module of deblurring: pairs of a blurred and a sharp image in the layout of GOPRO."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from torchdau.training.faults import MOST_NAMED, refuse_faults
+from torchdau.training.image_data import ImageData
+from torchdau.training.pictures import Pictures, picture_shape, read_picture
+
+Pair = tuple[str, str]
+
+
+class BlurredAndSharp(Dataset[tuple[Tensor, Tensor]]):
+    """Pairs of a blurred and a sharp image.
+
+    Args:
+        pairs: their files.
+        crop: side in pixels of the part that is cut out at random; none keeps whole images.
+
+    Attributes:
+        samples: the pairs of files.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], crop: int | None) -> None:
+        self.samples = list(pairs)
+        self.crop = crop
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """A blurred and a sharp image (3, H, W), 8 bits."""
+        blurred, sharp = (F.pil_to_tensor(read_picture(file)) for file in self.samples[index])
+        if self.crop:
+            both = v2.RandomCrop(self.crop)(torch.stack([blurred, sharp]))
+            blurred, sharp = both
+        return blurred, sharp
+
+
+class GOPROData(ImageData):
+    """GOPRO in its original layout, or any pairs in it: ``root/{train,test}/SEQUENCE/{blur,blur_gamma,sharp}/*``.
+
+    A part of each pair is cut out at random for training; there is no other augmentation, as in the paper. The test set
+    serves for validation too.
+
+    Args:
+        root: folder that holds the two sets. Default: the environment variable ``TORCHDAU_DATA``.
+        gamma: whether to take images that were blurred after gamma correction. Default: those that were blurred in
+            linear light, the paper's.
+        batch_size: images per training batch, of all devices together.
+        num_workers: processes that read images, for each device.
+        crop: side in pixels of the part of a training image that is learned from.
+        pictures: folder of pictures to predict, in place of the test set.
+
+    Raises:
+        FileNotFoundError: a folder or the partner of an image is missing.
+        ValueError: the sizes of a pair differ, or an image is damaged; the message names the files.
+
+    Reference:
+        Nah, Kim, Lee, Deep Multi-scale Convolutional Neural Network for Dynamic Scene Deblurring, CVPR 2017; section 7
+        of the paper.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        gamma: bool = False,
+        batch_size: int = 16,
+        num_workers: int = 8,
+        crop: int = 256,
+        pictures: str | None = None,
+    ) -> None:
+        super().__init__(batch_size, num_workers, mean=(0, 0, 0), std=(1, 1, 1))
+        root = root or os.environ.get("TORCHDAU_DATA")
+        if not root and not pictures:
+            raise ValueError(
+                f"root must name the folder that holds train and test, got root={root!r}. Give data.init_args.root, "
+                "or set the environment variable TORCHDAU_DATA."
+            )
+        self.root = Path(root or "")
+        self.kind = "blur_gamma" if gamma else "blur"
+        self.crop = crop
+        self.pictures = pictures
+
+    def setup(self, stage: str) -> None:
+        """Opens the sets that a stage needs, and looks for what is wrong with their files."""
+        if stage == "predict" and self.pictures:
+            self.test: Dataset[Any] = Pictures(self.pictures, F.pil_to_tensor)
+            return
+        if stage == "fit":
+            self.train = BlurredAndSharp(self.pairs(train=True), self.crop)
+            if len(self.train) < self.batch_size:
+                raise ValueError(
+                    f"batch_size must be at most the number of training images, {len(self.train)}, got batch_size="
+                    f"{self.batch_size}."
+                )
+        self.test = BlurredAndSharp(self.pairs(train=False), None)
+
+    def pairs(self, train: bool) -> list[Pair]:
+        """Files of the blurred and the sharp images of one set."""
+        folder = self.root / ("train" if train else "test")
+        found = {kind: {(p.parts[-3], p.name): p for p in folder.glob(f"*/{kind}/*")} for kind in (self.kind, "sharp")}
+        blurred, sharp = found[self.kind], found["sharp"]
+        alone = [
+            str(found[kind][key]) for kind in found for key in sorted(found[kind].keys() - (blurred.keys() & sharp))
+        ]
+        if alone or not blurred:
+            some = ", ".join(alone[:MOST_NAMED]) or "no image at all"
+            raise FileNotFoundError(
+                f"root must hold pairs {folder}/SEQUENCE/{self.kind}/NAME and {folder}/SEQUENCE/sharp/NAME, got "
+                f"{len(alone)} without a partner: {some}."
+            )
+        pairs = [(str(blurred[key]), str(sharp[key])) for key in sorted(blurred)]
+        refuse_faults(pairs, lambda pair: _fault(pair, self.crop if train else 0))
+        return pairs
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of the training set in a new order every epoch; what is left over waits for the next."""
+        return self.loader(self.train, shuffle=True, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Whole images of the test set, one at a time."""
+        return self.loader(self.test, batch_size=1)
+
+    test_dataloader = predict_dataloader = val_dataloader
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Brings intensities to [0, 1]."""
+        blurred, sharp = batch
+        return self.normalise(blurred), self.normalise(sharp) if sharp.ndim == 4 else sharp
+
+
+def _fault(pair: Pair, least: int) -> str | None:
+    """What is wrong with a pair, as the heads of its files tell."""
+    try:
+        shape, other = (picture_shape(file) for file in pair)
+    except ValueError as error:
+        return str(error)
+    if shape != other:
+        sizes = [f"{width} x {height} pixels" for height, width in (shape, other)]
+        return f"pairs must have one size, got {sizes[0]} in {pair[0]!r} and {sizes[1]} in {pair[1]!r}."
+    if min(shape) < least:
+        return f"crop must be at most the sides of images, got crop={least} for {shape[1]} x {shape[0]} in {pair[0]!r}."
+    return None

@@ -1,0 +1,31 @@
+"""A schedule in which displacements slow down otherwise than weights."""
+
+from functools import partial
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class PolynomialDecay(LambdaLR):
+    """Rates fall to zero as a power of what is left of the training.
+
+    Args:
+        optimizer: over the groups of :func:`torchdau.parameter_groups`.
+        total_iters: epochs or steps, as the schedule counts, after which all rates are zero.
+        power: of all groups but displacements. Default: that of the paper's deblurring networks.
+        displacement_power: of displacements. Default: as there, a straight line.
+
+    Reference:
+        Section 7 of the paper, "Optimization".
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, total_iters: int, power: float = 0.3, displacement_power: float = 1.0
+    ) -> None:
+        powers = [displacement_power if g.get("name") == "displacements" else power for g in optimizer.param_groups]
+
+        super().__init__(optimizer, [partial(_left, total_iters, power) for power in powers])
+
+
+def _left(total_iters: int, power: float, step: int) -> float:
+    return max(0.0, 1 - step / total_iters) ** power
