@@ -26,7 +26,7 @@ def test_prune_curve(checkpoint, torchdau, tmp_path, capsys):  # noqa: F811
     assert "prune_curve.csv" in shown
     assert (tmp_path / "out/prune_curve.png").read_bytes().startswith(b"\x89PNG")
     with open(tmp_path / "out/prune_curve.csv") as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        rows = [{k: float(v) for k, v in row.items() if k != "checkpoint"} for row in csv.DictReader(file)]
     assert [row["threshold"] for row in rows] == [0, 0.1, 0.6]
     whole, some, few = rows
     task = restore_task(checkpoint)
@@ -41,6 +41,20 @@ def test_prune_curve(checkpoint, torchdau, tmp_path, capsys):  # noqa: F811
         assert more["file_size"] - less["file_size"] == pytest.approx(12 * (more["units"] - less["units"]), abs=200)
     assert few["accuracy"] < whole["accuracy"]
     assert all(row["seconds_one_image"] > 0 and row["seconds_batch"] > 0 for row in rows)
+
+
+def test_several_networks(checkpoint, torchdau, tmp_path, capsys):  # noqa: F811
+    """They are named by what their paths differ in."""
+    for name in ("few/0", "many/0"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "last.ckpt").write_bytes(checkpoint.read_bytes())
+    paths = ["few/0/last.ckpt", "many/0/last.ckpt"]
+    torchdau("prune-curve", *paths, "--thresholds", "[0, 0.1]", "--output", "out", "--repeats", "0")
+    shown = capsys.readouterr().out
+    assert "few " in shown
+    assert "many " in shown
+    with open(tmp_path / "out/prune_curve.csv") as file:
+        assert [row["checkpoint"] for row in csv.DictReader(file)] == ["few", "few", "many", "many"]
 
 
 def test_restoring_needs_no_configuration(checkpoint):

@@ -1,11 +1,15 @@
 """Pictures of what :mod:`torchdau.analysis` counts; the only file that imports matplotlib."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 from torch import nn
 
 from torchdau.analysis.displacements import units_of
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Of Okabe and Ito, which the colour-blind can tell apart."""
+MARKERS = ("o-", "s--", "^-.", "D:")
 
 
 def plot_displacements(model: nn.Module) -> Figure:
@@ -43,29 +47,32 @@ def plot_displacements(model: nn.Module) -> Figure:
     return figure
 
 
-def plot_prune_curve(units: Sequence[int], values: Sequence[float], metric: str, thresholds: Sequence[float]) -> Figure:
-    """How well a network does against the number of its units.
+def plot_prune_curves(curves: Mapping[str, Sequence[tuple[int, float, float]]], metric: str) -> Figure:
+    """How well networks do against the number of their units.
 
     Args:
-        units: number of units of each pruned network.
-        values: what was measured for each.
+        curves: for each network, by its name, the number of units, what was measured, and the threshold of each step.
+            Thresholds are written beside the points of the first one.
         metric: the name of what was measured.
-        thresholds: the threshold of each, written beside its point.
 
     Returns:
-        A figure with one curve.
+        A figure with a curve for each network.
 
     Reference:
         Figure 5 of the paper.
     """
-    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
     axes = figure.subplots()
-    axes.plot(units, values, "o-", color="#0072b2")
-    for number, (x, y, threshold) in enumerate(zip(units, values, thresholds, strict=True)):
+    for index, (name, steps) in enumerate(curves.items()):
+        units, values, _ = zip(*steps, strict=True)
+        axes.plot(units, values, MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)], label=name)
+    for number, (x, y, threshold) in enumerate(next(iter(curves.values()))):
         beside = (0, (9, -16)[number % 2])  # above and below in turn: the first points lie close together
         axes.annotate(f"{threshold:g}", (x, y), textcoords="offset points", xytext=beside, ha="center", fontsize=8)
     axes.margins(0.1, 0.15)
-    axes.set(xlabel="units (beside each point the threshold)", ylabel=metric)
+    axes.set(xlabel="units (beside points the threshold)", ylabel=metric)
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_formatter("{x:,.0f}")
+    if len(curves) > 1:
+        axes.legend()
     return figure

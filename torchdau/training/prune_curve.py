@@ -7,33 +7,36 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from jsonargparse import auto_cli
+from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from torchdau.analysis.plots import plot_prune_curve
+from torchdau.analysis.plots import plot_prune_curves
 from torchdau.analysis.pruning import forward_times, pruned_models
 from torchdau.training.restoring import restore_data, restore_task
 
 
 def main(args: Sequence[str]) -> None:
     """Runs the command with the options of :func:`prune_curve`."""
-    auto_cli(prune_curve, args=list(args), prog="torchdau prune-curve")
+    parser = ArgumentParser(prog="torchdau prune-curve", description="Networks on the test set, without weak units.")
+    parser.add_argument("checkpoints", nargs="+", type=Path, help="files that torchdau fit wrote")
+    parser.add_function_arguments(prune_curve, skip={"checkpoints"}, as_positional=False)
+    prune_curve(**parser.instantiate(parser.parse_args(list(args))))
 
 
 def prune_curve(
-    checkpoint: Path,
+    checkpoints: Sequence[Path],
     thresholds: tuple[float, ...] = (0, 0.01, 0.02, 0.05, 0.1, 0.25),
     output: Path = Path("runs/prune_curve"),
     repeats: int = 15,
 ) -> None:
-    """Measures a trained network without its weak units on the test set: Table 2 and Figure 5 of the paper.
+    """Measures trained networks without their weak units on the test set: Table 2 and Figure 5 of the paper.
 
     Args:
-        checkpoint: a file that torchdau fit wrote.
+        checkpoints: files that torchdau fit wrote.
         thresholds: units go whose absolute weight is below this fraction of the largest in their layer. Default: the
             paper's.
         output: folder for the table and the picture.
@@ -46,6 +49,24 @@ def prune_curve(
         )
     output.mkdir(parents=True, exist_ok=True)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    steps = {name: measured(path, thresholds, repeats) for name, path in _named(checkpoints).items()}
+    rows = [{"checkpoint": name, **row} for name, network in steps.items() for row in network]
+    with open(output / "prune_curve.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    metric = next(name for name in rows[0] if name not in ("checkpoint", "threshold", "loss"))
+    curves = {
+        name: [(row["units"], row[metric], row["threshold"]) for row in network] for name, network in steps.items()
+    }
+    plot_prune_curves(curves, metric).savefig(output / "prune_curve.png", dpi=150)
+    console = Console()
+    console.print(table(rows if len(steps) > 1 else next(iter(steps.values()))))
+    console.print(f"written: {output / 'prune_curve.csv'}, {output / 'prune_curve.png'}", soft_wrap=True)
+
+
+def measured(checkpoint: Path, thresholds: Sequence[float], repeats: int) -> list[dict[str, Any]]:
+    """A row of numbers for one network at each threshold."""
     task, data = restore_task(checkpoint), restore_data(checkpoint)
     steps = pruned_models(cast("nn.Module", task.network), thresholds)
     trainer = Trainer(
@@ -77,17 +98,17 @@ def prune_curve(
         for name, batch in {"seconds_one_image": images[:1], "seconds_batch": images}.items():
             for row, seconds in zip(rows, forward_times(models, batch, repeats), strict=True):
                 row[name] = seconds
-    with open(output / "prune_curve.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    metric = next(name for name in rows[0] if name not in ("threshold", "loss"))
-    plot_prune_curve([row["units"] for row in rows], [row[metric] for row in rows], metric, list(thresholds)).savefig(
-        output / "prune_curve.png", dpi=150
-    )
-    console = Console()
-    console.print(table(rows, len(images) if repeats else 0))
-    console.print(f"written: {output / 'prune_curve.csv'}, {output / 'prune_curve.png'}", soft_wrap=True)
+    return rows
+
+
+def _named(checkpoints: Sequence[Path]) -> dict[str, Path]:
+    """Checkpoints by the parts of their paths in which they differ."""
+    parts = [path.parts for path in checkpoints]
+    if len(set(parts)) < 2:
+        return {str(path): path for path in checkpoints}
+    first = next(i for i, names in enumerate(zip(*parts, strict=False)) if len(set(names)) > 1)
+    last = next(i for i, names in enumerate(zip(*(p[::-1] for p in parts), strict=False)) if len(set(names)) > 1)
+    return {"/".join(path.parts[first : len(path.parts) - last]) or str(path): path for path in checkpoints}
 
 
 def first_images(data: LightningDataModule) -> Tensor:
@@ -96,16 +117,17 @@ def first_images(data: LightningDataModule) -> Tensor:
     return images
 
 
-def table(rows: Sequence[dict[str, Any]], batch: int) -> Table:
+def table(rows: Sequence[dict[str, Any]]) -> Table:
     """The rows for people to read."""
     columns: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "checkpoint": ("checkpoint", str),
         "threshold": ("threshold", "{:g}".format),
         "units": ("units", "{:,}".format),
         "removed": ("removed", "{:.1%}".format),
         "parameters": ("parameters", "{:,}".format),
         "file_size": ("kB", lambda size: f"{size / 1000:,.0f}"),
         "seconds_one_image": ("ms, 1 image", lambda seconds: f"{1000 * seconds:.2f}"),
-        "seconds_batch": (f"ms, {batch} images", lambda seconds: f"{1000 * seconds:.1f}"),
+        "seconds_batch": ("ms, batch", lambda seconds: f"{1000 * seconds:.1f}"),
     }
     shown = {name: columns.get(name, (name, "{:.4f}".format)) for name in rows[0]}
     result = Table(*(title for title, _ in shown.values()), box=None, pad_edge=False)
