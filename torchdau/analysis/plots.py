@@ -52,7 +52,7 @@ def plot_prune_curves(curves: Mapping[str, Sequence[tuple[int, float, float]]], 
 
     Args:
         curves: for each network, by its name, the number of units, what was measured, and the threshold of each step.
-            Thresholds are written beside the points of the first one.
+            Thresholds are written beside the points of the one with most units.
         metric: the name of what was measured.
 
     Returns:
@@ -66,7 +66,7 @@ def plot_prune_curves(curves: Mapping[str, Sequence[tuple[int, float, float]]], 
     for index, (name, steps) in enumerate(curves.items()):
         units, values, _ = zip(*steps, strict=True)
         axes.plot(units, values, MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)], label=name)
-    for number, (x, y, threshold) in enumerate(next(iter(curves.values()))):
+    for number, (x, y, threshold) in enumerate(max(curves.values(), key=max)):
         beside = (0, (9, -16)[number % 2])  # above and below in turn: the first points lie close together
         axes.annotate(f"{threshold:g}", (x, y), textcoords="offset points", xytext=beside, ha="center", fontsize=8)
     axes.margins(0.1, 0.15)
