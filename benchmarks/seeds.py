@@ -34,13 +34,18 @@ def fit(run: tuple[Path, Path, int], options: list[str], threads: int) -> None:
     """One run: a process of its own in a folder of its own."""
     folder, recipe, seed = run
     if (folder / FINISHED).exists():
+        if (folder / "options").read_text() != " ".join(options):
+            raise RuntimeError(f"{folder} holds a run with other options. Name another --output.")
         return
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "options").write_text(" ".join(options))
     command = [sys.executable, "-m", "torchdau", "fit", "--config", str(recipe.absolute()), *options]
     command += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
     started = time.monotonic()
     with (folder / "log").open("w") as log:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        if "TORCHDAU_DATA" in environment:
+            environment["TORCHDAU_DATA"] = str(Path(environment["TORCHDAU_DATA"]).absolute())
         result = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
     if result.returncode:
         raise RuntimeError(f"torchdau fit failed for {recipe} with seed {seed}; its output is in {folder / 'log'}.")

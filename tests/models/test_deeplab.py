@@ -58,11 +58,37 @@ def test_every_combination_learns(make, cell):
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
 
 
-def test_image_pooling_sees_the_whole_image():
+def test_image_pooling_is_the_mean_of_the_whole_image():
     network = deeplab(**SMALL, image_pool=True).eval()
-    image = torch.zeros(1, 3, 33, 33)
-    pooled = network.branches[1](network.encoder(image)[1])
-    assert pooled.shape == (1, 16, 1, 1)
+    features = torch.randn(2, 512, 5, 7)
+    pooled = network.branches[1](features)
+    assert pooled.shape == (2, 16, 1, 1)
+    torch.testing.assert_close(pooled, network.branches[1][1](features.mean((2, 3), keepdim=True)))
+    with pytest.raises(ValueError, match=r"input must have more than one image in training, .* shape \(1, 3, 33, 33\)"):
+        network.train()(torch.zeros(1, 3, 33, 33))
+
+
+@pytest.mark.parametrize("make", [deeplab, dau_deeplab])
+@pytest.mark.parametrize("decoder", [False, True])
+def test_what_is_seen_does_not_depend_on_what_lies_far_away(make, decoder):
+    """The left of an image is the same when its right is cut off: nothing is stretched to the size of the image."""
+    torch.manual_seed(0)
+    network = make(**SMALL, decoder=decoder, width_factor=0.25).eval()
+    nn.init.normal_(network.classifier.weight)
+    image = torch.randn(1, 3, 32, 32 * 25 + 3)
+    torch.testing.assert_close(network(image)[..., :32], network(image[..., : 32 * 24 + 1])[..., :32])
+
+
+def test_units_of_the_parts():
+    network = dau_deeplab(**SMALL, pyramid=True, decoder=True, sigma=0.4, max_displacement=1.0)
+    units = {name: m for name, m in network.named_modules() if isinstance(m, DAUConv2d)}
+    assert {m.sigma for m in units.values()} == {0.4}
+    assert {name: m.max_displacement for name, m in units.items() if "encoder" not in name} == {
+        "branches.1.0": 24,
+        "decoder.0.0": 1,
+        "decoder.1.0": 1,
+    }
+    assert all(m.displacement.abs().max() <= m.max_displacement for m in units.values())
 
 
 @pytest.mark.parametrize(("make", "classifier"), [(deeplab, resnetv2), (dau_deeplab, dau_resnetv2)])

@@ -9,7 +9,7 @@ from torch import nn
 from torchdau import DAUConv2d
 from torchdau.models import FCNAlexNet, alexnet, cifar_resnetv2, dau_alexnet, dau_cifar_resnetv2
 from torchdau.models.deeplab import ResNetEncoder
-from torchdau.models.resolution import spread_
+from torchdau.models.resolution import enlarge, spread_
 from torchdau.surgery import Pooled
 
 SMALL = {"widths": (4, 6, 8, 8, 6), "hidden": 16}
@@ -64,7 +64,8 @@ def test_fcn_alexnet(make):
 
 def test_without_spreading():
     network = FCNAlexNet(alexnet(**SMALL), spread=False)
-    assert {layer.dilation for layer in layers_of(network)} == {(1, 1)}
+    assert {layer.dilation for layer in layers_of(network.features)} == {(1, 1)}
+    assert network.head[1].dilation == (4, 4)  # the same in all, so that convolutions alone differ
     assert network(torch.randn(1, 3, 40, 48)).shape == (1, 21, 40, 48)
 
 
@@ -96,3 +97,12 @@ def test_residual_networks(make, spread):
             assert (b.dilation, b.padding) == ((1, 1), (0, 0))
     low, high = encoder.eval()(torch.randn(1, 3, 33, 50))
     assert (low.shape, high.shape) == ((1, 16, 33, 50), (1, 64, 17, 25))
+
+
+def test_features_are_not_stretched():
+    """What lies at 16 i stays there, whatever the size of the image: a ramp of the features is one of the pixels."""
+    ramp = torch.arange(49.0).expand(1, 1, 3, 49)
+    image = enlarge(ramp, 16, (40, 769))
+    assert image.shape == (1, 1, 40, 769)
+    inner = image[0, 0, 0, 8:-24]
+    torch.testing.assert_close(inner, (torch.arange(8.0, 745.0) - 7.5) / 16)

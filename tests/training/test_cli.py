@@ -127,6 +127,7 @@ def test_segmentation_recipes_are_the_papers(name, parts, units, torchdau, capsy
     config = configuration(name.format(units, "6u" if units else "aspp"), torchdau, capsys, monkeypatch)
     task, data, trainer = config["model"]["init_args"], config["data"]["init_args"], config["trainer"]
     network = task["network"]
+    assert trainer["max_steps"] % trainer["val_check_interval"] == 0  # the last step is validated, and kept
     assert (task["optimizer"]["init_args"]["momentum"], task["displacement_lr"], task["tile"]) == (0.9, None, None)
     if parts is None:
         assert network["class_path"].rpartition(".")[2] == "FCNAlexNet"
@@ -134,6 +135,7 @@ def test_segmentation_recipes_are_the_papers(name, parts, units, torchdau, capsy
         assert (network["init_args"]["num_classes"], network["init_args"]["spread"]) == (21, True)
         assert (task["lr"], task["weight_decay"], task["scheduler"]) == (2e-4, 5e-4, None)
         assert (trainer["max_steps"], data["batch_size"], data["year"]) == (65_000, 20, "2011")
+        assert (data["scales"], data["crop"]) == ([1, 1], 500)
         if units:
             assert network["init_args"]["classifier"]["init_args"]["size"] == "medium"
     else:
@@ -326,6 +328,7 @@ def test_every_recipe_checkpoints_and_resumes(recipe, devices, monkeypatch, tmp_
     options = ["--data.init_args.batch_size", "4", *make_data(recipe, tmp_path / "data")]
     monkeypatch.setenv("TORCHDAU_DATA", str(tmp_path / "data"))
     options += ["--data.init_args.num_workers", "0", "--trainer.accelerator", "cpu"]
+    options += ["--trainer.check_val_every_n_epoch", "1", "--trainer.val_check_interval", "1.0"]
     first, second = fit_and_resume(recipe, devices, tmp_path, *options)
     assert 0 < 2 * first == second
     shutil.rmtree(tmp_path / "runs")  # gigabytes

@@ -2,6 +2,8 @@
 
 import csv
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -95,7 +97,8 @@ def test_tiles_see_what_the_whole_image_shows(tmp_path):
 
 
 CAMVID = ["--data.init_args.crop", "33", "--data.init_args.batch_size", "2", "--data.init_args.num_workers", "0"]
-SHORT = ["--trainer.max_steps", "1", "--trainer.check_val_every_n_epoch", "1", "--trainer.enable_progress_bar", "false"]
+SHORT = ["--trainer.max_steps", "1", "--trainer.enable_progress_bar", "false"]
+SHORT += ["--trainer.check_val_every_n_epoch", "1", "--trainer.val_check_interval", "1.0"]
 
 
 def test_fit_test_predict(torchdau, monkeypatch, tmp_path, capsys):  # noqa: F811
@@ -162,3 +165,45 @@ def test_a_checkpoint_of_another_network(torchdau, monkeypatch, tmp_path):  # no
         ValueError, match=r"pretrained must be a checkpoint of a network with these layers, got '.*last"
     ):
         torchdau("fit", *recipe, "--model.init_args.pretrained", classifier)
+
+
+def test_two_processes_count_every_image_once(torchdau, monkeypatch, tmp_path):  # noqa: F811
+    """Of three images each sees one or two; the scores are those of one process."""
+    monkeypatch.setenv("TORCHDAU_DATA", str(make_pairs(tmp_path / "data")))
+    torchdau("fit", "--config", ROOT / "recipes/camvid_dau_resnet18.yaml", *CAMVID, *SHORT)
+    (checkpoint,) = tmp_path.glob("runs/camvid/**/last.ckpt")
+    tables = []
+    for devices in (1, 2):
+        command = [
+            sys.executable,
+            "-m",
+            "torchdau",
+            "test",
+            "--ckpt_path",
+            str(checkpoint),
+            "--trainer.accelerator",
+            "cpu",
+        ]
+        command += ["--trainer.devices", str(devices), "--trainer.enable_progress_bar", "false"]
+        command += ["--trainer.strategy", "ddp"] if devices == 2 else []
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+        tables.append((tmp_path / "runs/camvid/test_classes.csv").read_text())
+    assert tables[0] == tables[1]
+
+
+def test_norms_that_would_lose_their_activations(torchdau, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.setenv("TORCHDAU_DATA", str(make_pairs(tmp_path / "data")))
+    recipe = ["--config", ROOT / "recipes/camvid_dau_resnet18.yaml", *CAMVID, *SHORT]
+    with pytest.raises(
+        ValueError, match="sync_batchnorm must be false for DeepLab, whose norms, timm's BatchNormAct2d"
+    ):
+        torchdau(
+            "fit", *recipe, "--trainer.sync_batchnorm", "true", "--trainer.strategy", "ddp", "--trainer.devices", "1"
+        )
+
+
+def test_more_classes_than_a_mask_can_hold(tmp_path):
+    network = ByRed()
+    network.num_classes = 256
+    with pytest.raises(ValueError, match="num_classes must be at most 255, got num_classes=256"):
+        trainer(tmp_path).test(Segmentation(network), loader(RED, MASKS), verbose=False)

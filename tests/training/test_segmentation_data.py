@@ -1,6 +1,7 @@
 """Images and masks in the layouts of the original sets; what is wrong with them is said before training, by name."""
 
 import os
+import pickle
 import re
 from pathlib import Path
 
@@ -147,16 +148,18 @@ def test_image_and_mask_are_changed_together(tmp_path):
         save_mask(tmp_path / part / "masks/0.png", (pixels[..., 1] > 0) + 2 * (pixels[..., 0] == 128))
     data = SegmentationFolderData(list("abcd"), str(tmp_path), batch_size=1, num_workers=0, crop=32)
     data.setup("fit")
-    sizes = set()
+    sizes, sides = set(), set()
     for _ in range(40):
         image, mask = data.train[0]
         expected = (image[1] > 128).int() + 2 * ((image[0].int() - 128).abs() < 32).int()
         inside = mask != 255
         assert (mask[inside] == expected[inside]).float().mean() > 0.9  # all but pixels between two colours
         sizes.add(int(inside.sum()))
+        sides.add(bool(image[1, :, :4].float().mean() > image[1, :, -4:].float().mean()))
         mean = torch.tensor([124, 116, 104])
         assert (image.permute(1, 2, 0)[~inside].int() - mean).abs().max() <= 1 if not inside.all() else True
     assert len(sizes) > 5
+    assert sides == {True, False}  # mirrored, or not
 
 
 def folder(tmp_path, **changes):
@@ -203,6 +206,51 @@ def test_masks_of_16_bits(tmp_path):
     assert folder(tmp_path).val[0][1].unique().tolist() == [3]
     Image.fromarray(np.full((30, 40), 300, np.uint16)).save(tmp_path / "val/masks/0.png")
     bad(tmp_path, "0.png", "file must be a mask of numbers to 255, got .* with 300")
+
+
+def test_masks_that_are_inexact(tmp_path):
+    make_pairs(tmp_path)
+    (tmp_path / "val/masks/0.png").unlink()
+    Image.fromarray(numbers_of(11)).save(tmp_path / "val/masks/0.jpg")
+    bad(tmp_path, "0.jpg", "file must be a mask, got .* a JPEG, whose numbers are inexact")
+
+
+@pytest.mark.parametrize("content", [b"", b"no matrix", None])
+def test_damaged_masks_of_sbd(content, tmp_path):
+    file = tmp_path / "a.mat"
+    if content is None:
+        savemat(file, {"other": np.zeros(3)})
+    else:
+        file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"file must be a mask of SBD, got '.*a.mat'"):
+        read_mask(file)
+
+
+def test_ids_that_cityscapes_does_not_have(tmp_path):
+    make_cityscapes(tmp_path)
+    path = tmp_path / "gtFine/val/frankfurt/frankfurt_000000_000019_gtFine_labelIds.png"
+    save_mask(path, np.full((30, 40), 34))
+    data = CityscapesData(str(tmp_path), batch_size=2, num_workers=0, crop=24)
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"masks must have known numbers, got 34 in '.*frankfurt_000000"):
+        data.val[0]
+    save_mask(path, np.full((30, 40), 255))  # the license plate
+    assert data.val[0][1].unique().tolist() == [255]
+
+
+def test_a_class_that_never_occurs(tmp_path):
+    make_pairs(tmp_path, classes=2)
+    with pytest.warns(UserWarning, match="training masks have no pixel of rare, never. 255 is no class"):
+        SegmentationFolderData(["a", "b", "rare", "never"], str(tmp_path), batch_size=2, num_workers=0).setup("fit")
+
+
+def test_workers_are_sent_little(tmp_path):
+    """The set alone, and not the module with its trainer and network."""
+    data = SegmentationFolderData(list("abcdefghijk"), str(make_pairs(tmp_path)), batch_size=2, num_workers=0, crop=24)
+    data.setup("fit")
+    data.trainer = lambda: "cannot be pickled"
+    assert len(pickle.dumps(data.train)) < 10_000
+    assert len(pickle.dumps(data.val)) < 10_000
 
 
 @pytest.mark.parametrize("part", ["images/0.jpg", "masks/0.png"])

@@ -34,7 +34,7 @@ def scores(confusion: Tensor) -> Scores:
         >>> scores(torch.tensor([[3, 1], [0, 4]])).mean_iou
         0.774...
     """
-    confusion = confusion.double()
+    confusion = confusion.cpu().double()
     found, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     iou, accuracies = found / (true + predicted - found), found / true
     return Scores(

@@ -2,17 +2,19 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torchdau import init
 from torchdau.conv import DAUConv2d
 from torchdau.models.aspp import aspp, dau_6u
 from torchdau.models.resnetv2 import dau_resnetv2, resnetv2
-from torchdau.models.resolution import spread_, unpool_
+from torchdau.models.resolution import enlarge, spread_, unpool_
+
+STRIDE, LOW_STRIDE = 16, 4
+"""Pixels of the image for each pixel of the last and of the first stage."""
 
 LOW_CHANNELS = 48
 """Channels to which DeepLabv3+ brings the features of the first stage."""
@@ -99,6 +101,7 @@ class DeepLab(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.encoder = encoder
+        self.image_pool = image_pool
         channels = encoder.channels
         self.branches = nn.ModuleList()
         self.join: nn.Module | None = None
@@ -128,14 +131,19 @@ class DeepLab(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Logits of every pixel."""
         low, features = self.encoder(input)
+        if self.training and self.image_pool and len(input) == 1:
+            raise ValueError(
+                "input must have more than one image in training, since the batch norm after image pooling has one "
+                f"value for each, got input of shape {tuple(input.shape)}. Take larger batches for each device."
+            )
         if self.join is not None:
             size = features.shape[-2:]
             parts = [branch(features) for branch in self.branches]
             features = self.join(torch.cat([part.expand(-1, -1, *size) for part in parts], 1))
         if self.low is not None:
-            features = F.interpolate(features, low.shape[-2:], mode="bilinear")
+            features = enlarge(features, STRIDE // LOW_STRIDE, low.shape[-2:])
             features = self.decoder(torch.cat([features, self.low(low)], 1))
-        return F.interpolate(self.classifier(features), input.shape[-2:], mode="bilinear")
+        return enlarge(self.classifier(features), STRIDE if self.low is None else LOW_STRIDE, input.shape[-2:])
 
     def load_classifier(self, classifier: nn.Module) -> None:
         """Takes the weights of a trained classification network, of the kind that the encoder was made of.
@@ -204,20 +212,18 @@ def dau_deeplab(
         spread: whether displacements in the last stage are scaled, as those of a trained classification network must.
         num_units: units per pair of channels in the encoder and the decoder.
         sigma: width of the Gaussians in pixels.
-        max_displacement: bound of the displacements in pixels; twice as much in the last stage if it is spread.
+        max_displacement: bound of the displacements in pixels; twice as much in the last stage if it is spread; that of
+            DAU-6U is its own.
         width: channels between the parts.
         width_factor: multiplies the channels of the encoder.
     """
 
     def units(inputs: int, outputs: int) -> DAUConv2d:
-        layer = DAUConv2d(inputs, outputs, num_units, max_displacement=max_displacement, sigma=sigma, bias=False)
-        init.uniform_(layer.displacement, 1.5)
-        return layer
+        return DAUConv2d(inputs, outputs, num_units, max_displacement=max_displacement, sigma=sigma, bias=False)
 
+    pyramid_layer = partial(dau_6u, sigma=sigma) if pyramid else None
     encoder = ResNetEncoder(dau_resnetv2(name, num_units, sigma, max_displacement, width_factor=width_factor), spread)
-    return DeepLab(
-        encoder, num_classes, dau_6u if pyramid else None, width, image_pool, units if decoder else None, width
-    )
+    return DeepLab(encoder, num_classes, pyramid_layer, width, image_pool, units if decoder else None, width)
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:

@@ -3,25 +3,27 @@
 import copy
 from typing import Any, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torchdau.models.alexnet import AlexNet
-from torchdau.models.resolution import spread_
+from torchdau.models.resolution import enlarge, spread_
+
+DILATION = 4
+"""Of the first fully connected layer: two max-pools before it are left out."""
 
 
 class FCNAlexNet(nn.Module):
     """A classification AlexNet without its last two max-pools, its fully connected layers as convolutions.
 
-    The third to fifth convolution see features of twice the resolution, the first fully connected layer of four times:
-    plain kernels are dilated by as much, and the displacements of units scaled. The new layer that tells classes
-    apart starts at zero, and its logits are brought to the size of the image bilinearly, where Long et al. have a
-    deconvolution that starts so. Pixels beyond the border are zero in every layer.
+    The third to fifth convolution see features of twice the resolution, the first fully connected layer of four times.
+    This one is dilated by as much; of the others plain kernels are dilated, and the displacements of units scaled. The
+    new layer that tells classes apart starts at zero, and its logits are brought to the size of the image bilinearly,
+    where Long et al. have a deconvolution that starts so. Pixels beyond the border are zero in every layer.
 
     Args:
         classifier: the classification network; its layers become parts of this one.
         num_classes: number of classes.
-        spread: whether to dilate and scale. Without it, layers reach less far in the image.
+        spread: whether to dilate and scale the convolutions. Without it, they reach less far in the image.
 
     Shape:
         - input: (N, C, H, W)
@@ -44,6 +46,7 @@ class FCNAlexNet(nn.Module):
         pools = [index for index, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
         layers[0].padding = tuple(side // 2 for side in layers[0].kernel_size)
         layers[pools[0]].padding = 1
+        self.stride = 2 * layers[0].stride[0]
         if spread:
             for layer in layers[pools[1] :]:
                 spread_(layer, 2)
@@ -51,12 +54,11 @@ class FCNAlexNet(nn.Module):
         side = cast("int", classifier.pool.output_size)
         full, second = cast("list[nn.Linear]", list(classifier.classifier[1:7:3]))
         channels, hidden = full.in_features // side**2, full.out_features
-        dilation = 4 if spread else 1
-        before = (side - 1) * dilation // 2
-        after = (side - 1) * dilation - before
+        before = (side - 1) * DILATION // 2
+        after = (side - 1) * DILATION - before
         self.head = nn.Sequential(
             nn.ZeroPad2d((before, after, before, after)),
-            nn.Conv2d(channels, hidden, side, dilation=dilation),
+            nn.Conv2d(channels, hidden, side, dilation=DILATION),
             nn.ReLU(),
             nn.Dropout(0.5),
             nn.Conv2d(hidden, hidden, 1),
@@ -73,7 +75,7 @@ class FCNAlexNet(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Logits of every pixel."""
         logits = self.head(self.features(input))
-        return F.interpolate(logits, input.shape[-2:], mode="bilinear")
+        return enlarge(logits, self.stride, input.shape[-2:])
 
     def load_classifier(self, classifier: AlexNet) -> None:
         """Takes the weights of a trained classification network of the same layers.

@@ -1,8 +1,10 @@
 """Layers of a classification network for features of a higher resolution, as segmentation needs them."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from torchdau.conv import DAUConv2d
 from torchdau.surgery import Pooled, replace_, rescale_
@@ -41,3 +43,17 @@ def spread_(model: Model, factor: int) -> Model:
             module.dilation = module.dilation[0] * factor, module.dilation[1] * factor
             module.padding = int(module.padding[0]) * factor, int(module.padding[1]) * factor
     return model
+
+
+def enlarge(features: Tensor, factor: int, size: Sequence[int]) -> Tensor:
+    """Features at exactly so many times the resolution, bilinearly, without what lies beyond the image.
+
+    A network of stride 16 makes ``ceil(size / 16)`` features. To bring these to ``size`` pixels would stretch them.
+
+    Args:
+        features: of shape (N, C, H, W).
+        factor: how many times higher the resolution will be.
+        size: height and width of the result, at most ``factor`` times those of the features.
+    """
+    height, width = size
+    return F.interpolate(features, scale_factor=float(factor), mode="bilinear")[..., :height, :width]

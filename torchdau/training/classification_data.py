@@ -88,11 +88,11 @@ class ClassificationData(ImageData, ABC):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of the training set in a new order every epoch."""
-        return self.loader(self.train, shuffle=True)
+        return self.train_loader(self.train)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the test set."""
-        return self.loader(self.test)
+        return self.test_loader(self.test, self.batch_size)
 
     test_dataloader = predict_dataloader = val_dataloader
 

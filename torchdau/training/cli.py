@@ -18,16 +18,21 @@ class SaveConfig(SaveConfigCallback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration as YAML, so that a checkpoint tells what it is of."""
-        checkpoint["config"] = self.parser.dump(self.config, skip_none=False)
+        config = self.config.clone()
+        if config.model.init_args.get("pretrained"):
+            config.model.init_args.pretrained = None  # its weights are in this checkpoint
+        checkpoint["config"] = self.parser.dump(config, skip_none=False)
 
 
 class CommandLine(LightningCLI):
     """Lightning's, which would also measure the random weights of a new network."""
 
     def before_instantiate_classes(self) -> None:
-        """Refuses to measure or predict without a checkpoint."""
+        """Refuses to measure or predict without a checkpoint; keeps no predictions."""
         if self.subcommand != "fit" and self.config[self.subcommand].ckpt_path is None:
             self.parser.error(f"--ckpt_path must name a checkpoint for {self.subcommand}, got none.")
+        if self.subcommand == "predict":
+            self.config.predict.return_predictions = False  # they are written; all in memory may be too many
 
 
 def main() -> None:

@@ -125,11 +125,11 @@ class GOPROData(ImageData):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of the training set in a new order every epoch; what is left over waits for the next."""
-        return self.loader(self.train, shuffle=True, drop_last=True)
+        return self.train_loader(self.train, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole images of the test set, one at a time."""
-        return self.loader(self.test, batch_size=1)
+        return self.test_loader(self.test, 1)
 
     test_dataloader = predict_dataloader = val_dataloader
 

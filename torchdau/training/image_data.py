@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -33,13 +34,24 @@ class ImageData(LightningDataModule):
         images, targets = batch
         return self.normalise(images), targets
 
-    def loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
-        """Batches of a data set."""
+    def train_loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+        """Batches in a new order every epoch, which the devices share."""
         devices = self.trainer.world_size if self.trainer else 1
         if self.batch_size % devices:
             raise ValueError(
                 f"batch_size must be a multiple of the number of devices, which share it, got batch_size="
                 f"{self.batch_size} for {devices} devices."
             )
-        options = {"batch_size": self.batch_size // devices} | options
-        return DataLoader(dataset, num_workers=self.num_workers, persistent_workers=self.num_workers > 0, **options)
+        return self._loader(dataset, batch_size=self.batch_size // devices, shuffle=True, **options)
+
+    def test_loader(self, dataset: Dataset[Any], batch_size: int) -> DataLoader[Any]:
+        """Batches in order; several devices see a part each, and no sample twice to make the parts equal."""
+        sampler = None
+        if self.trainer and self.trainer.world_size > 1:
+            ranks = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
+            sampler = UnrepeatedDistributedSampler(dataset, shuffle=False, **ranks)
+        return self._loader(dataset, batch_size=batch_size, sampler=sampler)
+
+    def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+        workers = self.num_workers
+        return DataLoader(dataset, num_workers=workers, persistent_workers=workers > 0, **options)

@@ -28,12 +28,15 @@ def read_mask(file: str | os.PathLike[str]) -> Tensor:
         if path.suffix == ".mat":
             from scipy.io import loadmat
 
-            numbers = loadmat(path)["GTcls"][0]["Segmentation"][0]
+            try:
+                numbers = loadmat(path)["GTcls"][0]["Segmentation"][0]
+            except Exception as error:  # scipy raises whatever it stumbles on
+                raise ValueError(f"file must be a mask of SBD, got {str(path)!r}: {error}.") from error
         else:
             check_mode(path)
             with Image.open(path) as opened:
                 numbers = np.array(opened)
-    except (*UNREADABLE, KeyError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"file must be a mask, got {str(path)!r}: {error}.") from error
     if numbers.min(initial=0) < 0 or numbers.max(initial=0) > IGNORED:
         raise ValueError(f"file must be a mask of numbers to {IGNORED}, got {str(path)!r} with {numbers.max()}.")
@@ -44,9 +47,11 @@ def check_mode(file: str | os.PathLike[str]) -> None:
     """Refuses pictures in colour, from the head of the file."""
     try:
         with Image.open(file) as opened:
-            mode = opened.mode
+            mode, kind = opened.mode, opened.format
     except UNREADABLE as error:
         raise ValueError(f"file must be a mask, got {str(file)!r}: {error}.") from error
+    if kind == "JPEG":
+        raise ValueError(f"file must be a mask, got {str(file)!r}, a JPEG, whose numbers are inexact. Save it as PNG.")
     if mode not in ("L", "P", "1") and not mode.startswith("I"):
         raise ValueError(
             f"file must be a mask whose pixels are numbers of classes, got {str(file)!r} in the mode {mode!r}. "

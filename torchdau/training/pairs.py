@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
@@ -22,11 +23,13 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
     Args:
         pairs: files of an image and its mask.
         num_classes: numbers below it, and 255, may be in masks.
-        table: what the numbers in the files mean: of shape (256,), 8 bits; none takes them as they are.
+        table: what the numbers in the files mean, of shape (256,), -1 for those that must not be; none takes them as
+            they are.
         transform: what becomes of an image (3, H, W), 8 bits, and its mask (1, H, W).
 
     Attributes:
         samples: the pairs of files.
+        seen: numbers in masks, once all their pixels were looked at.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
         self.num_classes = num_classes
         self.table = table
         self.transform = transform
+        self.seen: set[int] = set()
 
     def __len__(self) -> int:
         """The number of pairs."""
@@ -72,7 +76,10 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
         """
         numbers = read_mask(file)
         if self.table is not None:
-            return self.table[numbers.int()]
+            classes = self.table[numbers.int()]
+            if classes.min() < 0:
+                raise ValueError(f"masks must have known numbers, got {int(numbers[classes < 0][0])} in {file!r}.")
+            return classes.to(torch.uint8)
         wrong = numbers[(numbers >= self.num_classes) & (numbers != IGNORED)]
         if len(wrong):
             raise ValueError(
@@ -87,7 +94,9 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
         try:
             shape = picture_shape(image)
             if all_pixels:
-                height, width = self.mask(mask).shape
+                numbers = self.mask(mask)
+                self.seen.update(numbers.unique().tolist())
+                height, width = numbers.shape
                 found = height, width
             elif mask.endswith(".mat"):  # which have no head
                 return None if Path(mask).is_file() else f"file must be a mask, got {mask!r}, which is not there."

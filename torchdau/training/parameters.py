@@ -19,7 +19,7 @@ def main(args: Sequence[str]) -> None:
 
 
 def parameters(format: Literal["text", "json"] = "text") -> None:
-    """Counts units and parameters of every network of the project: Tables 2 to 4, 6 and 8 of the paper.
+    """Counts units and parameters of every network of the project: Tables 2 to 8 of the paper.
 
     Args:
         format: text for people, or json: a list of objects.

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from lightning import Callback
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -46,17 +47,15 @@ class Segmentation(Task):
         self.pretrained = pretrained
         self.tile = tile
         self.overlap = overlap
-        matrix = MulticlassConfusionMatrix(cast("int", network.num_classes), ignore_index=IGNORED)
+        matrix = MulticlassConfusionMatrix(cast("int", network.num_classes), ignore_index=IGNORED, validate_args=False)
         self.matrices = nn.ModuleDict({f"{stage}_matrix": matrix.clone() for stage in ("val", "test")})
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remembers that the weights are there."""
-        super().on_load_checkpoint(checkpoint)
-        self.pretrained = None
-
-    def on_fit_start(self) -> None:
-        """Takes the weights of the classification network, unless a training goes on from its own checkpoint."""
-        if self.pretrained:
+    def setup(self, stage: str) -> None:
+        """Takes the weights of the classification network; a checkpoint to resume from replaces them afterwards."""
+        super().setup(stage)
+        if self.network.num_classes > IGNORED:  # type: ignore[operator]
+            raise ValueError(f"num_classes must be at most {IGNORED}, got num_classes={self.network.num_classes}.")
+        if stage == "fit" and self.pretrained:
             classifier = restore_task(self.pretrained).network
             try:
                 cast("Any", self.network).load_classifier(classifier)
@@ -104,7 +103,7 @@ class Segmentation(Task):
             writer.writerow(["class", "iou", "accuracy"])
             for name, iou, accuracy in zip(names, result.iou.tolist(), result.accuracies.tolist(), strict=True):
                 writer.writerow([name, f"{iou:.4f}", f"{accuracy:.4f}"])
-                table.add_row(name, f"{iou:.1%}", f"{accuracy:.1%}")
+                table.add_row(escape(name), f"{iou:.1%}", f"{accuracy:.1%}")
         Console().print(table, f"written: {path}", soft_wrap=True)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -120,7 +119,8 @@ class Segmentation(Task):
 
     def _count(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
         images, masks = batch
-        self.matrices[f"{stage}_matrix"](self._classes_of(images).to(masks.device).long(), masks.long())
+        matrix = cast("MulticlassConfusionMatrix", self.matrices[f"{stage}_matrix"])
+        matrix.update(self._classes_of(images).to(masks.device).long(), masks.long())
 
     def _scores(self, stage: str) -> Tensor:
         matrix = cast("MulticlassConfusionMatrix", self.matrices[f"{stage}_matrix"])

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import Cityscapes, SBDataset, VOCSegmentation
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Mask
 
 from torchdau.training.faults import MOST_NAMED
@@ -24,6 +23,30 @@ VOC_CLASSES = [
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 ]
+
+
+class Augment:
+    """Scales, pads, crops and mirrors an image and its mask at random; the padding has the mean colour, and no class.
+
+    Args:
+        crop: side in pixels of what is left.
+        scales: smallest and largest factor.
+    """
+
+    def __init__(self, crop: int, scales: tuple[float, float]) -> None:
+        self.scales = scales
+        mean = [255 * value for value in IMAGENET_MEAN]
+        self.steps = v2.Compose(
+            [
+                v2.RandomCrop(crop, pad_if_needed=True, fill={Tensor: mean, Mask: IGNORED}),
+                v2.RandomHorizontalFlip(),
+            ]
+        )
+
+    def __call__(self, image: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
+        """What becomes of an image and its mask."""
+        result: tuple[Tensor, Tensor] = self.steps(*v2.ScaleJitter(image.shape[-2:], self.scales)(image, mask))
+        return result
 
 
 class SegmentationData(ImageData, ABC):
@@ -73,7 +96,7 @@ class SegmentationData(ImageData, ABC):
     def setup(self, stage: str) -> None:
         """Opens the sets that a stage needs, and looks for what is wrong with their files."""
         if stage == "predict" and self.pictures:
-            self.val: Dataset[Any] = Pictures(self.pictures, self._resized)
+            self.val: Dataset[Any] = Pictures(self.pictures, v2.Compose([v2.PILToTensor(), _resize(self.size)]))
             return
         if stage == "fit":
             self.train = self._dataset(train=True)
@@ -86,39 +109,24 @@ class SegmentationData(ImageData, ABC):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of the training set in a new order every epoch; what is left over waits for the next."""
-        return self.loader(self.train, shuffle=True, drop_last=True)
+        return self.train_loader(self.train, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Images of the validation set, one at a time, since their sizes differ."""
-        return self.loader(self.val, batch_size=1)
+        return self.test_loader(self.val, 1)
 
     test_dataloader = predict_dataloader = val_dataloader
 
-    def transform(self, image: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-        """What becomes of a training image and its mask."""
-        image, mask = self._resize()(image, mask)
-        mean = [255 * value for value in IMAGENET_MEAN]
-        steps = v2.Compose(
-            [
-                v2.ScaleJitter(image.shape[-2:], self.scales),
-                v2.RandomCrop(self.crop, pad_if_needed=True, fill={Tensor: mean, Mask: IGNORED}),
-                v2.RandomHorizontalFlip(),
-            ]
-        )
-        result: tuple[Tensor, Tensor] = steps(image, mask)
-        return result
-
-    def _resize(self) -> v2.Transform:
-        return v2.Identity() if self.size is None else v2.Resize(self.size)
-
-    def _resized(self, picture: Image.Image) -> Tensor:
-        image: Tensor = self._resize()(F.pil_to_tensor(picture))
-        return image
-
     def _dataset(self, train: bool) -> ImagesAndMasks:
-        transform = self.transform if train else self._resize()
+        resize = _resize(self.size)
+        transform = v2.Compose([resize, Augment(self.crop, self.scales)]) if train else resize
         dataset = ImagesAndMasks(self.pairs(train), len(self.classes), self.table, transform)
         dataset.check(self.check_all)
+        absent = [name for number, name in enumerate(self.classes) if number not in dataset.seen]
+        if train and dataset.seen and absent:
+            rank_zero_warn(
+                f"training masks have no pixel of {', '.join(absent)}: 255 is no class, but what is left out"
+            )
         return dataset
 
 
@@ -136,7 +144,8 @@ class VOCData(SegmentationData):
         batch_size: images per training batch, of all devices together.
         num_workers: processes that read images, for each device.
         crop: side in pixels of the part of a training image that is learned from.
-        scales: smallest and largest factor by which training images are scaled. Default: none is, as in the paper.
+        scales: smallest and largest factor by which training images are scaled. Default: none is, as in the paper,
+            which does not speak of mirroring either.
         pictures: folder of pictures to predict, in place of the validation set.
 
     Reference:
@@ -209,9 +218,10 @@ class CityscapesData(SegmentationData):
         evaluated = sorted((c for c in Cityscapes.classes if c.train_id not in (-1, IGNORED)), key=lambda c: c.train_id)
         self.classes = [c.name for c in evaluated]
         self.colours = [c.color for c in evaluated]
-        self.table = torch.full((256,), IGNORED, dtype=torch.uint8)
-        for c in evaluated:
-            self.table[c.id] = c.train_id
+        self.table = torch.full((256,), -1)
+        self.table[IGNORED] = IGNORED  # the license plate, -1
+        for c in Cityscapes.classes:
+            self.table[c.id] = c.train_id if c in evaluated else IGNORED
 
     def pairs(self, train: bool) -> list[Pair]:
         """Images and masks of the training or the validation set."""
@@ -280,6 +290,10 @@ class SegmentationFolderData(SegmentationData):
                 f"root must hold for every image a mask of the same name, but {folder} has {len(alone)} alone: {some}."
             )
         return [(str(image), str(masks[image.stem])) for image in images]
+
+
+def _resize(size: int | None) -> v2.Transform:
+    return v2.Identity() if size is None else v2.Resize(size)
 
 
 def _stem(file: str) -> str:

@@ -46,6 +46,11 @@ class Task(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Compares the classes of the network with those of the data module, if there is one, and keeps their names."""
+        if getattr(self.trainer.strategy, "_layer_sync", None) and any(map(_has_activation, self.network.modules())):
+            raise ValueError(
+                f"sync_batchnorm must be false for {type(self.network).__name__}, whose norms, timm's BatchNormAct2d, "
+                "would lose their activations. Give timm.layers.convert_sync_batchnorm(network) instead."
+            )
         classes = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
         if classes is None:
             return
@@ -82,3 +87,7 @@ class Task(LightningModule):
             return optimizer
         schedule = {"scheduler": self.make_scheduler(optimizer), "interval": self.scheduler_interval}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+def _has_activation(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and hasattr(module, "act")
