@@ -11,6 +11,7 @@ from torchdau import parameter_groups
 from torchdau.models import dau_deeplab
 from torchdau.training import CityscapesData, VOCData
 from torchdau.training.pairs import ImagesAndMasks
+from torchdau.training.segmentation_data import Augment
 
 DATA = Path(os.environ.get("TORCHDAU_DATA", "nowhere"))
 SETS = {
@@ -27,7 +28,7 @@ def test_a_few_images_are_learned_by_heart(name):
     make, options = SETS[name]
     data = make(**options, batch_size=2, num_workers=0)
     pairs = data.pairs(True) + data.pairs(False)
-    images = ImagesAndMasks(pairs, len(data.classes), data.table, data.transform)
+    images = ImagesAndMasks(pairs, len(data.classes), data.table, Augment(data.crop, data.scales))
     images.check(all_pixels=True)
     assert len(images) == {"voc": 4, "cityscapes": 9}[name]
     classes = len(data.classes)
