@@ -133,7 +133,6 @@ def test_pictures_whose_names_differ_in_their_endings_alone(torchdau, monkeypatc
     assert sorted(path.name for path in tmp_path.glob("runs/camvid/masks/*")) == ["a.jpg.png", "a.png.png"]
 
 
-@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # Lightning's, where the last step was reached
 def test_a_classification_checkpoint_to_start_from(torchdau, monkeypatch, tmp_path):  # noqa: F811
     """Through the command line, and without it afterwards."""
     names = [f"class{number}" for number in range(10)]

@@ -31,8 +31,8 @@ def scores(confusion: Tensor) -> Scores:
         confusion: numbers of pixels by true and predicted class, of shape (classes, classes).
 
     Example:
-        >>> scores(torch.tensor([[3, 1], [0, 4]])).mean_iou
-        0.774...
+        >>> scores(torch.tensor([[3, 1], [0, 4]])).iou.tolist()
+        [0.75, 0.8]
     """
     confusion = confusion.cpu().double()
     found, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
