@@ -1,11 +1,13 @@
 """What every test and doctest starts from."""
 
 import os
+import sys
 
 import pytest
 import torch
 
 import torchdau
+from torchdau.__main__ import main
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # Triton's kernels run on the CPU
@@ -17,3 +19,15 @@ def _start(doctest_namespace):
     torch.set_num_threads(2)
     torch._dynamo.reset()  # tests must not use up each other's limit of recompilations
     doctest_namespace.update(torch=torch, nn=torch.nn, torchdau=torchdau)
+
+
+@pytest.fixture(name="torchdau")
+def command(monkeypatch, tmp_path):
+    """Runs ``torchdau`` with arguments, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["torchdau", *map(str, args)])
+        main()
+
+    return run

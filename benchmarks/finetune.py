@@ -22,7 +22,7 @@ from rich.table import Table
 from torchdau import convert_
 from torchdau.models import CIFARNet, cifarnet
 from torchdau.training import Classification, DigitsData
-from torchdau.training.demo import NETWORK
+from torchdau.training.commands.demo import NETWORK
 
 UNITS = (1, 2, 4)
 Results = dict[tuple[str, str], list[float]]

@@ -20,9 +20,9 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from torchdau.analysis.confusion import scores
 from torchdau.training import Segmentation
-from torchdau.training.masks import IGNORED
+from torchdau.training.data.masks import IGNORED
+from torchdau.training.data.segmentation import SegmentationData
 from torchdau.training.restoring import restore_data, restore_task
-from torchdau.training.segmentation_data import SegmentationData
 
 
 def recipe_of(checkpoint: Path) -> str:

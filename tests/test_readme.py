@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from tests.training.test_cli import pytestmark  # noqa: F401  Lightning's own warnings
 from torchdau.__main__ import main
 
 ROOT = Path(__file__).parents[1]

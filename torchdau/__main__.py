@@ -18,7 +18,7 @@ COMMANDS = {
 }
 
 OWN = ("demo", "parameters", "prune-curve", "deblur", "blur")
-"""Commands with a file of their own in training; the others are Lightning's."""
+"""Commands with a file in training/commands; the others are Lightning's."""
 
 
 def main() -> None:
@@ -54,7 +54,9 @@ def main() -> None:
 def _command(name: str) -> Callable[[Sequence[str]], None]:
     """The function of a command; each imports what it needs."""
     if name in OWN:
-        run: Callable[[Sequence[str]], None] = import_module(f"torchdau.training.{name.replace('-', '_')}").main
+        run: Callable[[Sequence[str]], None] = import_module(
+            f"torchdau.training.commands.{name.replace('-', '_')}"
+        ).main
         return run
     from torchdau.training import cli
 

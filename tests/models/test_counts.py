@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from tests.training.test_cli import torchdau  # noqa: F401
 from torchdau.analysis.counts import counts
 
 # network: units, parameters in the counted layers, all parameters where they are known
@@ -46,7 +45,7 @@ def test_counts():
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_parameters_command(form, torchdau, capsys, monkeypatch):  # noqa: F811
+def test_parameters_command(form, torchdau, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     torchdau("parameters", "--format", form)
     output = capsys.readouterr().out

@@ -9,7 +9,6 @@ from lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.training.test_cli import pytestmark  # noqa: F401  Lightning's own warnings
 from torchdau import DAUConv2d
 from torchdau.models import dau_cifarnet
 from torchdau.training import Classification

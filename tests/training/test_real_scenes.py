@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 from torchdau import parameter_groups
 from torchdau.models import dau_deeplab
 from torchdau.training import CityscapesData, VOCData
-from torchdau.training.pairs import ImagesAndMasks
-from torchdau.training.segmentation_data import Augment
+from torchdau.training.data.pairs import ImagesAndMasks
+from torchdau.training.data.segmentation import Augment
 
 DATA = Path(os.environ.get("TORCHDAU_DATA", "nowhere"))
 SETS = {

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.training.test_classification_data import make_folder
-from tests.training.test_cli import ONE_STEP, ROOT, pytestmark, torchdau  # noqa: F401
-from tests.training.test_segmentation_data import make_pairs, save_image
+from tests.training.data.layouts import make_folder, make_pairs, save_image
+from tests.training.test_recipes import ONE_STEP
 from torchdau.analysis.confusion import scores
 from torchdau.training import Segmentation
-from torchdau.training.masks import colour_map
+from torchdau.training.data.masks import colour_map
+
+ROOT = Path(__file__).parents[2]
 
 
 class ByRed(nn.Module):
@@ -102,7 +104,7 @@ SHORT = ["--trainer.max_steps", "1", "--trainer.enable_progress_bar", "false"]
 SHORT += ["--trainer.check_val_every_n_epoch", "1", "--trainer.val_check_interval", "1.0"]
 
 
-def test_fit_test_predict(torchdau, monkeypatch, tmp_path, capsys):  # noqa: F811
+def test_fit_test_predict(torchdau, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("TORCHDAU_DATA", str(make_pairs(tmp_path / "data")))
     torchdau("fit", "--config", ROOT / "recipes/camvid_dau_resnet18.yaml", *CAMVID, *SHORT)
     (checkpoint,) = tmp_path.glob("runs/camvid/**/last.ckpt")
@@ -123,7 +125,7 @@ def test_fit_test_predict(torchdau, monkeypatch, tmp_path, capsys):  # noqa: F81
             assert (overlay.mode, overlay.size) == ("RGB", size)
 
 
-def test_pictures_whose_names_differ_in_their_endings_alone(torchdau, monkeypatch, tmp_path):  # noqa: F811
+def test_pictures_whose_names_differ_in_their_endings_alone(torchdau, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHDAU_DATA", str(make_pairs(tmp_path / "data")))
     torchdau("fit", "--config", ROOT / "recipes/camvid_dau_resnet18.yaml", *CAMVID, *SHORT)
     (checkpoint,) = tmp_path.glob("runs/camvid/**/last.ckpt")
@@ -133,7 +135,7 @@ def test_pictures_whose_names_differ_in_their_endings_alone(torchdau, monkeypatc
     assert sorted(path.name for path in tmp_path.glob("runs/camvid/masks/*")) == ["a.jpg.png", "a.png.png"]
 
 
-def test_a_classification_checkpoint_to_start_from(torchdau, monkeypatch, tmp_path):  # noqa: F811
+def test_a_classification_checkpoint_to_start_from(torchdau, monkeypatch, tmp_path):
     """Through the command line, and without it afterwards."""
     names = [f"class{number}" for number in range(10)]
     monkeypatch.setenv("TORCHDAU_DATA", str(make_folder(tmp_path / "images", classes=names, count=1)))
@@ -156,7 +158,7 @@ def test_a_classification_checkpoint_to_start_from(torchdau, monkeypatch, tmp_pa
     torchdau("fit", "--ckpt_path", checkpoint, "--trainer.max_steps", "2")
 
 
-def test_a_checkpoint_of_another_network(torchdau, monkeypatch, tmp_path):  # noqa: F811
+def test_a_checkpoint_of_another_network(torchdau, monkeypatch, tmp_path):
     torchdau("fit", "--config", ROOT / "recipes/digits_conv.yaml", "--trainer.limit_train_batches", "1", *SHORT)
     (classifier,) = tmp_path.glob("runs/digits/**/last.ckpt")
     monkeypatch.setenv("TORCHDAU_DATA", str(make_pairs(tmp_path / "data")))
@@ -167,7 +169,7 @@ def test_a_checkpoint_of_another_network(torchdau, monkeypatch, tmp_path):  # no
         torchdau("fit", *recipe, "--model.init_args.pretrained", classifier)
 
 
-def test_two_processes_count_every_image_once(torchdau, monkeypatch, tmp_path):  # noqa: F811
+def test_two_processes_count_every_image_once(torchdau, monkeypatch, tmp_path):
     """Of three images each sees one or two; the scores are those of one process."""
     monkeypatch.setenv("TORCHDAU_DATA", str(make_pairs(tmp_path / "data")))
     torchdau("fit", "--config", ROOT / "recipes/camvid_dau_resnet18.yaml", *CAMVID, *SHORT)

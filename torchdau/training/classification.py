@@ -8,7 +8,7 @@ from lightning import Callback
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from torchdau.training.predictions import PredictionWriter
+from torchdau.training.label_writer import LabelWriter
 from torchdau.training.task import Task
 
 
@@ -27,7 +27,7 @@ class Classification(Task):
 
     def configure_callbacks(self) -> Sequence[Callback]:
         """Writes predictions."""
-        return [PredictionWriter()]
+        return [LabelWriter()]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""

@@ -11,7 +11,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from torchdau.models.srn_deblur import MULTIPLE
-from torchdau.training.sharp_writer import SharpWriter
+from torchdau.training.picture_writer import SharpWriter
 from torchdau.training.task import Task
 from torchdau.training.tiles import in_tiles
 

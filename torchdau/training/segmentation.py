@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from torchdau.analysis.confusion import scores
-from torchdau.training.mask_writer import MaskWriter
-from torchdau.training.masks import IGNORED
+from torchdau.training.data.masks import IGNORED
+from torchdau.training.picture_writer import MaskWriter
 from torchdau.training.restoring import restore_task
 from torchdau.training.task import Task
 from torchdau.training.tiles import in_tiles

@@ -22,7 +22,7 @@ from torchdau.analysis.plots import plot_displacements
 from torchdau.conv import DAUConv2d
 from torchdau.models import CIFARNet, cifarnet, dau_cifarnet
 from torchdau.training.classification import Classification
-from torchdau.training.classification_data import DigitsData
+from torchdau.training.data.digits import DigitsData
 
 NETWORK: dict[str, Any] = {"in_channels": 1, "image_size": 8, "widths": (32, 32, 64)}
 

@@ -1,4 +1,3 @@
-import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,28 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.training.data.layouts import make_cifar10, make_folder
 from torchdau.training import CIFAR10Data, DigitsData, ImageFolderData, ImageNetData
-
-
-def make_folder(root, sets=("train", "test"), classes=("cat", "dog"), count=4, size=32):
-    """Small images in the layout of the image-folder form of CIFAR-10."""
-    generator = np.random.default_rng(0)
-    for folder in sets:
-        for label, name in enumerate(classes):
-            (root / folder / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = generator.integers(0, 128, (size, size, 3)) + 127 * label
-                Image.fromarray(pixels.astype(np.uint8)).save(root / folder / name / f"{number:04}.png")
-    return root
-
-
-def make_cifar10(root):
-    """Two images per file in the original layout (the checksums are those of the real files, so loading refuses it)."""
-    folder = root / "cifar-10-batches-py"
-    folder.mkdir()
-    for name in ["data_batch_1", "test_batch"]:
-        (folder / name).write_bytes(pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}))
-    return root
 
 
 def test_image_folder(tmp_path):
@@ -75,7 +54,7 @@ def test_folders_from_the_environment(tmp_path, monkeypatch):
     data.setup("test")
     assert len(data.test) == 8
     monkeypatch.delenv("TORCHDAU_DATA")
-    with pytest.raises(ValueError, match="root must name the folder that holds train and test, got root=None"):
+    with pytest.raises(ValueError, match="root must name the folder of the data set, got root=None"):
         ImageFolderData()
 
 

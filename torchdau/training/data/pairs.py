@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Mask
 
-from torchdau.training.faults import refuse_faults
-from torchdau.training.masks import IGNORED, check_mode, read_mask
-from torchdau.training.pictures import picture_shape, read_picture
+from torchdau.training.data.faults import refuse_faults
+from torchdau.training.data.masks import IGNORED, check_mode, read_mask
+from torchdau.training.data.pictures import picture_shape, read_picture
 
 Pair = tuple[str, str]
 

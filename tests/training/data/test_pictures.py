@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.training.test_classification_data import make_folder
-from tests.training.test_cli import ONE_STEP, ROOT, pytestmark, torchdau  # noqa: F401
-from torchdau.training.pictures import Pictures, read_picture
+from tests.training.data.layouts import make_folder
+from tests.training.test_recipes import ONE_STEP
+from torchdau.training.data.pictures import Pictures, read_picture
+
+ROOT = Path(__file__).parents[3]
 
 RED, GREY = (250, 10, 20), (128, 128, 128)
 
@@ -63,7 +65,7 @@ def test_folders_without_pictures(tmp_path):
         Pictures(tmp_path, torch.tensor)
 
 
-def test_predict_pictures_of_any_size(torchdau, monkeypatch, tmp_path, capsys):  # noqa: F811
+def test_predict_pictures_of_any_size(torchdau, monkeypatch, tmp_path, capsys):
     """On a machine that has nothing but the checkpoint."""
     names = [f"class{number}" for number in range(10)]
     monkeypatch.setenv("TORCHDAU_DATA", str(make_folder(tmp_path / "data", classes=names, count=1)))

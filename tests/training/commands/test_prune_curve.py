@@ -1,26 +1,28 @@
 """Networks out of checkpoints, and the pruning curve over them."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
 from lightning import Trainer
 
-from tests.training.test_cli import ROOT, pytestmark, torchdau  # noqa: F401
 from torchdau.training import DigitsData
 from torchdau.training.restoring import restore_data, restore_task
+
+ROOT = Path(__file__).parents[3]
 
 FIT = ["fit", "--config", ROOT / "recipes/digits_dau.yaml", "--trainer.enable_progress_bar", "false"]
 
 
 @pytest.fixture
-def checkpoint(torchdau, tmp_path):  # noqa: F811
+def checkpoint(torchdau, tmp_path):
     torchdau(*FIT, "--trainer.max_epochs", "2", "--model.init_args.network.init_args.sigma", "0.4")
     (last,) = tmp_path.glob("runs/digits/**/last.ckpt")
     return last
 
 
-def test_prune_curve(checkpoint, torchdau, tmp_path, capsys):  # noqa: F811
+def test_prune_curve(checkpoint, torchdau, tmp_path, capsys):
     torchdau("prune-curve", checkpoint, "--thresholds", "[0, 0.1, 0.6]", "--output", "out", "--repeats", "2")
     shown = capsys.readouterr().out
     assert "prune_curve.csv" in shown
@@ -43,7 +45,7 @@ def test_prune_curve(checkpoint, torchdau, tmp_path, capsys):  # noqa: F811
     assert all(row["seconds_one_image"] > 0 and row["seconds_batch"] > 0 for row in rows)
 
 
-def test_several_networks(checkpoint, torchdau, tmp_path, capsys):  # noqa: F811
+def test_several_networks(checkpoint, torchdau, tmp_path, capsys):
     """They are named by what their paths differ in."""
     for name in ("few/0", "many/0"):
         (tmp_path / name).mkdir(parents=True)
@@ -68,7 +70,7 @@ def test_restoring_needs_no_configuration(checkpoint):
     torch.testing.assert_close(task.state_dict(), saved, rtol=0, atol=0)
 
 
-def test_what_is_no_checkpoint(torchdau, tmp_path):  # noqa: F811
+def test_what_is_no_checkpoint(torchdau, tmp_path):
     with pytest.raises(SystemExit, match=r"torchdau prune-curve: checkpoint must be .*, got 'nowhere.ckpt', which is"):
         torchdau("prune-curve", "nowhere.ckpt")
     (tmp_path / "text.ckpt").write_text("no checkpoint")
@@ -107,7 +109,7 @@ def test_a_checkpoint_with_other_weights(checkpoint):
         (["--output", "file"], "File exists: 'file'"),
     ],
 )
-def test_options_that_do_not_fit_lose_nothing(options, message, checkpoint, torchdau, tmp_path):  # noqa: F811
+def test_options_that_do_not_fit_lose_nothing(options, message, checkpoint, torchdau, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/prune_curve.csv").write_text("an older one")
     (tmp_path / "file").write_text("of something else")

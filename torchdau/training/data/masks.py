@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from torchdau.training.pictures import UNREADABLE
+from torchdau.training.data.pictures import UNREADABLE
 
 IGNORED = 255
 """Pixels of this number belong to no class."""

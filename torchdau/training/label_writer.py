@@ -1,4 +1,4 @@
-"""What ``torchdau predict`` writes and prints."""
+"""What ``torchdau predict`` writes and prints of a classification."""
 
 import csv
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ MOST_SHOWN = 20
 """Images in the printed table."""
 
 
-class PredictionWriter(BasePredictionWriter):
+class LabelWriter(BasePredictionWriter):
     """Writes ``predictions.csv`` into the trainer's folder, a line for each image and each of its likeliest classes.
 
     An image is named by its file where the data set has files, else by its number; a class by its name, else its

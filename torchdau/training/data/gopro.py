@@ -1,8 +1,6 @@
 """The data module of deblurring: pairs of a blurred and a sharp image in the layout of GOPRO."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +9,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from torchdau.training.faults import MOST_NAMED, refuse_faults
-from torchdau.training.image_data import ImageData
-from torchdau.training.pictures import Pictures, picture_shape, read_picture
+from torchdau.training.data.faults import MOST_NAMED, refuse_faults
+from torchdau.training.data.images import ImageData, data_root
+from torchdau.training.data.pictures import Pictures, picture_shape, read_picture
 
 Pair = tuple[str, str]
 
@@ -80,13 +78,7 @@ class GOPROData(ImageData):
         pictures: str | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers, mean=(0, 0, 0), std=(1, 1, 1))
-        root = root or os.environ.get("TORCHDAU_DATA")
-        if not root and not pictures:
-            raise ValueError(
-                f"root must name the folder that holds train and test, got root={root!r}. Give data.init_args.root, "
-                "or set the environment variable TORCHDAU_DATA."
-            )
-        self.root = Path(root or "")
+        self.root = data_root(root, pictures)
         self.kind = "blur_gamma" if gamma else "blur"
         self.crop = crop
         self.pictures = pictures
@@ -98,11 +90,6 @@ class GOPROData(ImageData):
             return
         if stage == "fit":
             self.train = BlurredAndSharp(self.pairs(train=True), self.crop)
-            if len(self.train) < self.batch_size:
-                raise ValueError(
-                    f"batch_size must be at most the number of training images, {len(self.train)}, got batch_size="
-                    f"{self.batch_size}."
-                )
         self.test = BlurredAndSharp(self.pairs(train=False), None)
 
     def pairs(self, train: bool) -> list[Pair]:

@@ -7,20 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.test_segmentation_data import save_image
+from tests.training.data.layouts import make_gopro, save_image
 from torchdau.training import GOPROData
+from torchdau.training.data.pictures import read_picture
 from torchdau.training.deblurring import scores
-from torchdau.training.pictures import read_picture
 
 DATA = Path(os.environ.get("TORCHDAU_DATA", "nowhere"))
-
-
-def make_gopro(root, count=2, size=40):
-    for part in ("train", "test"):
-        for index in range(count):
-            for seed, kind in enumerate(("blur", "blur_gamma", "sharp")):
-                save_image(root / part / f"scene{index}" / kind / "000001.png", size + 5, size, seed=10 * index + seed)
-    return root
 
 
 def test_pairs(tmp_path):
@@ -65,8 +57,10 @@ def test_what_is_wrong_with_pairs(tmp_path):
     make_gopro(tmp_path)
     with pytest.raises(ValueError, match=r"crop must be at most the sides .*, got crop=41 for 45 x 40 in '.*train"):
         GOPROData(str(tmp_path), batch_size=2, num_workers=0, crop=41).setup("fit")
+    data = GOPROData(str(tmp_path), batch_size=3, num_workers=0, crop=24)
+    data.setup("fit")
     with pytest.raises(ValueError, match=r"batch_size must be at most the .* images, 2, got batch_size=3"):
-        GOPROData(str(tmp_path), batch_size=3, num_workers=0, crop=24).setup("fit")
+        data.train_dataloader()
     save_image(tmp_path / "test/scene0/sharp/000001.png", 41, 40)
     with pytest.raises(ValueError, match=r"pairs must have one size, got 45 x 40 pixels .* and 41 x 40 .*sharp"):
         GOPROData(str(tmp_path), batch_size=2, num_workers=0, crop=24).setup("fit")

@@ -13,7 +13,7 @@ from rich.progress import track
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from torchdau.training.pictures import pictures_in, read_picture
+from torchdau.training.data.pictures import pictures_in, read_picture
 
 GAMMA = 2.2
 """Exponent from the intensities of a picture to light, GOPRO's."""

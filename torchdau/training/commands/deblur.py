@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import track
 from torchvision.transforms.v2 import functional as F
 
+from torchdau.training.data.pictures import distinct_names, pictures_in, read_picture, transparency
 from torchdau.training.deblurring import Deblurring, deblurred
-from torchdau.training.pictures import distinct_names, pictures_in, read_picture, transparency
 from torchdau.training.restoring import restore_task
 
 

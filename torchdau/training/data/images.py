@@ -1,6 +1,8 @@
 """What all data modules have in common: batches shared by the devices, images normalised where the network is."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,15 +36,20 @@ class ImageData(LightningDataModule):
         images, targets = batch
         return self.normalise(images), targets
 
-    def train_loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+    def train_loader(self, dataset: Dataset[Any], drop_last: bool = False) -> DataLoader[Any]:
         """Batches in a new order every epoch, which the devices share."""
+        images = len(dataset)  # type: ignore[arg-type]
+        if drop_last and images < self.batch_size:
+            raise ValueError(
+                f"batch_size must be at most the number of training images, {images}, got batch_size={self.batch_size}."
+            )
         devices = self.trainer.world_size if self.trainer else 1
         if self.batch_size % devices:
             raise ValueError(
                 f"batch_size must be a multiple of the number of devices, which share it, got batch_size="
                 f"{self.batch_size} for {devices} devices."
             )
-        return self._loader(dataset, batch_size=self.batch_size // devices, shuffle=True, **options)
+        return self._loader(dataset, batch_size=self.batch_size // devices, shuffle=True, drop_last=drop_last)
 
     def test_loader(self, dataset: Dataset[Any], batch_size: int) -> DataLoader[Any]:
         """Batches in order; several devices see a part each, and no sample twice to make the parts equal."""
@@ -55,3 +62,18 @@ class ImageData(LightningDataModule):
     def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
         workers = self.num_workers
         return DataLoader(dataset, num_workers=workers, persistent_workers=workers > 0, **options)
+
+
+def data_root(root: str | None, pictures: str | None) -> Path:
+    """The folder of a data set: what was given, else what the environment variable ``TORCHDAU_DATA`` names.
+
+    Raises:
+        ValueError: there is neither, and no pictures that could do without it.
+    """
+    root = root or os.environ.get("TORCHDAU_DATA")
+    if not root and not pictures:
+        raise ValueError(
+            f"root must name the folder of the data set, got root={root!r}. Give data.init_args.root, or set the "
+            "environment variable TORCHDAU_DATA."
+        )
+    return Path(root or "")

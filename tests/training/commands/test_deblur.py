@@ -1,0 +1,102 @@
+"""Sharp pictures from the command line; what it refuses, and that nothing is half-written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.training.data.layouts import make_gopro, save_image
+
+ROOT = Path(__file__).parents[3]
+
+
+def little_checkpoint(torchdau, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHDAU_DATA", str(make_gopro(tmp_path / "data")))
+    options = ["--data.init_args.crop", "32", "--data.init_args.batch_size", "2", "--data.init_args.num_workers", "0"]
+    options += ["--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"]
+    options += ["--model.init_args.network.init_args.widths", "[2, 3, 4]"]
+    options += ["--trainer.enable_progress_bar", "false"]
+    torchdau("fit", "--config", ROOT / "recipes/gopro_dau_srn.yaml", *options)
+    monkeypatch.delenv("TORCHDAU_DATA")
+    (checkpoint,) = tmp_path.glob("runs/gopro/**/last.ckpt")
+    return checkpoint
+
+
+def test_fit_test_predict_deblur(torchdau, monkeypatch, tmp_path, capsys):
+    checkpoint = little_checkpoint(torchdau, monkeypatch, tmp_path)
+    monkeypatch.setenv("TORCHDAU_DATA", str(tmp_path / "data"))
+    torchdau("test", "--ckpt_path", checkpoint)
+    assert "test_psnr" in capsys.readouterr().out
+    photos = tmp_path / "photos"
+    save_image(photos / "a.jpg", 60, 50)
+    save_image(photos / "inside/b.bmp", 33, 20)
+    torchdau("predict", "--ckpt_path", checkpoint, "--data.init_args.pictures", photos)
+    with Image.open(tmp_path / "runs/gopro/deblurred/inside/b.png") as predicted:
+        assert predicted.size == (33, 20)
+        expected = np.array(predicted)
+    picture = Image.new("RGBA", (40, 30), (200, 100, 50, 0))
+    picture.putalpha(Image.fromarray(np.arange(1200, dtype=np.uint8).reshape(30, 40)))
+    picture.save(photos / "clear.png")
+    with Image.open(photos / "a.jpg") as plain:
+        exif = plain.getexif()
+        exif[0x0112] = 6
+        plain.save(photos / "turned.jpg", exif=exif)
+    out = tmp_path / "out"
+    torchdau("deblur", photos, "--checkpoint", checkpoint, "--output", out, "--compare", "true")
+    assert "written: 4 pictures" in capsys.readouterr().out
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    both = {f"{name}{kind}.png" for name in ("a", "inside/b", "clear", "turned") for kind in ("", "_compare")}
+    assert names == both
+    with Image.open(out / "inside/b.png") as result:
+        assert np.array_equal(np.array(result), expected)
+    with Image.open(out / "clear.png") as result:
+        assert result.mode == "RGBA"
+        assert np.array_equal(np.array(result)[..., 3].ravel(), np.arange(1200, dtype=np.uint8))
+    with Image.open(out / "turned.png") as result, Image.open(out / "turned_compare.png") as compared:
+        assert (result.size, compared.size) == ((50, 60), (100, 60))
+
+
+def test_what_deblur_refuses(torchdau, monkeypatch, tmp_path, capsys):
+    checkpoint = little_checkpoint(torchdau, monkeypatch, tmp_path)
+    save_image(tmp_path / "a.png", 20, 20)
+    options = ["--checkpoint", checkpoint, "--output", tmp_path / "out"]
+    torchdau("deblur", tmp_path / "a.png", *options)
+    before = (tmp_path / "out/a.png").read_bytes()
+    with pytest.raises(SystemExit, match=r"torchdau deblur: output must not hold .*, got 1 .* --overwrite true"):
+        torchdau("deblur", tmp_path / "a.png", *options)
+    assert (tmp_path / "out/a.png").read_bytes() == before
+    torchdau("deblur", tmp_path / "a.png", *options, "--overwrite", "true")
+    with pytest.raises(SystemExit, match=r"paths must name .*, got '.*nowhere.png', which is not there"):
+        torchdau("deblur", tmp_path / "nowhere.png", *options)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="pictures must name a folder with files that Pillow reads"):
+        torchdau("deblur", tmp_path / "empty", *options)
+    (tmp_path / "broken.png").write_bytes(before[:60])
+    with pytest.raises(SystemExit, match=r"file must be a picture, got '.*broken.png'"):
+        torchdau("deblur", tmp_path / "broken.png", *options)
+    with pytest.raises(SystemExit, match="checkpoint must be a file that torchdau fit wrote"):
+        torchdau("deblur", tmp_path / "a.png", "--checkpoint", tmp_path / "a.png", "--output", tmp_path / "other")
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(SystemExit, match="file"):
+        torchdau("deblur", tmp_path / "a.png", "--checkpoint", checkpoint, "--output", tmp_path / "file")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png"]  # no parts
+    capsys.readouterr()
+
+
+def test_a_failed_write_leaves_what_was_there(torchdau, monkeypatch, tmp_path):
+    checkpoint = little_checkpoint(torchdau, monkeypatch, tmp_path)
+    save_image(tmp_path / "a.png", 20, 20)
+    options = ["--checkpoint", checkpoint, "--output", tmp_path / "out"]
+    torchdau("deblur", tmp_path / "a.png", *options)
+    before = (tmp_path / "out/a.png").read_bytes()
+
+    def full(self, file, *args, **kwargs):
+        Path(file).write_bytes(before[:30])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(SystemExit, match="No space left on device"):
+        torchdau("deblur", tmp_path / "a.png", *options, "--overwrite", "true")
+    assert (tmp_path / "out/a.png").read_bytes() == before
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]

@@ -1,0 +1,1 @@
+"""The commands of ``torchdau`` that are not Lightning's, a file each."""

@@ -1,0 +1,53 @@
+"""CIFAR-10 in its original files."""
+
+from pathlib import Path
+
+from torchvision.datasets import CIFAR10
+
+from torchdau.training.data.classification import ClassificationData
+
+CIFAR10_MEAN, CIFAR10_STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
+
+
+class CIFAR10Data(ClassificationData):
+    """CIFAR-10 in its original files, as torchvision reads them.
+
+    Args:
+        root: folder that holds ``cifar-10-batches-py``.
+        download: whether to download the set (170 MB) to ``root`` where it is not there yet.
+        batch_size: images per batch, of all devices together.
+        num_workers: processes that read images.
+        mirror: whether training images are mirrored half of the time.
+        padding: black pixels put around training images, of which a part of their size is cut out at random.
+
+    Raises:
+        FileNotFoundError: the set is not there.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        download: bool = False,
+        batch_size: int = 256,
+        num_workers: int = 2,
+        mirror: bool = False,
+        padding: int = 0,
+    ) -> None:
+        super().__init__(batch_size, num_workers, CIFAR10_MEAN, CIFAR10_STD, 32, mirror, padding)
+        self.root = Path(root)
+        self.download = download
+
+    def prepare_data(self) -> None:
+        """Downloads the set, in one process, where that was asked for."""
+        if self.download:
+            CIFAR10(self.root, download=True)
+
+    def dataset(self, train: bool) -> CIFAR10:
+        """The training or the test set."""
+        try:
+            return CIFAR10(self.root, train, transform=self.transform(train))
+        except RuntimeError as error:
+            raise FileNotFoundError(
+                f"root must hold {self.root / CIFAR10.base_folder} with the files of CIFAR-10; they are missing or "
+                "damaged. Unpack cifar-10-python.tar.gz there, or set download to true."
+            ) from error

@@ -1,0 +1,56 @@
+"""Cityscapes, with the classes that its benchmark evaluates."""
+
+import torch
+from torchvision.datasets import Cityscapes
+
+from torchdau.training.data.images import data_root
+from torchdau.training.data.masks import IGNORED
+from torchdau.training.data.pairs import Pair
+from torchdau.training.data.segmentation import SegmentationData
+
+
+class CityscapesData(SegmentationData):
+    """Cityscapes in its original layout, with its fine masks and the 19 classes that are evaluated.
+
+    Args:
+        root: folder that holds ``leftImg8bit`` and ``gtFine``. Default: the environment variable ``TORCHDAU_DATA``.
+        batch_size: images per training batch, of all devices together.
+        num_workers: processes that read images, for each device.
+        crop: side in pixels of the part of a training image that is learned from.
+        scales: smallest and largest factor by which training images are scaled.
+        pictures: folder of pictures to predict, in place of the validation set.
+
+    Reference:
+        Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016; section 6.2 of the
+        paper.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        batch_size: int = 8,
+        num_workers: int = 8,
+        crop: int = 769,
+        scales: tuple[float, float] = (0.5, 2.0),
+        pictures: str | None = None,
+    ) -> None:
+        super().__init__(batch_size, num_workers, crop, scales, None, pictures)
+        self.root = data_root(root, pictures)
+        evaluated = sorted((c for c in Cityscapes.classes if c.train_id not in (-1, IGNORED)), key=lambda c: c.train_id)
+        self.classes = [c.name for c in evaluated]
+        self.colours = [c.color for c in evaluated]
+        self.table = torch.full((256,), -1)
+        self.table[IGNORED] = IGNORED  # the license plate, -1
+        for c in Cityscapes.classes:
+            self.table[c.id] = c.train_id if c in evaluated else IGNORED
+
+    def pairs(self, train: bool) -> list[Pair]:
+        """Images and masks of the training or the validation set."""
+        try:
+            found = Cityscapes(self.root, "train" if train else "val", target_type="semantic")
+        except (RuntimeError, FileNotFoundError) as error:
+            raise FileNotFoundError(
+                f"root must hold leftImg8bit and gtFine of Cityscapes, each with train and val, got root="
+                f"{str(self.root)!r}: {error}."
+            ) from error
+        return sorted((image, masks[0]) for image, masks in zip(found.images, found.targets, strict=True))

@@ -1,0 +1,89 @@
+"""What the data modules of classification have in common: how images are augmented, read and served."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from torchdau.training.data.images import ImageData
+from torchdau.training.data.pictures import Pictures
+
+
+class ClassificationData(ImageData, ABC):
+    """Pairs of an 8-bit image (C, H, W) and its class, normalised a batch at a time.
+
+    The test set serves for validation too, as in the paper, which has no set of its own for it.
+
+    Args:
+        batch_size: images per batch, of all devices together.
+        num_workers: processes that read images, for each device.
+        mean: mean of each channel, of intensities in [0, 1].
+        std: standard deviation of each channel.
+        size: side in pixels to which images are resized, the middle cut out; none leaves them as they are.
+        mirror: whether training images are mirrored half of the time.
+        padding: black pixels put around training images, of which a part of their size is cut out at random.
+        pictures: folder of pictures to predict, in place of the test set.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        num_workers: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        size: int | None = None,
+        mirror: bool = False,
+        padding: int = 0,
+        pictures: str | None = None,
+    ) -> None:
+        super().__init__(batch_size, num_workers, mean, std)
+        if padding and size is None:
+            raise ValueError(f"size must be given with padding, got size=None for padding={padding}.")
+        self.size = size
+        self.mirror = mirror
+        self.padding = padding
+        self.pictures = pictures
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the classes, known after :meth:`setup`, but for pictures, which have none."""
+        return getattr(self.test, "classes", None)
+
+    @abstractmethod
+    def dataset(self, train: bool) -> Dataset[Any]:
+        """The training or the test set."""
+
+    def setup(self, stage: str) -> None:
+        """Opens the sets that a stage needs."""
+        if stage == "predict" and self.pictures:
+            if self.size is None:
+                raise ValueError("size must be given for pictures, which have many, got size=None.")
+            self.test: Dataset[Any] = Pictures(self.pictures, self.transform(train=False))
+            return
+        if stage == "fit":
+            self.train = self.dataset(train=True)
+        self.test = self.dataset(train=False)
+
+    def transform(self, train: bool) -> Callable[[Any], Tensor]:
+        """What an image as it is read becomes: 8-bit pixels (3, H, W)."""
+        steps: list[Callable[[Any], Any]] = []
+        if self.size is not None:
+            steps += [v2.Resize(self.size), v2.CenterCrop(self.size)]
+        if train and self.padding:
+            steps.append(v2.RandomCrop(self.size, self.padding))
+        if train and self.mirror:
+            steps.append(v2.RandomHorizontalFlip())
+        return v2.Compose([*steps, v2.PILToTensor()])
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of the training set in a new order every epoch."""
+        return self.train_loader(self.train)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Batches of the test set."""
+        return self.test_loader(self.test, self.batch_size)
+
+    test_dataloader = predict_dataloader = val_dataloader

@@ -1,0 +1,64 @@
+"""Any images and masks in folders."""
+
+from torchdau.training.data.faults import MOST_NAMED
+from torchdau.training.data.images import data_root
+from torchdau.training.data.masks import colour_map
+from torchdau.training.data.pairs import Pair
+from torchdau.training.data.segmentation import SegmentationData
+
+
+class SegmentationFolderData(SegmentationData):
+    """Any images and masks: ``root/train/images/*`` and ``root/train/masks/*``, with the same names, and so ``val``.
+
+    Masks have the number of a class in each pixel, or 255, as palette or single channel. All of them are read before
+    a training starts.
+
+    Args:
+        classes: names of the classes, in the order of their numbers.
+        root: folder that holds the two sets. Default: the environment variable ``TORCHDAU_DATA``.
+        batch_size: images per training batch, of all devices together.
+        num_workers: processes that read images, for each device.
+        crop: side in pixels of the part of a training image that is learned from.
+        scales: smallest and largest factor by which training images are scaled.
+        size: pixels to which the shorter side of images and masks is brought at first, for validation too; none leaves
+            them as they are.
+        pictures: folder of pictures to predict, in place of the validation set.
+
+    Raises:
+        FileNotFoundError: a folder is missing, or an image has no mask.
+        ValueError: masks are not what they must be; the message names files.
+    """
+
+    check_all = True
+
+    def __init__(
+        self,
+        classes: list[str],
+        root: str | None = None,
+        batch_size: int = 8,
+        num_workers: int = 2,
+        crop: int = 512,
+        scales: tuple[float, float] = (0.5, 2.0),
+        size: int | None = None,
+        pictures: str | None = None,
+    ) -> None:
+        super().__init__(batch_size, num_workers, crop, scales, size, pictures)
+        self.root = data_root(root, pictures)
+        self.classes = classes
+        self.colours = colour_map(len(classes) + 1)[1:]  # black is for pixels without a class
+
+    def pairs(self, train: bool) -> list[Pair]:
+        """Images and masks of the training or the validation set."""
+        folder = self.root / ("train" if train else "val")
+        for part in (folder / "images", folder / "masks"):
+            if not part.is_dir():
+                raise FileNotFoundError(f"root must hold train and val with images and masks, but {part} is missing.")
+        images = sorted(path for path in (folder / "images").iterdir() if not path.name.startswith("."))
+        masks = {path.stem: path for path in sorted((folder / "masks").iterdir())}
+        alone = [image for image in images if image.stem not in masks]
+        if alone or not images:
+            some = ", ".join(map(str, alone[:MOST_NAMED])) or "no image at all"
+            raise FileNotFoundError(
+                f"root must hold for every image a mask of the same name, but {folder} has {len(alone)} alone: {some}."
+            )
+        return [(str(image), str(masks[image.stem])) for image in images]

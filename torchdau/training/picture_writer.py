@@ -1,0 +1,92 @@
+"""What ``torchdau predict`` writes where a prediction is an image."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from PIL import Image
+from rich.console import Console
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from torchdau.training.data.masks import IGNORED, colour_map
+from torchdau.training.data.pictures import distinct_names, read_picture
+
+OPACITY = 0.6
+"""Of the colours over the picture."""
+
+
+class PictureWriter(BasePredictionWriter, ABC):
+    """Writes ``KIND/NAME.png`` into the trainer's folder, in folders as the pictures are that were predicted."""
+
+    kinds: tuple[str, ...]
+    """What is written for each picture."""
+
+    def __init__(self) -> None:
+        super().__init__("batch")
+
+    @abstractmethod
+    def images(self, file: str, prediction: Tensor) -> Iterable[Image.Image]:
+        """An image of each kind, from the file of a picture and what was predicted for it."""
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Names the files."""
+        self.files = [sample[0] for sample in trainer.predict_dataloaders.dataset.samples]  # type: ignore[union-attr]
+        self.names = distinct_names(self.files)
+        self.folders = [Path(trainer.default_root_dir) / kind for kind in self.kinds]
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Tensor,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Writes what was predicted for a batch."""
+        for index, each in zip(batch_indices or [], prediction.cpu(), strict=True):
+            for folder, image in zip(self.folders, self.images(self.files[index], each), strict=True):
+                path = folder / f"{self.names[index]}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                image.save(path)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says where they are."""
+        if trainer.is_global_zero:
+            where = " and ".join(map(str, self.folders))
+            Console().print(f"written: {len(self.files)} files in {where}", soft_wrap=True)
+
+
+class MaskWriter(PictureWriter):
+    """Writes masks, numbers with a palette, and overlays, colours over the picture; in the size that people see."""
+
+    kinds = ("masks", "overlays")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Chooses the colours."""
+        super().on_predict_start(trainer, pl_module)
+        classes: int = pl_module.network.num_classes  # type: ignore[union-attr, assignment]
+        colours = getattr(getattr(trainer, "datamodule", None), "colours", None) or colour_map(classes)
+        self.palette = [value for colour in colours for value in colour] + [0] * 3 * (IGNORED + 1 - classes)
+
+    def images(self, file: str, prediction: Tensor) -> Iterable[Image.Image]:
+        """A mask, and an overlay."""
+        picture = read_picture(file)
+        mask = Image.fromarray(prediction.numpy()).resize(picture.size, Image.Resampling.NEAREST)
+        mask.putpalette(self.palette)
+        return mask, Image.blend(picture, mask.convert("RGB"), OPACITY)
+
+
+class SharpWriter(PictureWriter):
+    """Writes deblurred pictures."""
+
+    kinds = ("deblurred",)
+
+    def images(self, file: str, prediction: Tensor) -> Iterable[Image.Image]:
+        """The prediction itself."""
+        return (F.to_pil_image(prediction),)
