@@ -20,14 +20,24 @@ COUNTER = "torch.utils.flop_counter"
 Shape = Sequence[int]
 
 
-def _forward(outputs: Shape, input: Shape, weight: Shape, radius: int) -> int:
-    """Two for each multiply-add: four pixels per unit and output, then the blurring of every input pixel.
+def multiply_adds(outputs: Shape, input: Shape, units: int, radius: int) -> int:
+    """What a unit layer computes: four pixels per unit and output, then the blurring of every input pixel.
+
+    Args:
+        outputs: shape of the output (N, O, H_out, W_out).
+        input: shape of the input.
+        units: number of units in all.
+        radius: of the Gaussian, in pixels.
 
     Reference:
-        Section 4.4 of the paper, 4 S F K W H + S W H Kw Kh.
+        Section 3.2 of the paper, "Computational cost": 4 S F K W H + S W H Kw Kh.
     """
-    units = 4 * math.prod(weight) * outputs[0] * outputs[2] * outputs[3]
-    return 2 * (units + math.prod(input) * (2 * radius + 1) ** 2)
+    return 4 * units * outputs[0] * outputs[2] * outputs[3] + math.prod(input) * (2 * radius + 1) ** 2
+
+
+def _forward(outputs: Shape, input: Shape, weight: Shape, radius: int) -> int:
+    """Two for each multiply-add."""
+    return 2 * multiply_adds(outputs, input, math.prod(weight), radius)
 
 
 def _spectral(input: Shape, weight: Shape, *arguments: Any, out_shape: Shape) -> int:

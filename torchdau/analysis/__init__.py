@@ -1,6 +1,32 @@
 """What the units of a model learned: numbers, and pictures of them."""
 
-from torchdau.analysis.displacements import LayerUnits, units_of
+from torchdau.analysis.cost import LayerCost, layer_costs, measured_speed_up
+from torchdau.analysis.displacements import (
+    LayerUnits,
+    displacement_distribution,
+    distance_distribution,
+    distribution,
+    moved,
+    units_of,
+    widened,
+)
 from torchdau.analysis.pruning import Pruned, forward_times, pruned_models
+from torchdau.analysis.receptive_field import ReceptiveField, receptive_field
 
-__all__ = ["LayerUnits", "Pruned", "forward_times", "pruned_models", "units_of"]
+__all__ = [
+    "LayerCost",
+    "LayerUnits",
+    "Pruned",
+    "ReceptiveField",
+    "displacement_distribution",
+    "distance_distribution",
+    "distribution",
+    "forward_times",
+    "layer_costs",
+    "measured_speed_up",
+    "moved",
+    "pruned_models",
+    "receptive_field",
+    "units_of",
+    "widened",
+]

@@ -1,10 +1,14 @@
-"""Where the units of each layer of a model stand; numbers only."""
+"""What the units of each layer of a model learned: where they stand, how wide they are; numbers only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from torchdau.conv import DAUConv2d
+
+AT_BOUND = 0.01
+"""Pixels from the bound within which a unit is said to sit at it."""
 
 
 @dataclass(frozen=True)
@@ -15,29 +19,155 @@ class LayerUnits:
         name: name of the layer in the model.
         displacement: positions (y, x) in pixels, shape (U, 2).
         weight: amplitudes, shape (U,).
+        sigma: widths in pixels, shape (U,); all alike where they are not learned.
         max_displacement: bound of the positions in pixels.
     """
 
     name: str
     displacement: Tensor
     weight: Tensor
+    sigma: Tensor
     max_displacement: float
+
+    @property
+    def distance(self) -> Tensor:
+        """How far each unit stands from the centre of its filter, in pixels, shape (U,)."""
+        return torch.linalg.vector_norm(self.displacement, dim=1)
+
+    @property
+    def at_bound(self) -> Tensor:
+        """Which units sit at the bound along y or x, shape (U,): a larger ``max_displacement`` would let them move."""
+        return self.displacement.abs().amax(1) >= self.max_displacement - AT_BOUND
+
+    def strongest(self, share: float) -> "LayerUnits":
+        """The units whose absolute weight is at least this share of the largest in the layer.
+
+        Args:
+            share: from 0, which keeps all, to 1, which keeps the largest.
+
+        Raises:
+            ValueError: the share is below 0 or above 1.
+
+        Reference:
+            Section 4.3 of the paper, which takes shares of 0, 0.75 and 0.9.
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(f"share must be at least 0 and at most 1, got share={share}.")
+        strength = self.weight.abs()
+        kept = strength >= share * strength.max() if len(strength) else strength > 0
+        return replace(self, displacement=self.displacement[kept], weight=self.weight[kept], sigma=self.sigma[kept])
 
 
 def units_of(model: nn.Module) -> list[LayerUnits]:
-    """The units of all unit layers of a model, in the order of the layers.
+    """The units of all unit layers of a model, in the order of the layers; copies, on the CPU.
 
     Example:
         >>> [units.displacement.shape for units in units_of(nn.Sequential(torchdau.DAUConv2d(3, 8, num_units=2)))]
         [torch.Size([48, 2])]
     """
-    return [
-        LayerUnits(
-            name,
-            module.displacement.detach().reshape(-1, 2).cpu(),
-            module.weight.detach().flatten().cpu(),
-            module.max_displacement,
+    layers = []
+    for name, module in model.named_modules():
+        if isinstance(module, DAUConv2d):
+            sigma = module.sigma if isinstance(module.sigma, Tensor) else torch.tensor(module.sigma)
+            weight = _copy(module.weight).flatten()
+            displacement = _copy(module.displacement).reshape(-1, 2)
+            spread = _copy(sigma).flatten().expand(len(weight))
+            layers.append(LayerUnits(name, displacement, weight, spread, module.max_displacement))
+    return layers
+
+
+def distance_distribution(units: LayerUnits, bins: int = 40) -> tuple[Tensor, Tensor]:
+    """How the weight of a layer is spread over distances from the filter's centre.
+
+    Args:
+        units: those of a layer; each counts with its absolute weight.
+        bins: number of equal steps from 0 to the corner of the bound.
+
+    Returns:
+        Shares of shape (bins,), which sum to 1, and the distances between them, in pixels, of shape (bins + 1,).
+
+    Reference:
+        Figure 6 of the paper.
+    """
+    farthest = max(2**0.5 * units.max_displacement, 1e-6)
+    return distribution(units.distance, units.weight, bins, (0.0, farthest))
+
+
+def displacement_distribution(units: LayerUnits, bins: int = 48) -> tuple[Tensor, Tensor]:
+    """How the weight of a layer is spread over positions.
+
+    Args:
+        units: those of a layer; each counts with its absolute weight.
+        bins: number of equal steps along each axis, which reach half a pixel beyond the bound.
+
+    Returns:
+        Shares of shape (bins along y, bins along x), which sum to 1, and the positions between them, in pixels, of
+        shape (bins + 1,), the same along both axes.
+
+    Reference:
+        Figure 7 of the paper.
+    """
+    edge = units.max_displacement + 0.5
+    shares, edges = torch.histogramdd(
+        units.displacement, [bins, bins], range=[-edge, edge, -edge, edge], weight=units.weight.abs()
+    )
+    return shares / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny), edges[0]
+
+
+def distribution(values: Tensor, weight: Tensor, bins: int, limits: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """How weight is spread over values.
+
+    Args:
+        values: of units, shape (U,).
+        weight: of the same units; each counts with its absolute weight.
+        bins: number of equal steps.
+        limits: the smallest and the largest value of interest.
+
+    Returns:
+        Shares of shape (bins,), which sum to 1, and the values between them, of shape (bins + 1,).
+    """
+    shares, edges = torch.histogram(values, bins, range=limits, weight=weight.abs())
+    return shares / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny), edges
+
+
+def moved(units: LayerUnits, before: LayerUnits) -> Tensor:
+    """How far each unit moved, in pixels, shape (U,).
+
+    Args:
+        units: those of a layer after training.
+        before: those of the same layer before.
+
+    Raises:
+        ValueError: the layers have different numbers of units, as after pruning.
+    """
+    _check_same(units, before)
+    return torch.linalg.vector_norm(units.displacement - before.displacement, dim=1)
+
+
+def widened(units: LayerUnits, before: LayerUnits) -> Tensor:
+    """By how much each unit's sigma grew, in pixels, shape (U,).
+
+    Args:
+        units: those of a layer after training.
+        before: those of the same layer before.
+
+    Raises:
+        ValueError: the layers have different numbers of units, as after pruning.
+
+    Reference:
+        Figure 4 of the paper.
+    """
+    _check_same(units, before)
+    return units.sigma - before.sigma
+
+
+def _check_same(units: LayerUnits, before: LayerUnits) -> None:
+    if len(units.weight) != len(before.weight):
+        raise ValueError(
+            f"before must have the units of the same layer, got {len(before.weight)} units of {before.name!r} for "
+            f"{len(units.weight)} of {units.name!r}. Compare networks that were not pruned."
         )
-        for name, module in model.named_modules()
-        if isinstance(module, DAUConv2d)
-    ]
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.float32, copy=True)

@@ -1,10 +1,10 @@
-"""What the analysis counts, on networks of which it is known."""
+"""What networks weigh as their weak units go."""
 
 import torch
 from torch import nn
 
-from torchdau import DAUConv2d, prune_units_
-from torchdau.analysis import forward_times, pruned_models, units_of
+from torchdau import DAUConv2d
+from torchdau.analysis import forward_times, pruned_models
 
 
 def network():
@@ -35,11 +35,3 @@ def test_forward_times_calls_in_turn():
     models = [lambda _, name=name: calls.append(name) for name in "ab"]
     assert len(forward_times(models, torch.ones(1), repeats=2)) == 2
     assert "".join(calls) == "ababab"
-
-
-def test_units_of_a_pruned_network():
-    pruned = prune_units_(network(), 0.9)
-    first, second = units_of(pruned)
-    assert first.weight.tolist() == [8]
-    assert first.displacement.shape == (1, 2)
-    assert (second.displacement.shape, second.max_displacement) == ((12, 2), 4)

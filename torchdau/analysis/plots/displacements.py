@@ -1,0 +1,96 @@
+"""Where units stand: maps, and distances from the centre."""
+
+from collections.abc import Sequence
+
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from torch import nn
+
+from torchdau.analysis.displacements import displacement_distribution, distance_distribution, units_of
+from torchdau.analysis.plots.layers import shown
+from torchdau.analysis.plots.style import COLOURS, LINES, SEQUENTIAL
+
+MOST_STARTS = 100
+"""More starting positions than these are random ones, of which dots would hide the map."""
+
+
+def plot_displacements(
+    model: nn.Module,
+    shares: Sequence[float] = (0,),
+    layers: Sequence[str] | None = None,
+    start: nn.Module | None = None,
+) -> Figure:
+    """Where the units of each layer stand, as a density weighted by the units' absolute weights.
+
+    Args:
+        model: a model with unit layers.
+        shares: for each a row of maps, of the units whose absolute weight is at least this share of the largest.
+        layers: names of the layers to show. Default: all.
+        start: the model as it was before training; if its units stood on a grid, red dots show it.
+
+    Returns:
+        A figure with a column for each layer; axes in pixels, y down as in an image, the bound as a dashed square.
+
+    Raises:
+        ValueError: the model has no unit layer, or none of such a name.
+
+    Reference:
+        Figure 7 of the paper.
+    """
+    units = shown(model, layers)
+    starts = {each.name: each.displacement.unique(dim=0) for each in units_of(start)} if start else {}
+    figure = Figure(figsize=(3.2 * len(units) + 0.8, 3.3 * len(shares) + 0.3), layout="constrained")
+    grid = figure.subplots(len(shares), len(units), squeeze=False)
+    for row, share in zip(grid, shares, strict=True):
+        for axes, layer in zip(row, units, strict=True):
+            strongest = layer.strongest(share)
+            density, edges = displacement_distribution(strongest)
+            extent = edges[0].item(), edges[-1].item(), edges[-1].item(), edges[0].item()
+            image = axes.imshow(100 * density, cmap=SEQUENTIAL, extent=extent, norm=PowerNorm(0.5, 0))
+            b = layer.max_displacement
+            axes.plot([-b, b, b, -b, -b], [-b, -b, b, b, -b], "w--", linewidth=0.8)
+            if len(points := starts.get(layer.name, ())) and len(points) <= MOST_STARTS:
+                axes.plot(points[:, 1], points[:, 0], "o", color="#d62728", markersize=3)
+            kept = f" of at least {share:.0%}" if share else ""
+            axes.set(title=f"{layer.name}\n{len(strongest.weight):,} units{kept}")
+            figure.colorbar(image, ax=axes, shrink=0.8, label="weight in a cell [%]" if layer is units[-1] else "")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("y [px]")
+    for axes in grid[-1]:
+        axes.set_xlabel("x [px]")
+    return figure
+
+
+def plot_distances(
+    model: nn.Module, shares: Sequence[float] = (0, 0.75, 0.9), layers: Sequence[str] | None = None
+) -> Figure:
+    """How far units stand from the centre of their filter, weighted by their absolute weights.
+
+    Args:
+        model: a model with unit layers.
+        shares: for each a curve, of the units whose absolute weight is at least this share of the layer's largest.
+        layers: names of the layers to show. Default: all.
+
+    Returns:
+        A figure with a panel for each layer; the bound along an axis is a dotted line.
+
+    Raises:
+        ValueError: the model has no unit layer, or none of such a name.
+
+    Reference:
+        Figure 6 of the paper.
+    """
+    units = shown(model, layers)
+    figure = Figure(figsize=(3.2 * len(units) + 0.8, 3), layout="constrained")
+    row = figure.subplots(1, len(units), squeeze=False, sharey=True)[0]
+    for axes, layer in zip(row, units, strict=True):
+        for index, share in enumerate(shares):
+            strongest = layer.strongest(share)
+            density, edges = distance_distribution(strongest)
+            label = f"at least {share:.0%} ({len(strongest.weight):,})" if share else f"all ({len(layer.weight):,})"
+            axes.stairs(100 * density, edges, color=COLOURS[index], linestyle=LINES[index % len(LINES)], label=label)
+        axes.axvline(layer.max_displacement, color="grey", linestyle=":", linewidth=0.8)
+        axes.set(title=layer.name, xlabel="distance [px]")
+        axes.legend(title="weight, of the largest", fontsize=7, title_fontsize=7)
+    row[0].set_ylabel("share of the weight [%]")
+    return figure
