@@ -12,12 +12,14 @@ COMMANDS = {
     "predict": "write what a checkpoint predicts",
     "parameters": "units and parameters of the paper's networks",
     "prune-curve": "what a checkpoint keeps as its weak units go: torchdau prune-curve CHECKPOINT",
+    "plot": "a picture of what units learned: torchdau plot displacements CHECKPOINT",
+    "report": "a page about a checkpoint: torchdau report CHECKPOINT [--compare OTHER]",
     "deblur": "sharp pictures from blurred ones: torchdau deblur PATH ... --checkpoint FILE --output DIR",
     "blur": "pairs to train deblurring on: torchdau blur FOLDER --output DIR",
     "env": "versions, and which native kernels serve",
 }
 
-OWN = ("demo", "parameters", "prune-curve", "deblur", "blur")
+OWN = ("demo", "parameters", "prune-curve", "plot", "report", "deblur", "blur")
 """Commands with a file in training/commands; the others are Lightning's."""
 
 

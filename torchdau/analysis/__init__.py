@@ -11,7 +11,7 @@ from torchdau.analysis.displacements import (
     widened,
 )
 from torchdau.analysis.pruning import Pruned, forward_times, pruned_models
-from torchdau.analysis.receptive_field import ReceptiveField, receptive_field
+from torchdau.analysis.receptive_field import ReceptiveField, receptive_field, spatial_layers
 
 __all__ = [
     "LayerCost",
@@ -27,6 +27,7 @@ __all__ = [
     "moved",
     "pruned_models",
     "receptive_field",
+    "spatial_layers",
     "units_of",
     "widened",
 ]

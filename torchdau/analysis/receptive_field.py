@@ -1,11 +1,14 @@
 """Which pixels of the input a layer's output depends on, and how much: the effective receptive field; numbers only."""
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from torchdau.conv import DAUConv2d
 
 SHARES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 """Of the influence, for which areas are told: the paper's contours reach from 25 % to 99.9 %."""
@@ -80,7 +83,8 @@ def receptive_field(model: nn.Module, layer: str, images: Tensor, max_channels: 
         >>> field.area(0.999), field.radius(0.999) < 1.5
         (9, True)
     """
-    model = copy.deepcopy(model).double().eval()  # exact, so that what is nothing counts as nothing
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    model.double()  # exact, so that what is nothing counts as nothing
     modules = dict(model.named_modules())
     if layer not in modules:
         known = ", ".join(repr(name) for name in list(modules)[1:9])
@@ -106,6 +110,20 @@ def receptive_field(model: nn.Module, layer: str, images: Tensor, max_channels: 
     if not influence.sum() > 0:
         raise ValueError(f"layer must depend on the images, got no gradient for layer={layer!r}.")
     return ReceptiveField(layer, influence / influence.sum())
+
+
+def spatial_layers(model: nn.Module, most: int = 8) -> list[str]:
+    """Names of layers whose receptive field is worth a look: unit layers, else convolutions of more than a pixel.
+
+    Args:
+        model: the model.
+        most: no more than these, evenly chosen from the first to the last.
+    """
+    modules = dict(model.named_modules())
+    names = [name for name, module in modules.items() if isinstance(module, DAUConv2d)] or [
+        name for name, module in modules.items() if isinstance(module, nn.Conv2d) and math.prod(module.kernel_size) > 1
+    ]
+    return [names[place] for place in torch.linspace(0, len(names) - 1, min(most, len(names))).round().int().tolist()]
 
 
 def _checked(share: float) -> float:

@@ -11,6 +11,7 @@ from torchdau.training.data.voc import VOCData
 from torchdau.training.deblurring import Deblurring
 from torchdau.training.schedules import PolynomialDecay
 from torchdau.training.segmentation import Segmentation
+from torchdau.training.watch import WatchUnits
 
 __all__ = [
     "CIFAR10Data",
@@ -25,4 +26,5 @@ __all__ = [
     "Segmentation",
     "SegmentationFolderData",
     "VOCData",
+    "WatchUnits",
 ]

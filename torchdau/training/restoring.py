@@ -1,7 +1,8 @@
 """Trained networks out of checkpoints, which carry the configuration that made them."""
 
 import os
-from collections.abc import Mapping
+from argparse import ArgumentError
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -9,8 +10,13 @@ from zipfile import BadZipFile
 
 import torch
 import yaml
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningDataModule, LightningModule, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+
+from torchdau import __version__
+from torchdau.conv import DAUConv2d
 
 
 def restore_task(checkpoint: str | os.PathLike[str]) -> LightningModule:
@@ -70,6 +76,59 @@ def read_checkpoint(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
     return saved
 
 
+def restore_start(checkpoint: str | os.PathLike[str]) -> nn.Module:
+    """Makes the network of a checkpoint as it was before the training: of the same seed.
+
+    Args:
+        checkpoint: a file that ``torchdau fit`` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a checkpoint of ``torchdau fit``, or its training had no seed.
+    """
+    saved = read_checkpoint(checkpoint)
+    seed = yaml.safe_load(saved.get("config", "")) or {}
+    if not isinstance(seed.get("seed_everything"), int):
+        raise ValueError(
+            f"checkpoint must be of a training with a seed, got seed_everything={seed.get('seed_everything')} in "
+            f"{str(checkpoint)!r}."
+        )
+    with isolate_rng():
+        seed_everything(seed["seed_everything"], verbose=False)
+        task = _make(LightningModule, saved, "model", checkpoint)
+    network: nn.Module = task.network
+    return network
+
+
+def first_images(checkpoint: str | os.PathLike[str], size: int) -> tuple[Tensor, str]:
+    """Four images as the network of a checkpoint sees them, and what they are, in words.
+
+    Args:
+        checkpoint: a file that ``torchdau fit`` wrote.
+        size: side in pixels of the noise that there is where the data set of the checkpoint is not.
+    """
+    try:
+        data: Any = restore_data(checkpoint)
+        data.num_workers = 0
+        data.setup("test")
+        images: Tensor = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0][:4]
+    except (FileNotFoundError, ValueError):
+        first = next(m for m in restore_task(checkpoint).modules() if isinstance(m, DAUConv2d | nn.Conv2d))
+        noise = torch.randn(4, first.in_channels, size, size)
+        return noise, f"noise of {size} x {size} px, because its data set is not there"
+    return images, "images of its data set"
+
+
+def named_checkpoints(checkpoints: Sequence[Path]) -> dict[str, Path]:
+    """Checkpoints by the parts of their paths in which they differ."""
+    parts = [path.parts for path in checkpoints]
+    if len(set(parts)) < 2:
+        return {str(path): path for path in checkpoints}
+    first = next(i for i, names in enumerate(zip(*parts, strict=False)) if len(set(names)) > 1)
+    last = next(i for i, names in enumerate(zip(*(p[::-1] for p in parts), strict=False)) if len(set(names)) > 1)
+    return {"/".join(path.parts[first : len(path.parts) - last]) or str(path): path for path in checkpoints}
+
+
 def _make(kind: type, saved: Mapping[str, Any], key: str, checkpoint: str | os.PathLike[str]) -> Any:
     """The instance of a class and arguments that the configuration in a checkpoint names."""
     try:
@@ -78,7 +137,18 @@ def _make(kind: type, saved: Mapping[str, Any], key: str, checkpoint: str | os.P
         raise ValueError(_refusal(checkpoint, error)) from error
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(kind, key, subclass_mode=True)
-    return parser.instantiate_classes(parser.parse_object(config))[key]
+    try:
+        return parser.instantiate_classes(parser.parse_object(config))[key]
+    except ArgumentError as error:
+        raise ValueError(
+            f"checkpoint must be of classes and arguments that torchdau {__version__} knows, got {str(checkpoint)!r}: "
+            f"{_innermost(error)}."
+        ) from error
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What an error is about that others were raised from."""
+    return error if error.__cause__ is None else _innermost(error.__cause__)
 
 
 def _refusal(checkpoint: str | os.PathLike[str], why: object) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from torchdau.analysis.plots import plot_prune_curves
 from torchdau.analysis.pruning import forward_times, pruned_models
-from torchdau.training.restoring import restore_data, restore_task
+from torchdau.training.restoring import named_checkpoints, restore_data, restore_task
 
 
 def main(args: Sequence[str]) -> None:
@@ -49,7 +49,7 @@ def prune_curve(
         )
     output.mkdir(parents=True, exist_ok=True)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    steps = {name: measured(path, thresholds, repeats) for name, path in _named(checkpoints).items()}
+    steps = {name: measured(path, thresholds, repeats) for name, path in named_checkpoints(checkpoints).items()}
     rows = [{"checkpoint": name, **row} for name, network in steps.items() for row in network]
     with open(output / "prune_curve.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -99,16 +99,6 @@ def measured(checkpoint: Path, thresholds: Sequence[float], repeats: int) -> lis
             for row, seconds in zip(rows, forward_times(models, batch, repeats), strict=True):
                 row[name] = seconds
     return rows
-
-
-def _named(checkpoints: Sequence[Path]) -> dict[str, Path]:
-    """Checkpoints by the parts of their paths in which they differ."""
-    parts = [path.parts for path in checkpoints]
-    if len(set(parts)) < 2:
-        return {str(path): path for path in checkpoints}
-    first = next(i for i, names in enumerate(zip(*parts, strict=False)) if len(set(names)) > 1)
-    last = next(i for i, names in enumerate(zip(*(p[::-1] for p in parts), strict=False)) if len(set(names)) > 1)
-    return {"/".join(path.parts[first : len(path.parts) - last]) or str(path): path for path in checkpoints}
 
 
 def first_images(data: LightningDataModule) -> Tensor:

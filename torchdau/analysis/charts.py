@@ -1,0 +1,168 @@
+"""Interactive charts of what :mod:`torchdau.analysis` counts, for pages; the only file that imports Altair."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import torch
+from torch import Tensor
+
+from torchdau.analysis.displacements import LayerUnits, displacement_distribution, distance_distribution
+from torchdau.analysis.plots.style import COLOURS, SEQUENTIAL
+from torchdau.analysis.receptive_field import SHARES, ReceptiveField
+
+CELLS = 40
+"""Cells along each axis of a map: more would make pages of deep networks large."""
+
+
+def displacement_chart(layers: Sequence[LayerUnits]) -> alt.HConcatChart:
+    """Where units stand and how far from the centre, weighted by their absolute weights; a menu chooses the layer.
+
+    Args:
+        layers: the units of each.
+
+    Reference:
+        Figures 6 and 7 of the paper.
+    """
+    chosen = _menu([layer.name for layer in layers])
+    cells, steps, bounds = [], [], []
+    for layer in layers:
+        shares, edges = displacement_distribution(layer, CELLS)
+        size = (edges[1] - edges[0]).item()
+        for y, x in shares.nonzero().tolist():
+            cell = {"x": edges[x].item(), "y": edges[y].item(), "share": 100 * shares[y, x].item()}
+            cells.append({"layer": layer.name} | {key: _short(value) for key, value in cell.items()} | {"size": size})
+        shares, edges = distance_distribution(layer, CELLS)
+        for share, start, end in zip(100 * shares, edges[:-1], edges[1:], strict=True):
+            steps.append({"layer": layer.name, "start": _short(start), "end": _short(end), "share": _short(share)})
+        b = layer.max_displacement
+        bounds.append({"layer": layer.name, "x": -b, "x2": b, "y": -b, "y2": b})
+    edge = max(layer.max_displacement for layer in layers) + 0.5
+    domain = alt.Scale(domain=[-edge, edge], nice=False)
+    squares = (
+        alt.Chart(alt.Data(values=cells))
+        .transform_calculate(x2="datum.x + datum.size", y2="datum.y + datum.size")
+        .mark_rect()
+        .encode(
+            alt.X("x:Q", scale=domain, title="x [px]"),
+            alt.Y("y:Q", scale=alt.Scale(domain=[edge, -edge], nice=False), title="y [px]"),
+            alt.X2("x2:Q"),
+            alt.Y2("y2:Q"),
+            alt.Color("share:Q", scale=alt.Scale(scheme=SEQUENTIAL, type="sqrt"), title="weight [%]"),
+            tooltip=[alt.Tooltip("share:Q", title="weight [%]", format=".3f")],
+        )
+    )
+    bound = (
+        alt.Chart(alt.Data(values=bounds))
+        .mark_rect(filled=False, stroke="grey", strokeDash=[4, 3])
+        .encode(alt.X("x:Q"), alt.Y("y:Q"), alt.X2("x2:Q"), alt.Y2("y2:Q"))
+    )
+    histogram = (
+        alt.Chart(alt.Data(values=steps))
+        .mark_bar(color=COLOURS[0])
+        .encode(
+            alt.X("start:Q", title="distance from the centre [px]", bin="binned"),
+            alt.X2("end:Q"),
+            alt.Y("share:Q", title="share of the weight [%]"),
+        )
+    )
+    of_layer = alt.datum.layer == chosen
+    maps = alt.layer(squares, bound).transform_filter(of_layer).properties(width=300, height=300)
+    return (maps | histogram.transform_filter(of_layer).properties(width=300, height=300)).add_params(chosen)
+
+
+def receptive_field_chart(fields: Mapping[str, Sequence[ReceptiveField]]) -> alt.HConcatChart:
+    """The areas of the input that hold given shares of the influence; a menu chooses the layer.
+
+    Args:
+        fields: for each network, by its name, the fields of its layers.
+
+    Reference:
+        Figure 8 of the paper.
+    """
+    names = list(dict.fromkeys(field.layer for layers in fields.values() for field in layers))
+    chosen = _menu(names)
+    labels = [f"{100 * share:g} %" for share in (*SHARES, 1)]
+    colours = alt.Color(
+        "share:O",
+        scale=alt.Scale(domain=labels, scheme=SEQUENTIAL, reverse=True),
+        title="share inside",
+        sort=labels,
+    )
+    charts = []
+    for name, layers in fields.items():
+        rows = []
+        for field in layers:
+            levels, size = _levels(field)
+            for y, x in (levels < len(SHARES)).nonzero().tolist():
+                place = {"x": x * size, "x2": (x + 1) * size, "y": y * size, "y2": (y + 1) * size}
+                rows.append({"layer": field.layer, **place, "share": labels[levels[y, x]]})
+        height, width = layers[0].influence.shape
+        charts.append(
+            alt.Chart(alt.Data(values=rows), title=name)
+            .mark_rect()
+            .encode(
+                alt.X("x:Q", scale=alt.Scale(domain=[0, width], nice=False), title="x [px]"),
+                alt.Y("y:Q", scale=alt.Scale(domain=[height, 0], nice=False), title="y [px]"),
+                alt.X2("x2:Q"),
+                alt.Y2("y2:Q"),
+                colours,
+            )
+            .transform_filter(alt.datum.layer == chosen)
+            .properties(width=300, height=300)
+        )
+    return alt.hconcat(*charts).add_params(chosen)
+
+
+def line_chart(rows: Sequence[Mapping[str, object]], x: str, y: str, series: str = "network") -> alt.Chart:
+    """A line for each series, with points.
+
+    Args:
+        rows: what to draw, with values by the names below.
+        x: name of the values along x.
+        y: name of the values along y.
+        series: name of what tells lines apart.
+    """
+    colours = alt.Scale(range=list(COLOURS))
+    return (
+        alt.Chart(alt.Data(values=list(rows)))
+        .mark_line(point=True)
+        .encode(
+            alt.X(f"{x}:Q", scale=alt.Scale(zero=False)),
+            alt.Y(f"{y}:Q", scale=alt.Scale(zero=False)),
+            alt.Color(f"{series}:N", scale=colours),
+            alt.StrokeDash(f"{series}:N"),
+            tooltip=[f"{series}:N", f"{x}:Q", alt.Tooltip(f"{y}:Q", format=".5g")],
+        )
+        .properties(width=300, height=200)
+    )
+
+
+def specification(chart: alt.Chart | alt.HConcatChart, words: str) -> dict[str, Any]:
+    """A chart as Vega-Lite has it, for a page of any colour.
+
+    Args:
+        chart: what to draw.
+        words: what it shows, for those who do not see it.
+    """
+    plain = chart.properties(description=words).configure(background="transparent").configure_view(stroke=None)
+    return plain.to_dict()
+
+
+def _menu(names: Sequence[str]) -> alt.Parameter:
+    """A menu of layers, which the keyboard can step through."""
+    return alt.param(value=names[0], bind=alt.binding_select(options=list(names), name="layer "))
+
+
+def _levels(field: ReceptiveField) -> tuple[Tensor, float]:
+    """For each cell of a coarser field the index of the smallest share whose area it is in; and the cell's side."""
+    size = max(1, -(-max(field.influence.shape) // CELLS))
+    height, width = field.influence.shape
+    padded = torch.nn.functional.pad(field.influence, (0, -width % size, 0, -height % size))
+    coarse = torch.nn.functional.avg_pool2d(padded[None, None], size)[0, 0] * size**2
+    held = ReceptiveField(field.layer, coarse).held - coarse  # what stronger cells hold
+    return torch.bucketize(held, torch.tensor(SHARES, dtype=held.dtype), right=True), float(size)
+
+
+def _short(value: float | Tensor) -> float:
+    return round(float(value), 4)

@@ -1,0 +1,250 @@
+"""The command ``torchdau report``: a page about a trained network."""
+
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+import vl_convert
+from jinja2 import Environment
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from torchdau import __version__
+from torchdau.analysis import LayerUnits, layer_costs, pruned_models, receptive_field, spatial_layers, units_of
+from torchdau.analysis.charts import displacement_chart, line_chart, receptive_field_chart, specification
+from torchdau.training.logs import read_scalars
+from torchdau.training.restoring import first_images, named_checkpoints, restore_task
+
+THRESHOLDS = (0, 0.01, 0.02, 0.05, 0.1, 0.25)
+"""Of pruning, the paper's."""
+
+
+def main(args: Sequence[str]) -> None:
+    """Runs the command with the options of :func:`report`."""
+    parser = ArgumentParser(prog="torchdau report", description="A page about a trained network: one HTML file.")
+    parser.add_argument("checkpoint", type=Path, help="a file that torchdau fit wrote")
+    parser.add_function_arguments(report, skip={"checkpoint"}, as_positional=False)
+    report(**parser.instantiate(parser.parse_args(list(args))))
+
+
+def report(
+    checkpoint: Path,
+    compare: Path | None = None,
+    output: Path = Path("report.html"),
+    prune_curve: Path | None = None,
+    size: int = 64,
+    max_channels: int = 8,
+    overwrite: bool = False,
+) -> None:
+    """Writes a page about a trained network: its layers, where its units stand, what it sees, how it was trained.
+
+    The page needs no network and no other file.
+
+    Args:
+        checkpoint: a file that torchdau fit wrote.
+        compare: another such file, to show beside it, such as that of the convolutional twin.
+        output: the page.
+        prune_curve: table that torchdau prune-curve wrote, to show what pruning costs; else only what it removes.
+        size: side in pixels of the noise that the network sees where its data set is not there.
+        max_channels: channels of a layer over which its receptive field is averaged.
+        overwrite: whether to replace a page that is there.
+    """
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"output must not be there yet, got {str(output)!r}. Give --overwrite true.")
+    paths = named_checkpoints([checkpoint, *([compare] if compare else [])])
+    networks = {name: cast("nn.Module", restore_task(path).network) for name, path in paths.items()}
+    images, seen = first_images(checkpoint, size)
+    makers: list[Callable[[], Section]] = [
+        lambda: _summary(networks, paths),
+        lambda: _layers(networks, images),
+        lambda: _displacements(networks),
+        lambda: _receptive_fields(networks, images, seen, max_channels),
+        lambda: _pruning(networks, prune_curve),
+        lambda: _training(paths),
+    ]
+    sections = [make() for make in track(makers, "report", disable=not Console().is_terminal)]
+    template = files("torchdau.training.commands").joinpath("report.html.jinja").read_text()
+    page = Environment(autoescape=True).from_string(template)
+    text = page.render(title=next(iter(networks)), sections=sections, bundle=vl_convert.javascript_bundle())  # type: ignore[call-arg]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text)
+    Console().print(f"written: {output}", soft_wrap=True)
+
+
+@dataclass
+class Section:
+    """A part of the page.
+
+    Attributes:
+        title: its heading.
+        notes: paragraphs.
+        tables: captions and rows of cells, the first of headings.
+        charts: Vega-Lite specifications, each with the words that describe it to those who do not see it.
+    """
+
+    title: str
+    notes: list[str] = field(default_factory=list)
+    tables: list[tuple[str, list[Sequence[str]]]] = field(default_factory=list)
+    charts: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+
+
+def _summary(networks: Mapping[str, nn.Module], paths: Mapping[str, Path]) -> Section:
+    rows: list[Sequence[str]] = [("network", "class", "units", "parameters")]
+    for name, network in networks.items():
+        units = sum(len(layer.weight) for layer in units_of(network))
+        parameters = sum(p.numel() for p in network.parameters())
+        kind = type(network).__name__
+        rows.append((name, kind, f"{units:,}", f"{parameters:,}"))
+    notes = [f"{name} is {path}." for name, path in paths.items()]
+    return Section("Summary", [*notes, f"Made by torchdau {__version__}."], [("", rows)])
+
+
+def _layers(networks: Mapping[str, nn.Module], images: Tensor) -> Section:
+    section = Section(
+        "Layers",
+        ["Unit layers beside 3 x 3 convolutions with the same channels: their twins. Multiply-adds are of one image."],
+    )
+    for name, network in networks.items():
+        if not (units := {layer.name: layer for layer in units_of(network)}):
+            section.notes.append(f"{name} has no unit layers.")
+            continue
+        rows: list[Sequence[str]] = [
+            ("layer", "units", "parameters", "twin's", "multiply-adds", "twin's", "formula (17)", "at the bound")
+        ]
+        for cost in layer_costs(network, images[:1]):
+            at_bound = units[cost.name].at_bound.float().mean().item() if cost.units else 0.0
+            rows.append(
+                (
+                    cost.name,
+                    *(f"{cost.units:,}", f"{cost.parameters:,}", f"{cost.twin_parameters:,}"),
+                    *(f"{cost.multiply_adds / 1e6:,.1f} M", f"{cost.twin_multiply_adds / 1e6:,.1f} M"),
+                    *(f"{cost.speed_up:.1f}", f"{at_bound:.1%}"),
+                )
+            )
+        section.tables.append((name, rows))
+        section.notes += _bounds(units.values())
+    return section
+
+
+def _bounds(layers: Any) -> list[str]:
+    """What to do about units that cannot go farther."""
+    rows = [(layer, layer.at_bound.float().mean().item()) for layer in layers if len(layer.weight)]
+    return [
+        f"{share:.1%} of the units of {layer.name} sit at their bound of {layer.max_displacement:g} px: a larger "
+        "max_displacement would let them reach farther."
+        for layer, share in rows
+        if share > 0.01
+    ]
+
+
+def _displacements(networks: Mapping[str, nn.Module]) -> Section:
+    section = Section("Displacements", ["Each unit counts with its absolute weight; dashed is the bound."])
+    for name, network in networks.items():
+        layers: list[LayerUnits] = [layer for layer in units_of(network) if len(layer.weight)]
+        if layers:
+            section.charts.append(
+                (
+                    specification(
+                        displacement_chart(layers).properties(title=name), f"Where the units of {name} stand"
+                    ),
+                    f"Where the units of {name} stand",
+                )
+            )
+        else:
+            section.notes.append(f"{name} has no units to show.")
+    return section
+
+
+def _receptive_fields(networks: Mapping[str, nn.Module], images: Tensor, seen: str, max_channels: int) -> Section:
+    section = Section(
+        "Effective receptive field",
+        [f"Share of the influence on a pixel in the middle of a layer's output, of {seen}, {max_channels} channels."],
+    )
+    own = {name: spatial_layers(network) for name, network in networks.items()}
+    first = next(iter(own.values()))
+    fields = {}
+    rows: list[Sequence[str]] = [("network", "layer", "50 % within", "99 % within", "99 % in an area of")]
+    for name, network in networks.items():
+        common = [layer for layer in first if layer in dict(network.named_modules())]
+        found = [receptive_field(network, layer, images, max_channels) for layer in common or own[name]]
+        if found:
+            fields[name] = found
+        for each in found:
+            radii = [f"{each.radius(share):.1f} px" for share in (0.5, 0.99)]
+            rows.append((name, each.layer, *radii, f"{each.area(0.99):,} px"))
+    together = len({tuple(each.layer for each in found) for found in fields.values()}) == 1
+    for group in [fields] if together else [{name: found} for name, found in fields.items()]:
+        section.charts.append(
+            (
+                specification(
+                    receptive_field_chart(group), f"Effective receptive fields of {' and '.join(group)} by layer"
+                ),
+                f"Effective receptive fields of {' and '.join(group)} by layer",
+            )
+        )
+    if fields:
+        section.tables.append(("", rows))
+    else:
+        section.notes.append("There are no layers that see more than a pixel.")
+    return section
+
+
+def _pruning(networks: Mapping[str, nn.Module], table: Path | None) -> Section:
+    section = Section("Pruning")
+    if table:
+        with table.open() as file:
+            measured = list(csv.DictReader(file))
+        if not measured or not {"checkpoint", "threshold", "units"} <= measured[0].keys():
+            raise ValueError(f"prune_curve must be a table that torchdau prune-curve wrote, got {str(table)!r}.")
+        metric = next(name for name in measured[0] if name not in ("checkpoint", "threshold", "loss"))
+        rows: list[dict[str, object]] = [
+            {"network": row["checkpoint"], "units": int(row["units"]), metric: float(row[metric])} for row in measured
+        ]
+        section.charts.append(
+            (
+                specification(line_chart(rows, "units", metric), f"{metric} against the number of units that are left"),
+                f"{metric} against the number of units that are left",
+            )
+        )
+        return section
+    section.notes.append(
+        "What thresholds remove. For what that costs, run torchdau prune-curve, and give its table as --prune_curve."
+    )
+    cells: list[Sequence[str]] = [("network", *(f"below {threshold:g}" for threshold in THRESHOLDS))]
+    for name, network in networks.items():
+        if any(len(layer.weight) for layer in units_of(network)):
+            steps = pruned_models(network, THRESHOLDS)
+            cells.append((name, *(f"{step.units:,} ({step.removed:.1%} gone)" for step in steps)))
+        else:
+            section.notes.append(f"{name} has no units to remove.")
+    if len(cells) > 1:
+        section.tables.append(("", cells))
+    return section
+
+
+def _training(paths: Mapping[str, Path]) -> Section:
+    section = Section("Training")
+    logs = {name: read_scalars(path) for name, path in paths.items()}
+    for name, scalars in logs.items():
+        if not scalars:
+            section.notes.append(f"No curves of {name}: there are no logs of TensorBoard beside {paths[name]}.")
+    for metric in dict.fromkeys(metric for scalars in logs.values() for metric in scalars):
+        rows: list[dict[str, object]] = [
+            {"network": name, "step": step, metric: value}
+            for name, scalars in logs.items()
+            for step, value in scalars.get(metric, [])
+            if math.isfinite(value)
+        ]
+        section.charts.append(
+            (
+                specification(line_chart(rows, "step", metric), f"{metric} against training steps"),
+                f"{metric} against training steps",
+            )
+        )
+    return section

@@ -1,0 +1,38 @@
+"""Watching units while they are trained."""
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from torchdau.analysis import units_of
+from torchdau.analysis.plots import plot_displacements
+
+
+class WatchUnits(Callback):
+    """Logs to TensorBoard, after each validation, where the units of each layer stand.
+
+    For each layer, under ``units/LAYER``: the share of units that sit at the bound, the mean distance from the centre,
+    histograms of distances, and of sigmas where they are learned. And a picture, of all layers: Figure 7 of the paper.
+    A network without units logs nothing.
+    """
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs to each of the trainer's TensorBoard loggers."""
+        layers = units_of(pl_module)
+        if trainer.sanity_checking or not layers:
+            return
+        for logger in trainer.loggers:
+            if not isinstance(logger, TensorBoardLogger):
+                continue
+            board, step = logger.experiment, trainer.global_step
+            for layer in layers:
+                name = f"units/{layer.name.removeprefix('network.')}"
+                if not len(layer.weight):
+                    continue
+                board.add_scalar(f"{name}/at_bound", layer.at_bound.float().mean(), step)
+                board.add_scalar(f"{name}/mean_distance", layer.distance.mean(), step)
+                board.add_histogram(f"{name}/distance", layer.distance, step)
+                if layer.sigma.unique().numel() > 1:
+                    board.add_histogram(f"{name}/sigma", layer.sigma, step)
+            board.add_figure("units", plot_displacements(pl_module), step)
