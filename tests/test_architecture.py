@@ -31,7 +31,7 @@ ALLOWED = {
     "saving": {"candidates", "conv", "models", "prune", "surgery"},
     "hub": {"saving"},
     "analysis": {"analysis", "conv", "flops", "models", "prune", "saving"},
-    "training": {"analysis", "conv", "init", "models", "optim", "training"},
+    "training": {"__version__", "analysis", "conv", "init", "models", "optim", "training"},
     "__main__": {"environment", "training"},
     "flops": {"profile"},
     "__init__": {"candidates", "conv", "flops", "fold", "functional", "init", "optim", "prune", "saving", "surgery"},

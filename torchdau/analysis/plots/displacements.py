@@ -46,7 +46,7 @@ def plot_displacements(
             strongest = layer.strongest(share)
             density, edges = displacement_distribution(strongest)
             extent = edges[0].item(), edges[-1].item(), edges[-1].item(), edges[0].item()
-            image = axes.imshow(100 * density, cmap=SEQUENTIAL, extent=extent, norm=PowerNorm(0.5, 0))
+            image = axes.imshow((100 * density).numpy(), cmap=SEQUENTIAL, extent=extent, norm=PowerNorm(0.5, 0))
             b = layer.max_displacement
             axes.plot([-b, b, b, -b, -b], [-b, -b, b, b, -b], "w--", linewidth=0.8)
             if len(points := starts.get(layer.name, ())) and len(points) <= MOST_STARTS:
@@ -88,7 +88,13 @@ def plot_distances(
             strongest = layer.strongest(share)
             density, edges = distance_distribution(strongest)
             label = f"at least {share:.0%} ({len(strongest.weight):,})" if share else f"all ({len(layer.weight):,})"
-            axes.stairs(100 * density, edges, color=COLOURS[index], linestyle=LINES[index % len(LINES)], label=label)
+            axes.stairs(
+                (100 * density).numpy(),
+                edges.numpy(),
+                color=COLOURS[index],
+                linestyle=LINES[index % len(LINES)],
+                label=label,
+            )
         axes.axvline(layer.max_displacement, color="grey", linestyle=":", linewidth=0.8)
         axes.set(title=layer.name, xlabel="distance [px]")
         axes.legend(title="weight, of the largest", fontsize=7, title_fontsize=7)

@@ -32,7 +32,7 @@ def plot_receptive_fields(fields: Mapping[str, Sequence[ReceptiveField]]) -> Fig
         for axes in row[len(layers) :]:
             axes.set_axis_off()
         for axes, field in zip(row, layers, strict=False):
-            image = axes.imshow(field.held, cmap=colours, norm=BoundaryNorm(levels, len(levels) - 1))
+            image = axes.imshow(field.held.numpy(), cmap=colours, norm=BoundaryNorm(levels, len(levels) - 1))
             title = f"{name}, {field.layer or 'all'}\n99 % within {field.radius(0.99):.0f} px"
             axes.set(title=title, xticks=[], yticks=[])
     if image is not None:

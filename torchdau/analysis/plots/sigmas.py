@@ -36,14 +36,14 @@ def plot_sigmas(model: nn.Module, start: nn.Module | None = None, layers: Sequen
     widest = max(layer.sigma.max().item() for layer in units)
     for axes, layer in zip(grid[0], units, strict=True):
         shares, edges = distribution(layer.sigma, layer.weight, BINS, (0.0, 1.05 * widest))
-        axes.stairs(100 * shares, edges, fill=True, color=COLOURS[0])
+        axes.stairs((100 * shares).numpy(), edges.numpy(), fill=True, color=COLOURS[0])
         axes.set(title=layer.name, xlabel="sigma [px]")
     if start:
         changes = [widened(layer, before[layer.name]) for layer in units]
         most = max(max(change.abs().max().item() for change in changes), 1e-3)
         for axes, layer, change in zip(grid[1], units, changes, strict=True):
             shares, edges = distribution(change, layer.weight, BINS, (-1.05 * most, 1.05 * most))
-            axes.stairs(100 * shares, edges, fill=True, color=COLOURS[1])
+            axes.stairs((100 * shares).numpy(), edges.numpy(), fill=True, color=COLOURS[1])
             axes.set(xlabel="change of sigma [px]")
     for row in grid:
         row[0].set_ylabel("share of the weight [%]")

@@ -69,12 +69,16 @@ def report(
         lambda: _training(paths),
     ]
     sections = [make() for make in track(makers, "report", disable=not Console().is_terminal)]
-    template = files("torchdau.training.commands").joinpath("report.html.jinja").read_text()
-    page = Environment(autoescape=True).from_string(template)
-    text = page.render(title=next(iter(networks)), sections=sections, bundle=vl_convert.javascript_bundle())  # type: ignore[call-arg]
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text)
+    output.write_text(render(next(iter(networks)), sections))
     Console().print(f"written: {output}", soft_wrap=True)
+
+
+def render(title: str, sections: Sequence["Section"]) -> str:
+    """The page."""
+    template = files("torchdau.training.commands").joinpath("report.html.jinja").read_text()
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
+    return Environment(autoescape=True).from_string(template).render(title=title, sections=sections, bundle=bundle)
 
 
 @dataclass
@@ -85,13 +89,13 @@ class Section:
         title: its heading.
         notes: paragraphs.
         tables: captions and rows of cells, the first of headings.
-        charts: Vega-Lite specifications, each with the words that describe it to those who do not see it.
+        charts: as Vega-Lite has them.
     """
 
     title: str
     notes: list[str] = field(default_factory=list)
     tables: list[tuple[str, list[Sequence[str]]]] = field(default_factory=list)
-    charts: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    charts: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _summary(networks: Mapping[str, nn.Module], paths: Mapping[str, Path]) -> Section:
@@ -149,12 +153,7 @@ def _displacements(networks: Mapping[str, nn.Module]) -> Section:
         layers: list[LayerUnits] = [layer for layer in units_of(network) if len(layer.weight)]
         if layers:
             section.charts.append(
-                (
-                    specification(
-                        displacement_chart(layers).properties(title=name), f"Where the units of {name} stand"
-                    ),
-                    f"Where the units of {name} stand",
-                )
+                specification(displacement_chart(layers).properties(title=name), f"Where the units of {name} stand")
             )
         else:
             section.notes.append(f"{name} has no units to show.")
@@ -181,12 +180,7 @@ def _receptive_fields(networks: Mapping[str, nn.Module], images: Tensor, seen: s
     together = len({tuple(each.layer for each in found) for found in fields.values()}) == 1
     for group in [fields] if together else [{name: found} for name, found in fields.items()]:
         section.charts.append(
-            (
-                specification(
-                    receptive_field_chart(group), f"Effective receptive fields of {' and '.join(group)} by layer"
-                ),
-                f"Effective receptive fields of {' and '.join(group)} by layer",
-            )
+            specification(receptive_field_chart(group), f"Effective receptive fields of {' and '.join(group)} by layer")
         )
     if fields:
         section.tables.append(("", rows))
@@ -207,10 +201,7 @@ def _pruning(networks: Mapping[str, nn.Module], table: Path | None) -> Section:
             {"network": row["checkpoint"], "units": int(row["units"]), metric: float(row[metric])} for row in measured
         ]
         section.charts.append(
-            (
-                specification(line_chart(rows, "units", metric), f"{metric} against the number of units that are left"),
-                f"{metric} against the number of units that are left",
-            )
+            specification(line_chart(rows, "units", metric), f"{metric} against the number of units that are left")
         )
         return section
     section.notes.append(
@@ -241,10 +232,5 @@ def _training(paths: Mapping[str, Path]) -> Section:
             for step, value in scalars.get(metric, [])
             if math.isfinite(value)
         ]
-        section.charts.append(
-            (
-                specification(line_chart(rows, "step", metric), f"{metric} against training steps"),
-                f"{metric} against training steps",
-            )
-        )
+        section.charts.append(specification(line_chart(rows, "step", metric), f"{metric} against training steps"))
     return section

@@ -1,0 +1,189 @@
+"""The page about a network, as a browser shows it, and what it says where something is missing."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import vl_convert
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from torchdau.__main__ import main
+from torchdau.models import dau_resnetv2
+from torchdau.training.commands import report as command
+from torchdau.training.restoring import restore_start, restore_task
+
+ROOT = Path(__file__).parents[3]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+browser = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium to show pages")
+
+
+def fit(recipe, folder, *options):
+    """Trains a digits recipe a little; returns its checkpoint."""
+    quiet = ["--trainer.enable_progress_bar", "false", "--trainer.max_epochs", "2"]
+    words = ["torchdau", "fit", "--config", ROOT / f"recipes/{recipe}.yaml", *quiet, *options]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [*map(str, words), "--trainer.limit_train_batches", "5"])
+        main()
+    (last,) = folder.glob("runs/**/last.ckpt")
+    return last
+
+
+@pytest.fixture(scope="module")
+def units(tmp_path_factory):
+    return fit("digits_dau", tmp_path_factory.mktemp("units"), "--trainer.callbacks+", "torchdau.training.WatchUnits")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return fit("digits_conv", tmp_path_factory.mktemp("plain"))
+
+
+def shown(page, script=""):
+    """The text of a page's DOM once it is drawn, and what the browser complained of."""
+    copy = page.with_name("shown.html")
+    text, end, rest = page.read_text().rpartition("</body>")
+    copy.write_text(f"{text}<script>{script}</script>{end}{rest}")
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    command += ["--virtual-time-budget=20000", "--dump-dom", copy.as_uri()]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return result.stdout, [line for line in result.stderr.splitlines() if "CONSOLE" in line]
+
+
+STEP_THROUGH = """
+addEventListener("load", () => setTimeout(async () => {
+  const seen = {};
+  for (const menu of document.querySelectorAll("select")) {
+    const figure = menu.closest("figure");
+    for (const option of [...menu.options]) {
+      menu.value = option.value;
+      menu.dispatchEvent(new Event("input"));
+      menu.dispatchEvent(new Event("change"));
+      await new Promise(done => setTimeout(done, 200));
+      const key = figure.getAttribute("aria-label") + " / " + option.text;
+      seen[key] = [...figure.querySelectorAll(".mark-rect path")].map(p => p.getAttribute("d")).join("").length;
+    }
+  }
+  const note = document.createElement("pre");
+  note.id = "seen";
+  note.textContent = JSON.stringify(seen);
+  document.body.append(note);
+}, 1000));
+"""
+
+
+@browser
+def test_a_browser_shows_it(units, plain, torchdau, tmp_path, capsys):
+    torchdau("report", units, "--compare", plain, "--output", "page/report.html")
+    assert "written: page/report.html" in capsys.readouterr().out
+    page = tmp_path / "page/report.html"
+    assert page.stat().st_size < 2_000_000
+    own = page.read_text().replace(vl_convert.javascript_bundle(), "")
+    assert not re.findall(r"<(?:script|img|link)[^>]*(?:src|href)=|https?:(?!//vega.github.io/schema)", own)
+    dom, complaints = shown(page, STEP_THROUGH)
+    assert complaints == []
+    charts = re.findall(r'<div id="chart-[^"]*"', dom)
+    assert len(charts) == len(re.findall(r'<svg[^>]*class="marks"', dom)) >= 4
+    seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', dom)[1])
+    layers = [name for name in seen if name.startswith("Where")]
+    assert len(layers) == 2  # one for each unit layer of the network
+    assert all(seen.values()), seen
+    assert len({seen[name] for name in layers}) == 2  # other layers, other pictures
+    for heading in ("Summary", "Layers", "Displacements", "Effective receptive field", "Pruning", "Training"):
+        assert f">{heading}</h2>" in dom
+    assert "has no unit layers" in dom
+
+
+def test_a_page_is_not_replaced(units, torchdau, tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(SystemExit, match=r"output must not be there yet, got 'report.html'. Give --overwrite true"):
+        torchdau("report", units)
+    assert (tmp_path / "report.html").read_text() == "mine"
+    torchdau("report", units, "--overwrite", "true")
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_what_is_missing_is_said(plain, torchdau, tmp_path):
+    """No units, no logs."""
+    moved = shutil.copy(plain, tmp_path / "alone.ckpt")
+    torchdau("report", moved)
+    text = (tmp_path / "report.html").read_text()
+    assert "has no unit layers" in text
+    assert "has no units to show" in text
+    assert "has no units to remove" in text
+    assert "there are no logs of TensorBoard beside" in text
+    assert 'id="chart-4-1"' in text  # its receptive field is there
+
+
+def test_what_is_no_table_of_pruning(units, torchdau, tmp_path):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(SystemExit, match=r"prune_curve must be a table .* prune-curve wrote, got 'other.csv'"):
+        torchdau("report", units, "--prune_curve", "other.csv")
+
+
+def test_a_checkpoint_of_another_version(units, torchdau, tmp_path):
+    saved = torch.load(units, weights_only=True)
+    saved["config"] = saved["config"].replace("num_units:", "old_units:")
+    torch.save(saved, tmp_path / "old.ckpt")
+    with pytest.raises(SystemExit, match=r"classes and arguments that torchdau .* knows, got 'old.ckpt': .*old_units"):
+        torchdau("report", "old.ckpt")
+
+
+def test_data_that_are_not_there(units, torchdau, tmp_path):
+    """The receptive field is that of noise then."""
+    saved = torch.load(units, weights_only=True)
+    other = {"class_path": "torchdau.training.ImageFolderData", "init_args": {"root": str(tmp_path / "gone")}}
+    saved["config"] = re.sub(r"(?ms)^data:.*?(?=^\w|\Z)", f"data: {json.dumps(other)}\n", saved["config"])
+    torch.save(saved, tmp_path / "moved.ckpt")
+    torchdau("report", "moved.ckpt", "--size", "8")
+    assert "noise of 8 x 8 px, because its data set is not there" in (tmp_path / "report.html").read_text()
+
+
+def test_where_units_started(units, tmp_path):
+    """With rates of 0 a training ends where it started."""
+    still = ["--model.init_args.lr", "0", "--model.init_args.displacement_lr", "0"]
+    checkpoint = fit("digits_dau", tmp_path, *still)
+    before, after = restore_start(checkpoint).state_dict(), restore_task(checkpoint).network.state_dict()
+    moving = [name for name in before if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert len(moving) > 4
+    for name in moving:
+        torch.testing.assert_close(before[name], after[name], rtol=0, atol=0)
+    moved = restore_start(units).state_dict()
+    torch.testing.assert_close(moved, before)
+
+
+def test_units_are_watched(units):
+    events = EventAccumulator(str(units.parent.parent)).Reload()
+    (unit_layer, *_) = sorted({tag.split("/")[1] for tag in events.Tags()["scalars"] if tag.startswith("units/")})
+    assert [event.step for event in events.Scalars(f"units/{unit_layer}/at_bound")] == [5, 10]
+    assert 0 < events.Scalars(f"units/{unit_layer}/mean_distance")[0].value < 5
+    assert f"units/{unit_layer}/distance" in events.Tags()["histograms"]
+    assert "units" in events.Tags()["images"]
+
+
+@pytest.mark.parametrize("kind", ["displacements", "distances", "sigmas", "receptive-fields"])
+def test_pictures(kind, units, torchdau, tmp_path, capsys):
+    torchdau("plot", kind, units, "--output", f"out/{kind}.png")
+    assert (tmp_path / f"out/{kind}.png").read_bytes().startswith(b"\x89PNG")
+    assert f"written: out/{kind}.png" in capsys.readouterr().out
+
+
+def test_pictures_of_what_has_no_units(plain, torchdau):
+    with pytest.raises(SystemExit, match="model must have at least one DAUConv2d layer"):
+        torchdau("plot", "displacements", plain)
+    with pytest.raises(SystemExit, match=r"layer must be the name of a layer of the model, .* got layer='nothing'"):
+        torchdau("plot", "receptive-fields", plain, "--layers", "[nothing]")
+
+
+@pytest.mark.slow
+def test_a_page_of_a_deep_network_is_small():
+    networks = {"DAU-ResNet-50": dau_resnetv2("resnetv2_50")}
+    images = torch.randn(1, 3, 224, 224)
+    sections = [command._layers(networks, images), command._displacements(networks)]
+    sections.append(command._receptive_fields(networks, images, "noise", 2))
+    assert len(command.render("DAU-ResNet-50", sections)) < 5_000_000
