@@ -114,25 +114,24 @@ def receptive_field_chart(fields: Mapping[str, Sequence[ReceptiveField]]) -> alt
     return alt.hconcat(*charts).add_params(chosen)
 
 
-def line_chart(rows: Sequence[Mapping[str, object]], x: str, y: str, series: str = "network") -> alt.Chart:
-    """A line for each series, with points.
+def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> alt.Chart:
+    """Lines with points.
 
     Args:
-        rows: what to draw, with values by the names below.
-        x: name of the values along x.
-        y: name of the values along y.
-        series: name of what tells lines apart.
+        lines: for each network, by its name, pairs of values along x and y.
+        x: what is along x, in words.
+        y: what is along y, in words.
     """
-    colours = alt.Scale(range=list(COLOURS))
+    rows = [{"network": name, "x": a, "y": b} for name, points in lines.items() for a, b in points]
     return (
-        alt.Chart(alt.Data(values=list(rows)))
+        alt.Chart(alt.Data(values=rows))
         .mark_line(point=True)
         .encode(
-            alt.X(f"{x}:Q", scale=alt.Scale(zero=False)),
-            alt.Y(f"{y}:Q", scale=alt.Scale(zero=False)),
-            alt.Color(f"{series}:N", scale=colours),
-            alt.StrokeDash(f"{series}:N"),
-            tooltip=[f"{series}:N", f"{x}:Q", alt.Tooltip(f"{y}:Q", format=".5g")],
+            alt.X("x:Q", scale=alt.Scale(zero=False), title=x),
+            alt.Y("y:Q", scale=alt.Scale(zero=False), title=y),
+            alt.Color("network:N", scale=alt.Scale(range=list(COLOURS))),
+            alt.StrokeDash("network:N"),
+            tooltip=["network:N", alt.Tooltip("x:Q", title=x), alt.Tooltip("y:Q", title=y, format=".5g")],
         )
         .properties(width=300, height=200)
     )

@@ -197,11 +197,11 @@ def _pruning(networks: Mapping[str, nn.Module], table: Path | None) -> Section:
         if not measured or not {"checkpoint", "threshold", "units"} <= measured[0].keys():
             raise ValueError(f"prune_curve must be a table that torchdau prune-curve wrote, got {str(table)!r}.")
         metric = next(name for name in measured[0] if name not in ("checkpoint", "threshold", "loss"))
-        rows: list[dict[str, object]] = [
-            {"network": row["checkpoint"], "units": int(row["units"]), metric: float(row[metric])} for row in measured
-        ]
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for row in measured:
+            lines.setdefault(row["checkpoint"], []).append((int(row["units"]), float(row[metric])))
         section.charts.append(
-            specification(line_chart(rows, "units", metric), f"{metric} against the number of units that are left")
+            specification(line_chart(lines, "units", metric), f"{metric} against the number of units that are left")
         )
         return section
     section.notes.append(
@@ -226,11 +226,11 @@ def _training(paths: Mapping[str, Path]) -> Section:
         if not scalars:
             section.notes.append(f"No curves of {name}: there are no logs of TensorBoard beside {paths[name]}.")
     for metric in dict.fromkeys(metric for scalars in logs.values() for metric in scalars):
-        rows: list[dict[str, object]] = [
-            {"network": name, "step": step, metric: value}
+        curves = {
+            name: [(step, value) for step, value in scalars.get(metric, []) if math.isfinite(value)]
             for name, scalars in logs.items()
-            for step, value in scalars.get(metric, [])
-            if math.isfinite(value)
-        ]
-        section.charts.append(specification(line_chart(rows, "step", metric), f"{metric} against training steps"))
+        }
+        section.charts.append(
+            specification(line_chart(curves, "training step", metric), f"{metric} against training steps")
+        )
     return section
