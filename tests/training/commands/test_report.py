@@ -91,9 +91,9 @@ def test_a_browser_shows_it(units, plain, torchdau, tmp_path, capsys):
     assert len(charts) == len(re.findall(r'<svg[^>]*class="marks"', dom)) >= 4
     seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', dom)[1])
     layers = [name for name in seen if name.startswith("Where")]
-    assert len(layers) == 2  # one for each unit layer of the network
+    assert len(layers) == 3  # one for each unit layer of the network
     assert all(seen.values()), seen
-    assert len({seen[name] for name in layers}) == 2  # other layers, other pictures
+    assert len({seen[name] for name in layers}) == 3  # other layers, other pictures
     for heading in ("Summary", "Layers", "Displacements", "Effective receptive field", "Pruning", "Training"):
         assert f">{heading}</h2>" in dom
     assert "has no unit layers" in dom
