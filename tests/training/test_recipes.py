@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,16 @@ def make_data(recipe, folder):
     """A few images in the layout of a recipe's set; and the options with which it runs on them."""
     kind = recipe.stem.partition("_")[0]
     if kind in ("voc", "cityscapes", "camvid"):
-        {"voc": make_voc, "cityscapes": make_cityscapes, "camvid": make_pairs}[kind](folder)
-        return ["--data.init_args.crop", "33", "--data.init_args.batch_size", "2"]
+        four = {
+            "cityscapes": partial(make_cityscapes, count=4),
+            "camvid": partial(make_pairs, count=4),
+            "voc": make_voc,
+        }
+        four[kind](folder)
+        return ["--data.init_args.crop", "33"]
     if kind == "gopro":
-        make_gopro(folder)
-        return ["--data.init_args.crop", "32", "--data.init_args.batch_size", "2"]
+        make_gopro(folder, count=4)
+        return ["--data.init_args.crop", "32"]
     sets = ("train", "val") if kind == "imagenet" else ("train", "test")
     make_folder(folder, sets, classes=[f"class{n}" for n in range(10)], count=2)
     return ["--model.init_args.network.init_args.num_classes", "10"]

@@ -13,6 +13,7 @@ import vl_convert
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from torchdau.__main__ import main
+from torchdau.analysis import moved, units_of
 from torchdau.models import dau_resnetv2
 from torchdau.training.commands import report as command
 from torchdau.training.restoring import restore_start, restore_task
@@ -97,6 +98,10 @@ def test_a_browser_shows_it(units, plain, torchdau, tmp_path, capsys):
     for heading in ("Summary", "Layers", "Displacements", "Effective receptive field", "Pruning", "Training"):
         assert f">{heading}</h2>" in dom
     assert "has no unit layers" in dom
+    distance = units_of(restore_task(units).network)[0].distance.mean()
+    went = moved(units_of(restore_task(units).network)[0], units_of(restore_start(units))[0]).mean()
+    assert f"<td>{distance:.2f} px</td><td>{went:.2f} px</td>" in dom
+    assert went > 0.005
 
 
 def test_a_page_is_not_replaced(units, torchdau, tmp_path):
@@ -184,6 +189,6 @@ def test_pictures_of_what_has_no_units(plain, torchdau):
 def test_a_page_of_a_deep_network_is_small():
     networks = {"DAU-ResNet-50": dau_resnetv2("resnetv2_50")}
     images = torch.randn(1, 3, 224, 224)
-    sections = [command._layers(networks, images), command._displacements(networks)]
+    sections = [command._layers(networks, {}, images), command._displacements(networks)]
     sections.append(command._receptive_fields(networks, images, "noise", 2))
     assert len(command.render("DAU-ResNet-50", sections)) < 5_000_000

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 import vl_convert
 from jinja2 import Environment
 from jsonargparse import ArgumentParser
@@ -16,10 +17,10 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from torchdau import __version__
-from torchdau.analysis import LayerUnits, layer_costs, pruned_models, receptive_field, spatial_layers, units_of
+from torchdau.analysis import LayerUnits, layer_costs, moved, pruned_models, receptive_field, spatial_layers, units_of
 from torchdau.analysis.charts import displacement_chart, line_chart, receptive_field_chart, specification
 from torchdau.training.logs import read_scalars
-from torchdau.training.restoring import first_images, named_checkpoints, restore_task
+from torchdau.training.restoring import first_images, named_checkpoints, restore_start, restore_task
 
 THRESHOLDS = (0, 0.01, 0.02, 0.05, 0.1, 0.25)
 """Of pruning, the paper's."""
@@ -62,7 +63,7 @@ def report(
     images, seen = first_images(checkpoint, size)
     makers: list[Callable[[], Section]] = [
         lambda: _summary(networks, paths),
-        lambda: _layers(networks, images),
+        lambda: _layers(networks, paths, images),
         lambda: _displacements(networks),
         lambda: _receptive_fields(networks, images, seen, max_channels),
         lambda: _pruning(networks, prune_curve),
@@ -109,31 +110,57 @@ def _summary(networks: Mapping[str, nn.Module], paths: Mapping[str, Path]) -> Se
     return Section("Summary", [*notes, f"Made by torchdau {__version__}."], [("", rows)])
 
 
-def _layers(networks: Mapping[str, nn.Module], images: Tensor) -> Section:
+def _layers(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images: Tensor) -> Section:
     section = Section(
         "Layers",
-        ["Unit layers beside 3 x 3 convolutions with the same channels: their twins. Multiply-adds are of one image."],
+        [
+            "Unit layers beside 3 x 3 convolutions with the same channels: their twins. Multiply-adds are of one "
+            "image. How far units stand from the centre, and how far they moved in training, are means over all of them."
+        ],
     )
     for name, network in networks.items():
         if not (units := {layer.name: layer for layer in units_of(network)}):
             section.notes.append(f"{name} has no unit layers.")
             continue
+        start = _start(paths.get(name), units)
         rows: list[Sequence[str]] = [
-            ("layer", "units", "parameters", "twin's", "multiply-adds", "twin's", "formula (17)", "at the bound")
+            (
+                "layer",
+                "units",
+                "parameters",
+                "twin's",
+                "multiply-adds",
+                "twin's",
+                "formula (17)",
+                "from centre",
+                "moved",
+                "at bound",
+            )
         ]
         for cost in layer_costs(network, images[:1]):
-            at_bound = units[cost.name].at_bound.float().mean().item() if cost.units else 0.0
+            layer = units[cost.name]
+            there = torch.stack([layer.distance, layer.at_bound.float()]).mean(1).tolist() if cost.units else [0.0, 0.0]
+            went = f"{moved(layer, start[cost.name]).mean().item():.2f} px" if cost.name in start else ""
             rows.append(
                 (
                     cost.name,
                     *(f"{cost.units:,}", f"{cost.parameters:,}", f"{cost.twin_parameters:,}"),
                     *(f"{cost.multiply_adds / 1e6:,.1f} M", f"{cost.twin_multiply_adds / 1e6:,.1f} M"),
-                    *(f"{cost.speed_up:.1f}", f"{at_bound:.1%}"),
+                    *(f"{cost.speed_up:.1f}", f"{there[0]:.2f} px", went, f"{there[1]:.1%}"),
                 )
             )
         section.tables.append((name, rows))
         section.notes += _bounds(units.values())
     return section
+
+
+def _start(checkpoint: Path | None, units: Mapping[str, LayerUnits]) -> dict[str, LayerUnits]:
+    """The units as they were before the training, where that is known and none were removed."""
+    try:
+        start = units_of(restore_start(checkpoint)) if checkpoint else []
+    except ValueError:  # a training without a seed
+        return {}
+    return {layer.name: layer for layer in start if len(layer.weight) == len(units[layer.name].weight)}
 
 
 def _bounds(layers: Any) -> list[str]:
