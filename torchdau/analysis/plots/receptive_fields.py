@@ -23,7 +23,7 @@ def plot_receptive_fields(fields: Mapping[str, Sequence[ReceptiveField]]) -> Fig
         Figure 8 of the paper.
     """
     columns = max(map(len, fields.values()))
-    figure = Figure(figsize=(2.7 * columns + 1, 2.9 * len(fields) + 0.2), layout="constrained")
+    figure = Figure(figsize=(2.7 * columns + 1, 2.5 * len(fields) + 0.2), layout="constrained")
     grid = figure.subplots(len(fields), columns, squeeze=False)
     levels = (0, *SHARES, 1)
     colours = mpl.colormaps[SEQUENTIAL].resampled(len(SHARES) + 1).reversed()
@@ -33,8 +33,9 @@ def plot_receptive_fields(fields: Mapping[str, Sequence[ReceptiveField]]) -> Fig
             axes.set_axis_off()
         for axes, field in zip(row, layers, strict=False):
             image = axes.imshow(field.held.numpy(), cmap=colours, norm=BoundaryNorm(levels, len(levels) - 1))
-            title = f"{name}, {field.layer or 'all'}\n99 % within {field.radius(0.99):.0f} px"
-            axes.set(title=title, xticks=[], yticks=[])
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"{field.layer or 'all'}\n99 % within {field.radius(0.99):.0f} px", fontsize=8)
+        row[0].set_ylabel(name)
     if image is not None:
         bar = figure.colorbar(image, ax=list(grid.flat), ticks=SHARES, shrink=0.8)
         bar.set_label("share of the influence inside")

@@ -115,7 +115,7 @@ def _layers(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images
         "Layers",
         [
             "Unit layers beside 3 x 3 convolutions with the same channels: their twins. Multiply-adds are of one "
-            "image. How far units stand from the centre, and how far they moved in training, are means over all of them."
+            "image; distances from the centre and moves in training are means over all units."
         ],
     )
     for name, network in networks.items():
