@@ -45,14 +45,14 @@ def make_cityscapes(root, count=3):
 
 
 def make_voc(root, base="TrainVal/VOCdevkit/VOC2011"):
-    """a and b are for training, b in SBD too; c is SBD's alone; d and e for validation, d in SBD's training set too."""
+    """a and b are for training, b in SBD too; c is SBD's alone; d, e, f for validation, d in SBD's training set too."""
     voc, sbd = root / base, root / "benchmark_RELEASE/dataset"
     (voc / "ImageSets/Segmentation").mkdir(parents=True)
-    for seed, name in enumerate("abde"):
+    for seed, name in enumerate("abdef"):
         save_image(voc / f"JPEGImages/{name}.jpg", seed=seed)
         save_mask(voc / f"SegmentationClass/{name}.png", numbers_of(21, seed=seed), palette=True)
     (voc / "ImageSets/Segmentation/train.txt").write_text("a\nb\n")
-    (voc / "ImageSets/Segmentation/val.txt").write_text("d\ne\n")
+    (voc / "ImageSets/Segmentation/val.txt").write_text("d\ne\nf\n")
     (sbd / "cls").mkdir(parents=True)
     for seed, name in enumerate("bcd"):
         save_image(sbd / f"img/{name}.jpg", seed=seed)

@@ -129,3 +129,11 @@ def test_devices_share_a_batch():
     data.trainer.world_size = 5
     with pytest.raises(ValueError, match=r"batch_size must be a multiple of the .* got batch_size=32 for 5 devices"):
         data.train_dataloader()
+
+
+def test_fewer_images_than_devices(tmp_path):
+    data = ImageFolderData(str(make_folder(tmp_path, count=1)), num_workers=0)
+    data.setup("test")
+    data.trainer = SimpleNamespace(world_size=3, global_rank=0)
+    with pytest.raises(ValueError, match=r"devices must be at most the number of images .*, 2, got devices=3"):
+        data.test_dataloader()

@@ -21,7 +21,7 @@ def test_voc_joined_with_sbd(tmp_path):
     data.setup("fit")
     train, val = names(data.train), names(data.val)
     assert {name: path.suffix for name, path in train.items()} == {"a": ".png", "b": ".png", "c": ".mat", "d": ".mat"}
-    assert val.keys() == {"e"}  # the other is in SBD's training set
+    assert val.keys() == {"e", "f"}  # the other is in SBD's training set
     assert torch.equal(data.val[0][1], torch.from_numpy(numbers_of(21, seed=3)))  # indices of a palette
     assert torch.equal(data.train.mask(str(train["c"])), torch.from_numpy(numbers_of(21, seed=51)))
     image, mask = data.train[0]

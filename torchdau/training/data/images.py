@@ -55,6 +55,12 @@ class ImageData(LightningDataModule):
         """Batches in order; several devices see a part each, and no sample twice to make the parts equal."""
         sampler = None
         if self.trainer and self.trainer.world_size > 1:
+            images = len(dataset)  # type: ignore[arg-type]
+            if images < self.trainer.world_size:
+                raise ValueError(
+                    f"devices must be at most the number of images to validate, test or predict, {images}, got devices="
+                    f"{self.trainer.world_size}."
+                )
             ranks = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
             sampler = UnrepeatedDistributedSampler(dataset, shuffle=False, **ranks)
         return self._loader(dataset, batch_size=batch_size, sampler=sampler)
