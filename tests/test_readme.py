@@ -39,7 +39,7 @@ def test_digits_commands(monkeypatch, tmp_path):
         words = line.split("#")[0].split()
         if "CHECKPOINT" in words:
             (checkpoint, *_) = sorted(tmp_path.glob("runs/digits/**/last.ckpt"))
-            words[words.index("CHECKPOINT")] = str(checkpoint)
+            words = [str(checkpoint) if word in ("CHECKPOINT", "OTHER") else word for word in words]
         if words[1] == "fit":
             words += ["--trainer.limit_train_batches", "1", "--trainer.max_epochs", "2" if checkpoint else "1"]
         if words[1] in ("fit", "test", "predict"):

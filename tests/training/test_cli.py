@@ -93,7 +93,7 @@ def test_a_missing_recipe_is_named(torchdau, capsys):
 def test_a_wrong_command_lists_the_right_ones(torchdau, capsys):
     with pytest.raises(
         SystemExit,
-        match=r"COMMAND must be one of demo, fit, .* predict, parameters, prune-curve, deblur, blur, env, got 'train'",
+        match=r"COMMAND must be one of demo, fit, .* predict, parameters, .* report, deblur, blur, env, got 'train'",
     ):
         torchdau("train")
     torchdau("--help")

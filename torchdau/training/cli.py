@@ -56,5 +56,8 @@ def main() -> None:
             save_config_kwargs={"overwrite": True},
             subclass_mode_model=True,
             subclass_mode_data=True,
-            parser_kwargs={name: {"default_config_files": [str(config)]} for name in CommandLine.subcommands()},
+            parser_kwargs={
+                "allow_abbrev": False,
+                **{name: {"default_config_files": [str(config)]} for name in CommandLine.subcommands()},
+            },
         )
