@@ -20,6 +20,7 @@ from tests.training.test_recipes import ONE_STEP
 from torchdau.analysis.confusion import scores
 from torchdau.training import Segmentation
 from torchdau.training.data.masks import colour_map
+from torchdau.training.restoring import restore_start
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,9 +154,12 @@ def test_a_classification_checkpoint_to_start_from(torchdau, monkeypatch, tmp_pa
     trained, found = (torch.load(path, weights_only=True)["state_dict"] for path in (classifier, checkpoint))
     for name in ("stem.conv.weight", "stages.1.blocks.0.conv1.1.displacement", "stages.2.blocks.1.conv2.weight"):
         assert torch.equal(trained[f"network.{name}"], found[f"network.encoder.{name}"]), name
+    assert restore_start(checkpoint) is None  # its seed does not tell
     classifier.unlink()
     torchdau("test", "--ckpt_path", checkpoint)
     torchdau("fit", "--ckpt_path", checkpoint, "--trainer.max_steps", "2")
+    (resumed,) = set(tmp_path.glob("runs/camvid/**/last.ckpt")) - {checkpoint}
+    assert restore_start(resumed) is None
 
 
 def test_a_checkpoint_of_another_network(torchdau, monkeypatch, tmp_path):

@@ -16,10 +16,19 @@ from torchdau.training.restoring import read_checkpoint
 class SaveConfig(SaveConfigCallback):
     """Writes the configuration of a run beside its logs, as Lightning's does, and into its checkpoints."""
 
+    pretrained: str | None = None
+    """The checkpoint that the training started from, or that which it resumes did."""
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Remembers where a training that is resumed had started from."""
+        self.pretrained = checkpoint.get("pretrained")
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration as YAML, so that a checkpoint tells what it is of."""
         config = self.config.clone()
-        if config.model.init_args.get("pretrained"):
+        self.pretrained = config.model.init_args.get("pretrained") or self.pretrained
+        if self.pretrained:
+            checkpoint["pretrained"] = self.pretrained
             config.model.init_args.pretrained = None  # its weights are in this checkpoint
         checkpoint["config"] = self.parser.dump(config, skip_none=False)
 

@@ -76,27 +76,27 @@ def read_checkpoint(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
     return saved
 
 
-def restore_start(checkpoint: str | os.PathLike[str]) -> nn.Module:
-    """Makes the network of a checkpoint as it was before the training: of the same seed.
+def restore_start(checkpoint: str | os.PathLike[str]) -> nn.Module | None:
+    """Makes the network of a checkpoint as it was before the training, by the same seed.
 
     Args:
         checkpoint: a file that ``torchdau fit`` wrote.
 
+    Returns:
+        The network; None where that is not known: the training had no seed, or started from another checkpoint.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a checkpoint of ``torchdau fit``, or its training had no seed.
+        ValueError: the file is not a checkpoint of ``torchdau fit``.
     """
     saved = read_checkpoint(checkpoint)
-    seed = yaml.safe_load(saved.get("config", "")) or {}
-    if not isinstance(seed.get("seed_everything"), int):
-        raise ValueError(
-            f"checkpoint must be of a training with a seed, got seed_everything={seed.get('seed_everything')} in "
-            f"{str(checkpoint)!r}."
-        )
+    config = _config(saved, checkpoint)
+    seed = config.get("seed_everything")
+    if saved.get("pretrained") or isinstance(seed, bool) or not isinstance(seed, int):
+        return None
     with isolate_rng():
-        seed_everything(seed["seed_everything"], verbose=False)
-        task = _make(LightningModule, saved, "model", checkpoint)
-    network: nn.Module = task.network
+        seed_everything(seed, verbose=False)
+        network: nn.Module = _make(LightningModule, saved, "model", checkpoint).network
     return network
 
 
@@ -113,9 +113,9 @@ def first_images(checkpoint: str | os.PathLike[str], size: int) -> tuple[Tensor,
         data.setup("test")
         images: Tensor = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0][:4]
     except (FileNotFoundError, ValueError):
-        first = next(m for m in restore_task(checkpoint).modules() if isinstance(m, DAUConv2d | nn.Conv2d))
-        noise = torch.randn(4, first.in_channels, size, size)
-        return noise, f"noise of {size} x {size} px, because its data set is not there"
+        layers = restore_task(checkpoint).modules()
+        channels = next((m.in_channels for m in layers if isinstance(m, DAUConv2d | nn.Conv2d)), 3)
+        return torch.randn(4, channels, size, size), f"noise of {size} x {size} px, because its data set is not there"
     return images, "images of its data set"
 
 
@@ -131,10 +131,7 @@ def named_checkpoints(checkpoints: Sequence[Path]) -> dict[str, Path]:
 
 def _make(kind: type, saved: Mapping[str, Any], key: str, checkpoint: str | os.PathLike[str]) -> Any:
     """The instance of a class and arguments that the configuration in a checkpoint names."""
-    try:
-        config = {key: yaml.safe_load(saved["config"])[key]}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(_refusal(checkpoint, error)) from error
+    config = {key: _config(saved, checkpoint)[key]}
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(kind, key, subclass_mode=True)
     try:
@@ -144,6 +141,15 @@ def _make(kind: type, saved: Mapping[str, Any], key: str, checkpoint: str | os.P
             f"checkpoint must be of classes and arguments that torchdau {__version__} knows, got {str(checkpoint)!r}: "
             f"{_innermost(error)}."
         ) from error
+
+
+def _config(saved: Mapping[str, Any], checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
+    """The configuration in a checkpoint."""
+    try:
+        config = yaml.safe_load(saved["config"])
+        return {"model": config["model"], "data": config["data"]} | config
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(_refusal(checkpoint, error)) from error
 
 
 def _innermost(error: BaseException) -> BaseException:

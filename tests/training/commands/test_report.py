@@ -162,6 +162,19 @@ def test_where_units_started(units, tmp_path):
     torch.testing.assert_close(moved, before)
 
 
+@pytest.mark.parametrize("change", ["seed_everything: true", "seed_everything: null", "pretrained"])
+def test_a_start_that_is_not_known(change, units, torchdau, tmp_path):
+    saved = torch.load(units, weights_only=True)
+    if change == "pretrained":
+        saved["pretrained"] = "other.ckpt"
+    else:
+        saved["config"] = re.sub("seed_everything: .*", change, saved["config"])
+    torch.save(saved, tmp_path / "other.ckpt")
+    assert restore_start("other.ckpt") is None
+    torchdau("plot", "sigmas", "other.ckpt")
+    assert (tmp_path / "sigmas.png").exists()
+
+
 def test_units_are_watched(units):
     events = EventAccumulator(str(units.parent.parent)).Reload()
     (unit_layer, *_) = sorted({tag.split("/")[1] for tag in events.Tags()["scalars"] if tag.startswith("units/")})

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -17,13 +17,27 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from torchdau import __version__
-from torchdau.analysis import LayerUnits, layer_costs, moved, pruned_models, receptive_field, spatial_layers, units_of
+from torchdau.analysis import (
+    LayerUnits,
+    layer_costs,
+    measured_speed_up,
+    moved,
+    pruned_models,
+    receptive_field,
+    spatial_layers,
+    units_of,
+)
 from torchdau.analysis.charts import displacement_chart, line_chart, receptive_field_chart, specification
+from torchdau.conv import DAUConv2d
 from torchdau.training.logs import read_scalars
 from torchdau.training.restoring import first_images, named_checkpoints, restore_start, restore_task
 
 THRESHOLDS = (0, 0.01, 0.02, 0.05, 0.1, 0.25)
 """Of pruning, the paper's."""
+
+
+COSTS = ("units", "parameters", "twin's", "multiply-adds", "twin's", "formula (17)", "measured")
+PLACES = ("from centre", "moved", "at bound")
 
 
 def main(args: Sequence[str]) -> None:
@@ -114,8 +128,9 @@ def _layers(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images
     section = Section(
         "Layers",
         [
-            "Unit layers beside 3 x 3 convolutions with the same channels: their twins. Multiply-adds are of one "
-            "image; distances from the centre and moves in training are means over all units."
+            "Unit layers beside 3 x 3 convolutions with the same channels, their twins. Multiply-adds are of one image.",
+            "Formula (17) is the paper's gain over a dense kernel that reaches as far; then comes this machine's.",
+            "Distances from the centre and moves in training are means over all units.",
         ],
     )
     for name, network in networks.items():
@@ -123,30 +138,18 @@ def _layers(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images
             section.notes.append(f"{name} has no unit layers.")
             continue
         start = _start(paths.get(name), units)
-        rows: list[Sequence[str]] = [
-            (
-                "layer",
-                "units",
-                "parameters",
-                "twin's",
-                "multiply-adds",
-                "twin's",
-                "formula (17)",
-                "from centre",
-                "moved",
-                "at bound",
-            )
-        ]
+        rows: list[Sequence[str]] = [("layer", *COSTS, *PLACES)]
         for cost in layer_costs(network, images[:1]):
-            layer = units[cost.name]
+            layer, module = units[cost.name], cast("DAUConv2d", network.get_submodule(cost.name))
             there = torch.stack([layer.distance, layer.at_bound.float()]).mean(1).tolist() if cost.units else [0.0, 0.0]
             went = f"{moved(layer, start[cost.name]).mean().item():.2f} px" if cost.name in start else ""
+            speed_up = measured_speed_up(module, torch.randn(cost.input))
             rows.append(
                 (
                     cost.name,
                     *(f"{cost.units:,}", f"{cost.parameters:,}", f"{cost.twin_parameters:,}"),
                     *(f"{cost.multiply_adds / 1e6:,.1f} M", f"{cost.twin_multiply_adds / 1e6:,.1f} M"),
-                    *(f"{cost.speed_up:.1f}", f"{there[0]:.2f} px", went, f"{there[1]:.1%}"),
+                    *(f"{cost.speed_up:.1f}", f"{speed_up:.1f}", f"{there[0]:.2f} px", went, f"{there[1]:.1%}"),
                 )
             )
         section.tables.append((name, rows))
@@ -156,14 +159,12 @@ def _layers(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images
 
 def _start(checkpoint: Path | None, units: Mapping[str, LayerUnits]) -> dict[str, LayerUnits]:
     """The units as they were before the training, where that is known and none were removed."""
-    try:
-        start = units_of(restore_start(checkpoint)) if checkpoint else []
-    except ValueError:  # a training without a seed
-        return {}
+    network = restore_start(checkpoint) if checkpoint else None
+    start = units_of(network) if network else []
     return {layer.name: layer for layer in start if len(layer.weight) == len(units[layer.name].weight)}
 
 
-def _bounds(layers: Any) -> list[str]:
+def _bounds(layers: Iterable[LayerUnits]) -> list[str]:
     """What to do about units that cannot go farther."""
     rows = [(layer, layer.at_bound.float().mean().item()) for layer in layers if len(layer.weight)]
     return [
