@@ -128,7 +128,7 @@ def _layers(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images
     section = Section(
         "Layers",
         [
-            "Unit layers beside 3 x 3 convolutions with the same channels, their twins. Multiply-adds are of one image.",
+            "Unit layers beside 3 x 3 convolutions with the same channels: their twins. Multiply-adds: of one image.",
             "Formula (17) is the paper's gain over a dense kernel that reaches as far; then comes this machine's.",
             "Distances from the centre and moves in training are means over all units.",
         ],
