@@ -71,6 +71,13 @@ def test_channels_are_averaged():
     assert receptive_field(layer, "", torch.randn(1, 1, 5, 5), max_channels=1).influence[2, 1].item() == 1
 
 
+def test_influences_of_opposite_signs_do_not_cancel():
+    layer = nn.Conv2d(2, 1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([1.0, -1.0]).view(1, 2, 1, 1))
+    assert receptive_field(layer, "", torch.randn(1, 2, 5, 5)).influence[2, 2].item() == 1
+
+
 def test_the_model_stays_as_it_was():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout())
     model[1].eval()

@@ -13,9 +13,11 @@ import vl_convert
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from torchdau.__main__ import main
-from torchdau.analysis import moved, units_of
+from torchdau.analysis import displacement_distribution, moved, units_of
+from torchdau.analysis.charts import CELLS
 from torchdau.models import dau_resnetv2
 from torchdau.training.commands import report as command
+from torchdau.training.logs import read_scalars
 from torchdau.training.restoring import restore_start, restore_task
 
 ROOT = Path(__file__).parents[3]
@@ -67,7 +69,7 @@ addEventListener("load", () => setTimeout(async () => {
       menu.dispatchEvent(new Event("change"));
       await new Promise(done => setTimeout(done, 200));
       const key = figure.getAttribute("aria-label") + " / " + option.text;
-      seen[key] = [...figure.querySelectorAll(".mark-rect path")].map(p => p.getAttribute("d")).join("").length;
+      seen[key] = figure.querySelectorAll(".mark-rect path").length;
     }
   }
   const note = document.createElement("pre");
@@ -92,13 +94,16 @@ def test_a_browser_shows_it(units, plain, torchdau, tmp_path, capsys):
     assert len(charts) == len(re.findall(r'<svg[^>]*class="marks"', dom)) >= 4
     seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', dom)[1])
     layers = [name for name in seen if name.startswith("Where")]
-    assert len(layers) == 3  # one for each unit layer of the network
     assert all(seen.values()), seen
-    assert len({seen[name] for name in layers}) == 3  # other layers, other pictures
     for heading in ("Summary", "Layers", "Displacements", "Effective receptive field", "Pruning", "Training"):
         assert f">{heading}</h2>" in dom
     assert "has no unit layers" in dom
     distance = units_of(restore_task(units).network)[0].distance.mean()
+    cells = [
+        int((displacement_distribution(layer, CELLS)[0] > 0).sum()) for layer in units_of(restore_task(units).network)
+    ]
+    assert len(set(cells)) == len(layers) == 3  # other layers, other pictures
+    assert len({seen[name] - count for name, count in zip(layers, cells, strict=True)}) == 1  # bars and the bound
     went = moved(units_of(restore_task(units).network)[0], units_of(restore_start(units))[0]).mean()
     assert f"<td>{distance:.2f} px</td><td>{went:.2f} px</td>" in dom
     assert went > 0.005
@@ -160,6 +165,12 @@ def test_where_units_started(units, tmp_path):
         torch.testing.assert_close(before[name], after[name], rtol=0, atol=0)
     moved = restore_start(units).state_dict()
     torch.testing.assert_close(moved, before)
+
+
+def test_training_curves_are_of_the_whole_network(units):
+    scalars = read_scalars(units)
+    assert [step for step, _ in scalars["val_accuracy"]] == [4, 9]
+    assert not [name for name in scalars if name.startswith(("units/", "lr-")) or name == "epoch"]
 
 
 @pytest.mark.parametrize("change", ["seed_everything: true", "seed_everything: null", "pretrained"])
