@@ -67,7 +67,8 @@ def displacement_chart(layers: Sequence[LayerUnits]) -> alt.HConcatChart:
         )
     )
     of_layer = alt.datum.layer == chosen
-    maps = alt.layer(squares, bound).transform_filter(of_layer).properties(width=300, height=300)
+    layered = [chart.transform_filter(of_layer) for chart in (squares, bound)]  # one for both would see no data
+    maps = alt.layer(*layered).properties(width=300, height=300)
     return (maps | histogram.transform_filter(of_layer).properties(width=300, height=300)).add_params(chosen)
 
 
