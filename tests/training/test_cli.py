@@ -84,6 +84,17 @@ def test_a_typo_is_refused_before_data_is_read(key, named, torchdau, capsys, mon
     assert named in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["report x.ckpt --outpu y", "plot sigmas x.ckpt --outpu y", "deblur x --checkpoin y", "parameters --forma json"],
+)
+def test_a_shortened_option_is_refused(words, torchdau, capsys):
+    with pytest.raises(SystemExit) as stop:
+        torchdau(*words.split())
+    assert stop.value.code == 2
+    assert f"unrecognized arguments: {' '.join(words.split()[-2:])}" in capsys.readouterr().err
+
+
 def test_a_missing_recipe_is_named(torchdau, capsys):
     with pytest.raises(SystemExit):
         torchdau("fit", "--config", "nowhere.yaml")

@@ -7,12 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from torchdau.training.commands.options import run
 from torchdau.training.data.pictures import pictures_in, read_picture
 
 GAMMA = 2.2
@@ -21,10 +21,7 @@ GAMMA = 2.2
 
 def main(args: Sequence[str]) -> None:
     """Runs the command with the options of :func:`blur`."""
-    parser = ArgumentParser(prog="torchdau blur", description="Makes pairs of blurred and sharp images.")
-    parser.add_argument("photographs", type=Path, help="folder with sharp photographs")
-    parser.add_function_arguments(blur, skip={"photographs"}, as_positional=False)
-    blur(**parser.instantiate(parser.parse_args(list(args))))
+    run(blur, "blur", args, photographs={"type": Path, "help": "folder with sharp photographs"})
 
 
 def blur(

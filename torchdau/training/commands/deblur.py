@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torchvision.transforms.v2 import functional as F
 
+from torchdau.training.commands.options import run
 from torchdau.training.data.pictures import distinct_names, pictures_in, read_picture, transparency
 from torchdau.training.deblurring import Deblurring, deblurred
 from torchdau.training.restoring import restore_task
@@ -18,10 +18,7 @@ from torchdau.training.restoring import restore_task
 
 def main(args: Sequence[str]) -> None:
     """Runs the command with the options of :func:`deblur`."""
-    parser = ArgumentParser(prog="torchdau deblur", description="Deblurs pictures of any size and format.")
-    parser.add_argument("paths", nargs="+", type=Path, help="pictures, or folders with pictures")
-    parser.add_function_arguments(deblur, skip={"paths"}, as_positional=False)
-    deblur(**parser.instantiate(parser.parse_args(list(args))))
+    run(deblur, "deblur", args, paths={"nargs": "+", "type": Path, "help": "pictures, or folders with pictures"})
 
 
 def deblur(

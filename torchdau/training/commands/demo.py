@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import auto_cli
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from rich.console import Console
@@ -22,6 +21,7 @@ from torchdau.analysis.plots import plot_displacements
 from torchdau.conv import DAUConv2d
 from torchdau.models import CIFARNet, cifarnet, dau_cifarnet
 from torchdau.training.classification import Classification
+from torchdau.training.commands.options import run
 from torchdau.training.data.digits import DigitsData
 
 NETWORK: dict[str, Any] = {"in_channels": 1, "image_size": 8, "widths": (32, 32, 64)}
@@ -41,7 +41,7 @@ class Result:
 
 def main(args: Sequence[str]) -> None:
     """Runs the demo with the options of :func:`demo`."""
-    auto_cli(demo, args=list(args), prog="torchdau demo")
+    run(demo, "demo", args)
 
 
 def demo(output: Path = Path("runs/demo"), epochs: int = 15) -> None:

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
 
-from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 
 from torchdau.analysis.counts import counts
+from torchdau.training.commands.options import run
 
 
 def main(args: Sequence[str]) -> None:
     """Runs the command with the options of :func:`parameters`."""
-    auto_cli(parameters, args=list(args), prog="torchdau parameters")
+    run(parameters, "parameters", args)
 
 
 def parameters(format: Literal["text", "json"] = "text") -> None:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
 
-from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.progress import track
 from torch import nn
 
 from torchdau.analysis import receptive_field, spatial_layers
 from torchdau.analysis.plots import plot_displacements, plot_distances, plot_receptive_fields, plot_sigmas
+from torchdau.training.commands.options import run
 from torchdau.training.restoring import first_images, named_checkpoints, restore_start, restore_task
 
 Kind = Literal["displacements", "distances", "sigmas", "receptive-fields"]
@@ -18,11 +18,8 @@ Kind = Literal["displacements", "distances", "sigmas", "receptive-fields"]
 
 def main(args: Sequence[str]) -> None:
     """Runs the command with the options of :func:`plot`."""
-    parser = ArgumentParser(prog="torchdau plot", description="A picture of what the units of a network learned.")
-    parser.add_argument("kind", type=Kind, help="displacements, distances, sigmas or receptive-fields")
-    parser.add_argument("checkpoint", type=Path, help="a file that torchdau fit wrote")
-    parser.add_function_arguments(plot, skip={"kind", "checkpoint"}, as_positional=False)
-    plot(**parser.instantiate(parser.parse_args(list(args))))
+    kinds = {"type": Kind, "help": "displacements, distances, sigmas or receptive-fields"}
+    run(plot, "plot", args, kind=kinds, checkpoint={"type": Path, "help": "a file that torchdau fit wrote"})
 
 
 def plot(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
@@ -16,15 +15,14 @@ from torch import Tensor, nn
 
 from torchdau.analysis.plots import plot_prune_curves
 from torchdau.analysis.pruning import forward_times, pruned_models
+from torchdau.training.commands.options import run
 from torchdau.training.restoring import named_checkpoints, restore_data, restore_task
 
 
 def main(args: Sequence[str]) -> None:
     """Runs the command with the options of :func:`prune_curve`."""
-    parser = ArgumentParser(prog="torchdau prune-curve", description="Networks on the test set, without weak units.")
-    parser.add_argument("checkpoints", nargs="+", type=Path, help="files that torchdau fit wrote")
-    parser.add_function_arguments(prune_curve, skip={"checkpoints"}, as_positional=False)
-    prune_curve(**parser.instantiate(parser.parse_args(list(args))))
+    files = {"nargs": "+", "type": Path, "help": "files that torchdau fit wrote"}
+    run(prune_curve, "prune-curve", args, checkpoints=files)
 
 
 def prune_curve(

@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 import vl_convert
 from jinja2 import Environment
-from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
@@ -29,6 +28,7 @@ from torchdau.analysis import (
 )
 from torchdau.analysis.charts import displacement_chart, line_chart, receptive_field_chart, specification
 from torchdau.conv import DAUConv2d
+from torchdau.training.commands.options import run
 from torchdau.training.logs import read_scalars
 from torchdau.training.restoring import first_images, named_checkpoints, restore_start, restore_task
 
@@ -42,10 +42,7 @@ PLACES = ("from centre", "moved", "at bound")
 
 def main(args: Sequence[str]) -> None:
     """Runs the command with the options of :func:`report`."""
-    parser = ArgumentParser(prog="torchdau report", description="A page about a trained network: one HTML file.")
-    parser.add_argument("checkpoint", type=Path, help="a file that torchdau fit wrote")
-    parser.add_function_arguments(report, skip={"checkpoint"}, as_positional=False)
-    report(**parser.instantiate(parser.parse_args(list(args))))
+    run(report, "report", args, checkpoint={"type": Path, "help": "a file that torchdau fit wrote"})
 
 
 def report(
