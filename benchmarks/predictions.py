@@ -2,8 +2,8 @@
 
     uv run python benchmarks/predictions.py CHECKPOINT ... --images 0 40 80 --output docs/camvid.png
 
-Columns are the image, its mask, and each checkpoint, named after the folder of its recipe as benchmarks/seeds.py makes
-it; below it is its intersection over union on this image alone.
+Columns are the image, its mask, and each checkpoint, named by the parts of its path in which it differs from the
+others; below it is its intersection over union on this image alone.
 """
 
 import argparse
@@ -22,14 +22,7 @@ from torchdau.analysis.confusion import scores
 from torchdau.training import Segmentation
 from torchdau.training.data.masks import IGNORED
 from torchdau.training.data.segmentation import SegmentationData
-from torchdau.training.restoring import restore_data, restore_task
-
-
-def recipe_of(checkpoint: Path) -> str:
-    """RECIPE in .../RECIPE/SEED/runs/..., else the name of the file."""
-    parts = checkpoint.absolute().parts
-    inner = max((index for index, part in enumerate(parts) if part == "runs"), default=0)
-    return parts[inner - 2] if inner > 2 else checkpoint.stem
+from torchdau.training.restoring import named_checkpoints, restore_data, restore_task
 
 
 def main() -> None:
@@ -40,7 +33,9 @@ def main() -> None:
     options = parser.parse_args()
     data = cast("SegmentationData", restore_data(options.checkpoints[0]))
     data.setup("test")
-    tasks = {path: cast("Segmentation", restore_task(path)) for path in options.checkpoints}
+    tasks = {
+        name: cast("Segmentation", restore_task(path)) for name, path in named_checkpoints(options.checkpoints).items()
+    }
     colours = ListedColormap(np.array([*data.colours, *[(0, 0, 0)] * (IGNORED + 1 - len(data.colours))]) / 255)
     figure, axes = plt.subplots(
         len(options.images),
@@ -59,11 +54,11 @@ def main() -> None:
         pixels, _ = data.on_after_batch_transfer((image[None], mask[None]), 0)
         show(row[0], image.permute(1, 2, 0).numpy(), "", "image")
         show(row[1], mask.numpy(), "", "truth")
-        for axis, (path, task) in zip(row[2:], tasks.items(), strict=True):
+        for axis, (name, task) in zip(row[2:], tasks.items(), strict=True):
             with torch.inference_mode():
                 found = task.predict_step((pixels, mask[None]), 0)[0]
             matrix = multiclass_confusion_matrix(found.long(), mask.long(), len(data.classes), ignore_index=IGNORED)
-            show(axis, found.numpy(), f"{scores(matrix).mean_iou:.1%}", recipe_of(path))
+            show(axis, found.numpy(), f"{scores(matrix).mean_iou:.1%}", name)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.output, dpi=110)
     print(f"written: {options.output}")

@@ -5,13 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
+
+from tests.training.data.layouts import save_image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def test_every_example_is_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"own_network", "finetune_timm", "export_onnx"}
+    found = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
+    assert found == {"own_network.py", "finetune_timm.py", "export_onnx.py", "analysis.ipynb"}
 
 
 def run(name, folder):
@@ -32,3 +37,32 @@ def test_export_onnx(tmp_path):
     output = run("export_onnx", tmp_path)
     assert float(re.search(r"largest difference: (\S+)", output)[1]) < 1e-4
     assert "torch and torchdau imported: neither" in output
+
+
+def results(notebook):
+    """Of each cell of code: the text it printed, and how many pictures it shows."""
+    outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    text = ["".join(each.text for each in cell if each.output_type == "stream") for cell in outputs]
+    return text, [sum("image/png" in each.get("data", {}) for each in cell) for cell in outputs]
+
+
+def test_the_notebook(tmp_path, monkeypatch):
+    """On a few images in the layout of CIFAR-10, for one epoch."""
+    for part in ("train", "test"):
+        for index in range(20):
+            save_image(tmp_path / f"data/{part}/{index % 10}/{index}.png", 32, 32, seed=index)
+    monkeypatch.setenv("TORCHDAU_DATA", str(tmp_path / "data"))
+    (tmp_path / "recipes").symlink_to(EXAMPLES.parent / "recipes")
+    (tmp_path / "examples").mkdir()
+    notebook = nbformat.read(EXAMPLES / "analysis.ipynb", 4)
+    kept = results(notebook)[1]
+    (settings,) = [cell for cell in notebook.cells if "EPOCHS = 3" in cell.source]
+    settings.source = settings.source.replace("EPOCHS = 3", "EPOCHS = 1")
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path / "examples")}}).execute()
+    text, pictures = results(notebook)
+    assert pictures == kept == [0, 0, 0, 0, 1, 1, 1, 1, 0, 1]
+    assert "images of its data set" in text[2]
+    assert len(re.findall(r"units, .* px from the centre, moved by 0\.\d\d px", text[3])) == 3
+    radii = dict(re.findall(r"(units|3 x 3) .* (\S+) px \(radius", text[7]))
+    assert float(radii["units"]) > float(radii["3 x 3"]) > 5
+    assert len(re.findall(r"by \(17\), \d+\.\d measured", text[8])) == 3
