@@ -20,4 +20,5 @@ def read_scalars(checkpoint: Path) -> dict[str, list[tuple[int, float]]]:
         return {}
     events = EventAccumulator(str(folder), size_guidance={"scalars": 500}).Reload()
     names = [name for name in events.Tags()["scalars"] if name != "epoch" and not name.startswith(("lr-", "units/"))]
-    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
+    steps = {name: {event.step: event.value for event in events.Scalars(name)} for name in names}  # twice where resumed
+    return {name: sorted(values.items()) for name, values in steps.items()}

@@ -4,9 +4,7 @@ import os
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 import yaml
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from torchdau import __version__
 from torchdau.conv import DAUConv2d
+from torchdau.training.checkpoints import read_checkpoint, refusal
 
 
 def restore_task(checkpoint: str | os.PathLike[str]) -> LightningModule:
@@ -53,27 +52,6 @@ def restore_data(checkpoint: str | os.PathLike[str]) -> LightningDataModule:
     """
     data: LightningDataModule = _make(LightningDataModule, read_checkpoint(checkpoint), "data", checkpoint)
     return data
-
-
-def read_checkpoint(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
-    """What is in a checkpoint: ``config`` as YAML, ``state_dict``, and what Lightning needs to go on.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a checkpoint.
-    """
-    file = Path(checkpoint)
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"checkpoint must be a file that torchdau fit wrote, got {str(file)!r}, which is no file."
-        )
-    try:
-        saved = torch.load(file, weights_only=True, map_location="cpu")
-    except (UnpicklingError, RuntimeError, BadZipFile, EOFError) as error:
-        raise ValueError(_refusal(checkpoint, error)) from error
-    if not isinstance(saved, dict):
-        raise ValueError(_refusal(checkpoint, f"it holds a {type(saved).__name__}"))
-    return saved
 
 
 def restore_start(checkpoint: str | os.PathLike[str]) -> nn.Module | None:
@@ -149,13 +127,9 @@ def _config(saved: Mapping[str, Any], checkpoint: str | os.PathLike[str]) -> dic
         config = yaml.safe_load(saved["config"])
         return {"model": config["model"], "data": config["data"]} | config
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(_refusal(checkpoint, error)) from error
+        raise ValueError(refusal(checkpoint, repr(error))) from error
 
 
 def _innermost(error: BaseException) -> BaseException:
     """What an error is about that others were raised from."""
     return error if error.__cause__ is None else _innermost(error.__cause__)
-
-
-def _refusal(checkpoint: str | os.PathLike[str], why: object) -> str:
-    return f"checkpoint must be a file that torchdau fit wrote, got {str(checkpoint)!r}: {why!r}."

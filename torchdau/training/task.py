@@ -1,5 +1,6 @@
 """What all tasks have in common: a network, its optimizer, the names of its classes."""
 
+import os
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from torchdau.conv import DAUConv2d
 from torchdau.optim import parameter_groups
+from torchdau.training.seeds import mixed_seed
 
 
 class Task(LightningModule):
@@ -72,6 +74,11 @@ class Task(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """What the network says of a batch of images."""
         return self.network(images)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seeds the step by its number, so that a training that was stopped goes on with the same random numbers."""
+        if "PL_GLOBAL_SEED" in os.environ:
+            torch.manual_seed(mixed_seed(self.current_epoch, batch_idx, self.global_rank))
 
     def on_train_batch_end(self, *args: Any) -> None:
         """Moves units back into their bounds: of sharded parameters, a forward pass could move a copy only."""

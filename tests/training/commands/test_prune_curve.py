@@ -8,6 +8,7 @@ import torch
 from lightning import Trainer
 
 from torchdau.training import DigitsData
+from torchdau.training.checkpoints import write_checkpoint
 from torchdau.training.restoring import restore_data, restore_task
 
 ROOT = Path(__file__).parents[3]
@@ -74,13 +75,13 @@ def test_what_is_no_checkpoint(torchdau, tmp_path):
     with pytest.raises(SystemExit, match=r"torchdau prune-curve: checkpoint must be .*, got 'nowhere.ckpt', which is"):
         torchdau("prune-curve", "nowhere.ckpt")
     (tmp_path / "text.ckpt").write_text("no checkpoint")
-    torch.save([1], tmp_path / "list.ckpt")
-    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    torch.save({"config": "a: [", "state_dict": {}}, tmp_path / "yaml.ckpt")
-    torch.save({"config": "data: 3", "state_dict": {}}, tmp_path / "key.ckpt")
+    write_checkpoint([1], tmp_path / "list.ckpt")
+    write_checkpoint({"state_dict": {}}, tmp_path / "other.ckpt")
+    write_checkpoint({"config": "a: [", "state_dict": {}}, tmp_path / "yaml.ckpt")
+    write_checkpoint({"config": "data: 3", "state_dict": {}}, tmp_path / "key.ckpt")
     whys = {
-        "text": "UnpicklingError",
-        "list": "'it holds a list'",
+        "text": "it has no digest",
+        "list": "it holds a list",
         "other": "KeyError",
         "yaml": "Parser",
         "key": "KeyError",
@@ -93,7 +94,7 @@ def test_what_is_no_checkpoint(torchdau, tmp_path):
 def test_a_checkpoint_with_other_weights(checkpoint):
     saved = torch.load(checkpoint, weights_only=True)
     del saved["state_dict"]["network.classifier.weight"]
-    torch.save(saved, checkpoint)
+    write_checkpoint(saved, checkpoint)
     with pytest.raises(
         ValueError, match=r"checkpoint must have the weights of its network, got .*last.ckpt: .*\n.*Missing"
     ):

@@ -16,6 +16,7 @@ from torchdau.__main__ import main
 from torchdau.analysis import displacement_distribution, moved, units_of
 from torchdau.analysis.charts import CELLS
 from torchdau.models import dau_resnetv2
+from torchdau.training.checkpoints import write_checkpoint
 from torchdau.training.commands import report as command
 from torchdau.training.logs import read_scalars
 from torchdau.training.restoring import restore_start, restore_task
@@ -139,7 +140,7 @@ def test_what_is_no_table_of_pruning(units, torchdau, tmp_path):
 def test_a_checkpoint_of_another_version(units, torchdau, tmp_path):
     saved = torch.load(units, weights_only=True)
     saved["config"] = saved["config"].replace("num_units:", "old_units:")
-    torch.save(saved, tmp_path / "old.ckpt")
+    write_checkpoint(saved, tmp_path / "old.ckpt")
     with pytest.raises(SystemExit, match=r"classes and arguments that torchdau .* knows, got 'old.ckpt': .*old_units"):
         torchdau("report", "old.ckpt")
 
@@ -149,7 +150,7 @@ def test_data_that_are_not_there(units, torchdau, tmp_path):
     saved = torch.load(units, weights_only=True)
     other = {"class_path": "torchdau.training.ImageFolderData", "init_args": {"root": str(tmp_path / "gone")}}
     saved["config"] = re.sub(r"(?ms)^data:.*?(?=^\w|\Z)", f"data: {json.dumps(other)}\n", saved["config"])
-    torch.save(saved, tmp_path / "moved.ckpt")
+    write_checkpoint(saved, tmp_path / "moved.ckpt")
     torchdau("report", "moved.ckpt", "--size", "8")
     assert "noise of 8 x 8 px, because its data set is not there" in (tmp_path / "report.html").read_text()
 
@@ -180,7 +181,7 @@ def test_a_start_that_is_not_known(change, units, torchdau, tmp_path):
         saved["pretrained"] = "other.ckpt"
     else:
         saved["config"] = re.sub("seed_everything: .*", change, saved["config"])
-    torch.save(saved, tmp_path / "other.ckpt")
+    write_checkpoint(saved, tmp_path / "other.ckpt")
     assert restore_start("other.ckpt") is None
     torchdau("plot", "sigmas", "other.ckpt")
     assert (tmp_path / "sigmas.png").exists()

@@ -23,7 +23,10 @@ def test_image_folder(tmp_path):
 def test_training_order_changes_and_all_images_come(tmp_path):
     data = ImageFolderData(str(make_folder(tmp_path, count=16)), batch_size=32, num_workers=0)
     data.setup("fit")
-    first, second = (next(iter(data.train_dataloader()))[1].tolist() for _ in range(2))
+    loader = data.train_dataloader()
+    first = next(iter(loader))[1].tolist()
+    loader.sampler.set_epoch(1)
+    second = next(iter(loader))[1].tolist()
     assert first != second
     assert sorted(first) == sorted(second) == [0] * 16 + [1] * 16
 
@@ -124,7 +127,7 @@ def test_imagenet(tmp_path):
 def test_devices_share_a_batch():
     data = DigitsData(batch_size=32)
     data.setup("fit")
-    data.trainer = SimpleNamespace(world_size=4)
+    data.trainer = SimpleNamespace(world_size=4, global_rank=0)
     assert data.train_dataloader().batch_size == 8
     data.trainer.world_size = 5
     with pytest.raises(ValueError, match=r"batch_size must be a multiple of the .* got batch_size=32 for 5 devices"):

@@ -1,6 +1,7 @@
 """CIFAR-10 in its original files."""
 
 from pathlib import Path
+from typing import Any
 
 from torchvision.datasets import CIFAR10
 
@@ -19,6 +20,7 @@ class CIFAR10Data(ClassificationData):
         num_workers: processes that read images.
         mirror: whether training images are mirrored half of the time.
         padding: black pixels put around training images, of which a part of their size is cut out at random.
+        **options: further arguments of :class:`ImageData`.
 
     Raises:
         FileNotFoundError: the set is not there.
@@ -32,8 +34,9 @@ class CIFAR10Data(ClassificationData):
         num_workers: int = 2,
         mirror: bool = False,
         padding: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, CIFAR10_MEAN, CIFAR10_STD, 32, mirror, padding)
+        super().__init__(batch_size, num_workers, CIFAR10_MEAN, CIFAR10_STD, 32, mirror, padding, **options)
         self.root = Path(root)
         self.download = download
 

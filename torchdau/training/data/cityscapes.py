@@ -1,5 +1,7 @@
 """Cityscapes, with the classes that its benchmark evaluates."""
 
+from typing import Any
+
 import torch
 from torchvision.datasets import Cityscapes
 
@@ -19,6 +21,7 @@ class CityscapesData(SegmentationData):
         crop: side in pixels of the part of a training image that is learned from.
         scales: smallest and largest factor by which training images are scaled.
         pictures: folder of pictures to predict, in place of the validation set.
+        **options: further arguments of :class:`ImageData`.
 
     Reference:
         Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016; section 6.2 of the
@@ -33,8 +36,9 @@ class CityscapesData(SegmentationData):
         crop: int = 769,
         scales: tuple[float, float] = (0.5, 2.0),
         pictures: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, crop, scales, None, pictures)
+        super().__init__(batch_size, num_workers, crop, scales, None, pictures, **options)
         self.root = data_root(root, pictures)
         evaluated = sorted((c for c in Cityscapes.classes if c.train_id not in (-1, IGNORED)), key=lambda c: c.train_id)
         self.classes = [c.name for c in evaluated]

@@ -26,6 +26,7 @@ class ClassificationData(ImageData, ABC):
         mirror: whether training images are mirrored half of the time.
         padding: black pixels put around training images, of which a part of their size is cut out at random.
         pictures: folder of pictures to predict, in place of the test set.
+        **options: further arguments of :class:`ImageData`.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class ClassificationData(ImageData, ABC):
         mirror: bool = False,
         padding: int = 0,
         pictures: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, mean, std)
+        super().__init__(batch_size, num_workers, mean, std, **options)
         if padding and size is None:
             raise ValueError(f"size must be given with padding, got size=None for padding={padding}.")
         self.size = size

@@ -38,6 +38,8 @@ class BlurredAndSharp(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """A blurred and a sharp image (3, H, W), 8 bits."""
         blurred, sharp = (F.pil_to_tensor(read_picture(file)) for file in self.samples[index])
+        if blurred.shape != sharp.shape:
+            raise ValueError(_sizes(self.samples[index], blurred.shape[-2:], sharp.shape[-2:]))
         if self.crop:
             both = v2.RandomCrop(self.crop)(torch.stack([blurred, sharp]))
             blurred, sharp = both
@@ -58,6 +60,7 @@ class GOPROData(ImageData):
         num_workers: processes that read images, for each device.
         crop: side in pixels of the part of a training image that is learned from.
         pictures: folder of pictures to predict, in place of the test set.
+        **options: further arguments of :class:`ImageData`.
 
     Raises:
         FileNotFoundError: a folder or the partner of an image is missing.
@@ -76,8 +79,9 @@ class GOPROData(ImageData):
         num_workers: int = 8,
         crop: int = 256,
         pictures: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, mean=(0, 0, 0), std=(1, 1, 1))
+        super().__init__(batch_size, num_workers, mean=(0, 0, 0), std=(1, 1, 1), **options)
         self.root = data_root(root, pictures)
         self.kind = "blur_gamma" if gamma else "blur"
         self.crop = crop
@@ -107,7 +111,8 @@ class GOPROData(ImageData):
                 f"{len(alone)} without a partner: {some}."
             )
         pairs = [(str(blurred[key]), str(sharp[key])) for key in sorted(blurred)]
-        refuse_faults(pairs, lambda pair: _fault(pair, self.crop if train else 0))
+        most = self.max_unreadable if train else 0.0
+        refuse_faults(pairs, lambda pair: _fault(pair, self.crop if train else 0), most=most)
         return pairs
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -133,8 +138,12 @@ def _fault(pair: Pair, least: int) -> str | None:
     except ValueError as error:
         return str(error)
     if shape != other:
-        sizes = [f"{width} x {height} pixels" for height, width in (shape, other)]
-        return f"pairs must have one size, got {sizes[0]} in {pair[0]!r} and {sizes[1]} in {pair[1]!r}."
+        return _sizes(pair, shape, other)
     if min(shape) < least:
         return f"crop must be at most the sides of images, got crop={least} for {shape[1]} x {shape[0]} in {pair[0]!r}."
     return None
+
+
+def _sizes(pair: Pair, *shapes: Sequence[int]) -> str:
+    sizes = [f"{width} x {height} pixels" for height, width in shapes]
+    return f"pairs must have one size, got {sizes[0]} in {pair[0]!r} and {sizes[1]} in {pair[1]!r}."

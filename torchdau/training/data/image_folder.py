@@ -11,6 +11,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes
 from torchdau.training.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from torchdau.training.data.classification import ClassificationData
 from torchdau.training.data.images import IMAGENET_MEAN, IMAGENET_STD, data_root
+from torchdau.training.data.pictures import read_picture
 
 
 class ImageFolderData(ClassificationData):
@@ -28,6 +29,7 @@ class ImageFolderData(ClassificationData):
         mirror: whether training images are mirrored half of the time.
         padding: black pixels put around training images, of which a part of their size is cut out at random.
         pictures: folder of pictures to predict, in place of the test set.
+        **options: further arguments of :class:`ImageData`.
 
     Raises:
         ValueError: neither ``root`` nor the environment variable is there.
@@ -49,15 +51,16 @@ class ImageFolderData(ClassificationData):
         mirror: bool = False,
         padding: int = 0,
         pictures: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, mean, std, size, mirror, padding, pictures)
+        super().__init__(batch_size, num_workers, mean, std, size, mirror, padding, pictures, **options)
         folder = data_root(root, pictures)
         self.folders = {True: folder / train_folder, False: folder / test_folder}
 
     def dataset(self, train: bool) -> ImageFolder:
         """The images of one folder."""
         folder, other = self.folders[train], self.folders[not train]
-        images = _read(folder, partial(ImageFolder, transform=self.transform(train)))
+        images = _read(folder, partial(ImageFolder, transform=self.transform(train), loader=read_picture))
         if other.is_dir() and (classes := _read(other, find_classes)[0]) != images.classes:
             only = sorted(set(classes) ^ set(images.classes))
             raise ValueError(
@@ -78,6 +81,7 @@ class ImageNetData(ImageFolderData):
         batch_size: images per batch, of all devices together.
         num_workers: processes that read images, for each device.
         pictures: folder of pictures to predict, in place of the test set.
+        **options: further arguments of :class:`ImageData`.
 
     Raises:
         ValueError: neither ``root`` nor the environment variable is there, or the two folders have different classes.
@@ -94,10 +98,19 @@ class ImageNetData(ImageFolderData):
         batch_size: int = 256,
         num_workers: int = 8,
         pictures: str | None = None,
+        **options: Any,
     ) -> None:
-        normal = IMAGENET_MEAN, IMAGENET_STD
         super().__init__(
-            root, "train", "val", batch_size, num_workers, *normal, size=size, mirror=True, pictures=pictures
+            root,
+            "train",
+            "val",
+            batch_size,
+            num_workers,
+            *(IMAGENET_MEAN, IMAGENET_STD),
+            size=size,
+            mirror=True,
+            pictures=pictures,
+            **options,
         )
 
 

@@ -12,6 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from torchdau.training.data.loading import RandomOrder, TrainingLoader, TrainingSet
+from torchdau.training.seeds import global_seed
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -23,10 +26,20 @@ class ImageData(LightningDataModule):
         num_workers: processes that read images, for each device.
         mean: mean of each channel, of intensities in [0, 1].
         std: standard deviation of each channel.
+        max_unreadable: share of training samples that may turn out unreadable; others stand in for them, and a warning
+            lists them after each epoch. More of them end the training.
     """
 
-    def __init__(self, batch_size: int, num_workers: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        num_workers: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        max_unreadable: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.max_unreadable = max_unreadable
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
@@ -36,20 +49,23 @@ class ImageData(LightningDataModule):
         images, targets = batch
         return self.normalise(images), targets
 
-    def train_loader(self, dataset: Dataset[Any], drop_last: bool = False) -> DataLoader[Any]:
+    def train_loader(self, dataset: Dataset[Any], drop_last: bool = False) -> TrainingLoader:
         """Batches in a new order every epoch, which the devices share."""
         images = len(dataset)  # type: ignore[arg-type]
         if drop_last and images < self.batch_size:
             raise ValueError(
                 f"batch_size must be at most the number of training images, {images}, got batch_size={self.batch_size}."
             )
-        devices = self.trainer.world_size if self.trainer else 1
+        devices, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         if self.batch_size % devices:
             raise ValueError(
                 f"batch_size must be a multiple of the number of devices, which share it, got batch_size="
                 f"{self.batch_size} for {devices} devices."
             )
-        return self._loader(dataset, batch_size=self.batch_size // devices, shuffle=True, drop_last=drop_last)
+        samples = TrainingSet(dataset, self.max_unreadable)
+        order = RandomOrder(samples, num_replicas=devices, rank=rank, seed=global_seed())
+        shared = self.batch_size // devices
+        return TrainingLoader(dataset=samples, sampler=order, batch_size=shared, drop_last=drop_last, **self._workers)
 
     def test_loader(self, dataset: Dataset[Any], batch_size: int) -> DataLoader[Any]:
         """Batches in order; several devices see a part each, and no sample twice to make the parts equal."""
@@ -63,11 +79,11 @@ class ImageData(LightningDataModule):
                 )
             ranks = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
             sampler = UnrepeatedDistributedSampler(dataset, shuffle=False, **ranks)
-        return self._loader(dataset, batch_size=batch_size, sampler=sampler)
+        return DataLoader(dataset, batch_size=batch_size, sampler=sampler, **self._workers)
 
-    def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
-        workers = self.num_workers
-        return DataLoader(dataset, num_workers=workers, persistent_workers=workers > 0, **options)
+    @property
+    def _workers(self) -> dict[str, Any]:
+        return {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
 
 
 def data_root(root: str | None, pictures: str | None) -> Path:

@@ -58,15 +58,19 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
         picture, numbers = self.transform(picture, Mask(numbers[None]))
         return picture, numbers.as_subclass(Tensor)[0]
 
-    def check(self, all_pixels: bool) -> None:
+    def check(self, all_pixels: bool, most: float = 0.0) -> None:
         """Looks at the heads of all files, and if asked for at all pixels of the masks.
+
+        Args:
+            all_pixels: whether to look at all pixels of the masks.
+            most: share of the pairs with which something may be wrong.
 
         Raises:
             ValueError: sizes differ, masks have colours or numbers of no class, or files are damaged; the message names
                 the first of them.
         """
         title = "looking at masks" if all_pixels else None
-        refuse_faults(self.samples, lambda pair: self._fault(pair, all_pixels), title)
+        refuse_faults(self.samples, lambda pair: self._fault(pair, all_pixels), title, most)
 
     def mask(self, file: str) -> Tensor:
         """The classes in a mask.

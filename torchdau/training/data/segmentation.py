@@ -53,6 +53,7 @@ class SegmentationData(ImageData, ABC):
         size: pixels to which the shorter side of images and masks is brought at first, for validation too; none leaves
             them as they are.
         pictures: folder of pictures to predict, in place of the validation set.
+        **options: further arguments of :class:`ImageData`.
     """
 
     classes: list[str]
@@ -72,8 +73,9 @@ class SegmentationData(ImageData, ABC):
         scales: tuple[float, float],
         size: int | None,
         pictures: str | None,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, IMAGENET_MEAN, IMAGENET_STD)
+        super().__init__(batch_size, num_workers, IMAGENET_MEAN, IMAGENET_STD, **options)
         self.crop = crop
         self.scales = scales
         self.size = size
@@ -106,7 +108,7 @@ class SegmentationData(ImageData, ABC):
         resize = _resized(self.size)
         transform = v2.Compose([resize, Augment(self.crop, self.scales)]) if train else resize
         dataset = ImagesAndMasks(self.pairs(train), len(self.classes), self.table, transform)
-        dataset.check(self.check_all)
+        dataset.check(self.check_all, self.max_unreadable if train else 0.0)
         absent = [name for number, name in enumerate(self.classes) if number not in dataset.seen]
         if train and dataset.seen and absent:
             rank_zero_warn(

@@ -1,5 +1,7 @@
 """Any images and masks in folders."""
 
+from typing import Any
+
 from torchdau.training.data.faults import MOST_NAMED
 from torchdau.training.data.images import data_root
 from torchdau.training.data.masks import colour_map
@@ -23,6 +25,7 @@ class SegmentationFolderData(SegmentationData):
         size: pixels to which the shorter side of images and masks is brought at first, for validation too; none leaves
             them as they are.
         pictures: folder of pictures to predict, in place of the validation set.
+        **options: further arguments of :class:`ImageData`.
 
     Raises:
         FileNotFoundError: a folder is missing, or an image has no mask.
@@ -41,8 +44,9 @@ class SegmentationFolderData(SegmentationData):
         scales: tuple[float, float] = (0.5, 2.0),
         size: int | None = None,
         pictures: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, crop, scales, size, pictures)
+        super().__init__(batch_size, num_workers, crop, scales, size, pictures, **options)
         self.root = data_root(root, pictures)
         self.classes = classes
         self.colours = colour_map(len(classes) + 1)[1:]  # black is for pixels without a class

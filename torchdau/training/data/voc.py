@@ -1,6 +1,7 @@
 """PASCAL VOC joined with SBD."""
 
 from pathlib import Path
+from typing import Any
 
 from torchvision.datasets import SBDataset, VOCSegmentation
 
@@ -32,6 +33,7 @@ class VOCData(SegmentationData):
         scales: smallest and largest factor by which training images are scaled. Default: none is, as in the paper,
             which does not speak of mirroring either.
         pictures: folder of pictures to predict, in place of the validation set.
+        **options: further arguments of :class:`ImageData`.
 
     Reference:
         Everingham et al., The PASCAL Visual Object Classes Challenge 2011; Hariharan et al., Semantic Contours from
@@ -51,8 +53,9 @@ class VOCData(SegmentationData):
         crop: int = 500,
         scales: tuple[float, float] = (1, 1),
         pictures: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, crop, scales, None, pictures)
+        super().__init__(batch_size, num_workers, crop, scales, None, pictures, **options)
         self.root = data_root(root, pictures)
         self.year = year
         self.sbd = sbd

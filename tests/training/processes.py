@@ -1,0 +1,79 @@
+"""Commands in processes of their own, which can be killed; a server that has imported everything forks them."""
+
+import csv
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from lightning import Callback
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["lightning", "torchdau.training.cli", "tests.training.processes"])
+
+
+class KillAt(Callback):
+    """SIGKILL, or another signal, at a hook's n-th call in this process.
+
+    Args:
+        hook: the name of the hook.
+        call: from 0.
+        number: of the signal.
+    """
+
+    def __init__(self, hook: str, call: int, number: int = signal.SIGKILL):
+        self.calls = 0
+        setattr(self, hook, lambda *_: self._count(call, number))
+
+    def _count(self, call, number):
+        if self.calls == call:
+            os.kill(os.getpid(), number)
+        self.calls += 1
+
+
+def start(folder, words, log="log"):
+    """A process that runs a command in a folder, its output in a file."""
+    process = SERVER.Process(target=_run, args=(Path(folder), [str(word) for word in words], dict(os.environ), log))
+    process.start()
+    return process
+
+
+def run(folder, words, seconds=600):
+    """The exit code of a command; minus the signal that killed it."""
+    process = start(folder, words)
+    process.join(seconds)
+    assert process.exitcode is not None, "it does not end"
+    return process.exitcode
+
+
+def _run(folder, words, environment, log):
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
+    os.environ.update(environment)
+    with open(log, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    torch.set_num_threads(1)
+    sys.argv = ["torchdau", *words]
+    from torchdau.__main__ import main
+
+    main()
+
+
+def last_checkpoint(folder):
+    """What a training in a folder wrote last."""
+    return max(Path(folder).glob("runs/**/last.ckpt"), key=lambda file: file.stat().st_mtime, default=None)
+
+
+def validations(folder):
+    """What was measured after each validation, by the step; the same whenever it was measured twice."""
+    found = {}
+    for table in sorted(Path(folder).glob("runs/**/metrics.csv")):
+        with table.open() as file:
+            for row in csv.DictReader(file):
+                values = {name: value for name, value in row.items() if name.startswith("val_") and value}
+                if values:
+                    assert found.setdefault(row["step"], values) == values
+    return found

@@ -1,0 +1,154 @@
+"""A training that is killed, and resumed, ends as one that was not: bit for bit on the CPU."""
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.data.layouts import make_folder, make_gopro, make_pairs
+from tests.training.processes import last_checkpoint, run, validations
+
+ROOT = Path(__file__).parents[2]
+HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end", "on_validation_batch_end")
+OPTIONS = {
+    "digits_dau": ["--trainer.limit_val_batches", "3"],
+    "cifar10_dau_alexnet_1": ["--data.init_args.batch_size", "4"],
+    "camvid_dau_resnet18": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "33"],
+    "gopro_dau_srn": [
+        *["--data.init_args.batch_size", "2", "--data.init_args.crop", "32"],
+        *["--model.init_args.network.init_args.widths", "[4, 4, 4]"],
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folders = {name.partition("_")[0]: tmp_path_factory.mktemp(name) for name in OPTIONS}
+    make_folder(folders["cifar10"], ("train", "test"), classes=[f"class{n}" for n in range(10)], count=2)
+    make_pairs(folders["camvid"], count=10)
+    make_gopro(folders["gopro"], count=10)
+    return folders
+
+
+def command(recipe, *options):
+    """Three epochs of five batches, and a checkpoint after every second batch."""
+    words = ["fit", "--config", ROOT / f"recipes/{recipe}.yaml", *OPTIONS[recipe]]
+    words += [
+        "--trainer.max_epochs",
+        "3",
+        "--trainer.limit_train_batches",
+        "5",
+        "--trainer.enable_progress_bar",
+        "false",
+    ]
+    words += ["--trainer.check_val_every_n_epoch", "1", "--trainer.val_check_interval", "null"]
+    words += ["--trainer.max_steps", "-1", "--trainer.log_every_n_steps", "1"]
+    words += [
+        "--trainer.callbacks+",
+        "lightning.pytorch.callbacks.ModelCheckpoint",
+        "--trainer.callbacks.filename",
+        "last",
+    ]
+    words += ["--trainer.callbacks.every_n_train_steps", "2", "--trainer.callbacks.enable_version_counter", "false"]
+    return [*words, *options]
+
+
+def kill(hook, call, number=signal.SIGKILL):
+    chosen = ["--trainer.callbacks.hook", hook, "--trainer.callbacks.call", call]
+    return [
+        "--trainer.callbacks+",
+        "tests.training.processes.KillAt",
+        *chosen,
+        "--trainer.callbacks.number",
+        int(number),
+    ]
+
+
+def resumed(folder, *options):
+    checkpoint = last_checkpoint(folder)
+    return [*options, *(["--ckpt_path", checkpoint] if checkpoint else [])]
+
+
+def outcome(folder):
+    """All of the last checkpoint but where and when it was written."""
+    saved = torch.load(last_checkpoint(folder), weights_only=True)
+    best = [state["best_model_score"] for name, state in saved["callbacks"].items() if "'monitor': 'val" in name]
+    kept = {name: saved[name] for name in ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers")}
+    assert len(best) == 1
+    return {**kept, "best": best[0]}
+
+
+def same(one, other):
+    assert type(one) is type(other)
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name in one:
+            same(one[name], other[name])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            same(a, b)
+    else:
+        assert one == other
+
+
+def check(recipe, workers, kills, data, folder, monkeypatch):
+    """Kills a training at each of some hooks, resumes it, and compares it with one that was not killed."""
+    monkeypatch.setenv("TORCHDAU_DATA", str(data[recipe.partition("_")[0]]))
+    options = ["--data.init_args.num_workers", workers]
+    whole, killed = folder / "whole", folder / "killed"
+    assert run(whole, command(recipe, *options)) == 0, (whole / "log").read_text()
+    for hook, call in kills:
+        code = run(killed, command(recipe, *options, *kill(hook, call), *resumed(killed)))
+        assert code in (-signal.SIGKILL, 0), (killed / "log").read_text()
+    assert run(killed, command(recipe, *options, *resumed(killed))) == 0, (killed / "log").read_text()
+    same(outcome(whole), outcome(killed))
+    assert len(validations(whole)) == 3
+    assert validations(whole) == validations(killed)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "workers", "kills"),
+    [
+        ("digits_dau", 0, [("on_train_batch_end", 7), ("on_validation_batch_end", 1)]),
+        ("cifar10_dau_alexnet_1", 2, [("on_before_optimizer_step", 3)]),
+    ],
+)
+def test_a_few_kills(recipe, workers, kills, data, tmp_path, monkeypatch):
+    check(recipe, workers, kills, data, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_kills_at_random(seed, data, tmp_path, monkeypatch):
+    """Three kills a run, mid-epoch and within validations too."""
+    numbers = random.Random(seed)
+    kills = [(hook, numbers.randrange(1, 7)) for hook in numbers.choices(HOOKS, (2, 2, 2, 1), k=3)]
+    recipe = [*OPTIONS][1 + seed % 3]
+    check(recipe, 2 * (seed // 3 % 2), kills, data, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("number", "hook", "code"),
+    [
+        (signal.SIGTERM, "on_train_batch_start", 143),
+        (signal.SIGINT, "on_train_batch_end", 130),
+        (signal.SIGINT, "on_validation_batch_start", 130),
+        (signal.SIGTERM, "on_validation_batch_end", 143),
+    ],
+)
+def test_signals(number, hook, code, data, tmp_path):
+    """The batch is finished, a checkpoint written, and what goes on from it ends as if there had been no signal."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    quick = ["--trainer.max_epochs", "2"]
+    assert run(whole, command("digits_dau", *quick)) == 0
+    assert run(stopped, command("digits_dau", *quick, *kill(hook, 5 if "train" in hook else 4, number))) == code
+    steps = torch.load(last_checkpoint(stopped), weights_only=True)["global_step"]
+    assert steps == {"on_train_batch_start": 6, "on_train_batch_end": 6}.get(hook, 5)
+    assert run(stopped, command("digits_dau", *quick, *resumed(stopped))) == 0, (stopped / "log").read_text()
+    same(outcome(whole), outcome(stopped))
+    assert validations(whole) == validations(stopped)

@@ -1,0 +1,106 @@
+"""Checkpoints that are written whole or not at all, and read only if they are what was written."""
+
+import hashlib
+import io
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+TITLE = b"torchdau sha256 "
+DIGITS = 64
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Lightning's way to files, by :func:`write_checkpoint` and :func:`read_checkpoint`."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes a checkpoint."""
+        write_checkpoint(checkpoint, path)
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Reads a checkpoint; never more than tensors and plain values."""
+        return read_checkpoint(path)
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Writes a checkpoint as ``torch.save`` does, with a digest; a file that is there stays until the new one is whole.
+
+    Args:
+        checkpoint: tensors and plain values.
+        path: the file; its folder is made.
+
+    Raises:
+        OSError: it cannot be written; the message has the sizes. The file that was there is kept.
+    """
+    file = Path(path)
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    with ZipFile(content, "a") as archive:
+        archive.comment = TITLE + b"0" * DIGITS
+    content.truncate(content.seek(-DIGITS, io.SEEK_END))
+    content.write(hashlib.sha256(content.getbuffer()).hexdigest().encode())
+    part = file.with_name(f"{file.name}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as target:
+            target.write(content.getbuffer())
+            target.flush()
+            os.fsync(target.fileno())
+        os.replace(part, file)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise OSError(
+            error.errno,
+            f"checkpoint of {len(content.getbuffer()):,} bytes cannot be written, {error.strerror}: "
+            f"{_free(file.parent):,} bytes are free. {'The one before is kept' if file.exists() else 'None was there'}",
+            str(file),
+        ) from error
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What is in a checkpoint: ``config`` as YAML, ``state_dict``, and what Lightning needs to go on.
+
+    Args:
+        path: a file that :func:`write_checkpoint` wrote, as ``torchdau fit`` does.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a checkpoint, or a bit of it is not what was written.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"checkpoint must be a file that torchdau fit wrote, got {str(file)!r}, which is no file."
+        )
+    content = file.read_bytes()
+    if content[-DIGITS - len(TITLE) : -DIGITS] != TITLE:
+        raise ValueError(refusal(file, "it has no digest at its end: not written by torchdau fit, or cut off"))
+    if hashlib.sha256(content[:-DIGITS]).hexdigest().encode() != content[-DIGITS:]:
+        raise ValueError(refusal(file, "it is damaged: its digest is of another content"))
+    try:
+        saved = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except (UnpicklingError, RuntimeError, BadZipFile, EOFError) as error:
+        raise ValueError(refusal(file, error)) from error
+    if not isinstance(saved, dict):
+        raise ValueError(refusal(file, f"it holds a {type(saved).__name__}"))
+    return saved
+
+
+def refusal(checkpoint: str | os.PathLike[str], why: object) -> str:
+    """Says that a file is no checkpoint."""
+    return f"checkpoint must be a file that torchdau fit wrote, got {str(checkpoint)!r}: {why}."
+
+
+def _free(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0

@@ -1,0 +1,141 @@
+"""Training batches that depend on the seed, the epoch and their number alone, so that a stopped epoch can go on."""
+
+import warnings
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+
+from torchdau.training.data.faults import MOST_NAMED
+from torchdau.training.data.pictures import UNREADABLE
+from torchdau.training.seeds import mixed_seed
+
+Key = tuple[int, int]
+"""The index of a sample, and the epoch for which it is drawn."""
+
+
+class RandomOrder(DistributedSampler[int]):
+    """PyTorch's sampler for one device or several, whose indices come with their epoch.
+
+    Attributes:
+        start: number of samples to leave out at the beginning of the next epoch.
+    """
+
+    start = 0
+
+    def __iter__(self) -> Iterator[Key]:  # type: ignore[override]
+        """Pairs of an index and the epoch."""
+        return ((index, self.epoch) for index in islice(super().__iter__(), self.start, None))
+
+
+class TrainingSet(Dataset[Any]):
+    """Samples whose random numbers depend on the seed, the epoch and the index alone: not on workers or devices.
+
+    Args:
+        dataset: its attribute ``samples`` has the files of each sample, where there are any.
+        max_unreadable: share of samples that may be unreadable; the next that can be read stands in for such a one.
+
+    Attributes:
+        unreadable: which samples are, shape (len(dataset),); workers share it.
+    """
+
+    def __init__(self, dataset: Dataset[Any], max_unreadable: float = 0.0) -> None:
+        if not 0 <= max_unreadable < 1:
+            raise ValueError(
+                f"max_unreadable must be a share of at least 0 and below 1, got max_unreadable={max_unreadable}."
+            )
+        self.dataset = dataset
+        self.max_unreadable = max_unreadable
+        self.unreadable = torch.zeros(len(self), dtype=torch.bool).share_memory_()
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: Key | int) -> Any:
+        """A sample for an epoch, the first if none is given."""
+        index, epoch = (key, 0) if isinstance(key, int) else key
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(mixed_seed(epoch, index))
+            while True:
+                try:
+                    return self.dataset[index]
+                except (ValueError, *UNREADABLE) as error:
+                    self._note(index, error)
+                    index = (index + 1) % len(self)
+
+    def files(self, index: int) -> str:
+        """The files of a sample, or its index."""
+        samples = getattr(self.dataset, "samples", None)
+        if samples is None:
+            return f"sample {index}"
+        return " and ".join(file for file in samples[index] if isinstance(file, str))
+
+    def _note(self, index: int, error: Exception) -> None:
+        """Remembers a sample that cannot be read; too many are an error."""
+        self.unreadable[index] = True
+        found: list[int] = self.unreadable.nonzero().flatten().tolist()
+        if len(found) <= self.max_unreadable * len(self):
+            return
+        more = f" Others: {'; '.join(map(self.files, found[:MOST_NAMED]))}." if len(found) > 1 else ""
+        raise ValueError(
+            f"{self.files(index)}: {error} These are {len(found)} of {len(self)} samples, more than "
+            f"max_unreadable={self.max_unreadable:g} allows.{more}"
+        ) from error
+
+
+class TrainingLoader(DataLoader[Any]):
+    """Batches of a training set, in a new order every epoch.
+
+    Saved with a checkpoint in the middle of an epoch, and loaded, it goes on with the next batch. An iterator finds out
+    where it is when its first batch is asked for: Lightning makes it before it tells the sampler which epoch it is.
+
+    Args:
+        dataset: what to draw from.
+        sampler: the order, of which :class:`RandomOrder` can go on.
+        **options: further arguments of ``DataLoader``.
+    """
+
+    dataset: TrainingSet
+
+    def __init__(self, dataset: TrainingSet, sampler: Sampler[Any], **options: Any) -> None:
+        options.setdefault("generator", torch.Generator())  # the global one must not depend on when iterators are made
+        super().__init__(dataset, sampler=sampler, **options)
+        self.reached = [0, 0]
+        """The epoch, and the number of its batches that were given."""
+        self.resumed: list[int] | None = None
+        """What was reached by the loader from which the next epoch goes on."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """The batches that are left of an epoch."""
+        order, done = self.sampler, 0
+        if isinstance(order, RandomOrder):
+            if self.resumed and self.resumed[0] == order.epoch and self.resumed[1] < len(self):
+                done = self.resumed[1]
+            order.start = done * (self.batch_size or 1)
+        self.resumed = None
+        known = int(self.dataset.unreadable.sum())
+        for number, batch in enumerate(super().__iter__(), done + 1):
+            self.reached = [getattr(order, "epoch", 0), number]
+            yield batch
+        unreadable = self.dataset.unreadable.nonzero().flatten().tolist()
+        if len(unreadable) > known:
+            files = "\n".join(map(self.dataset.files, unreadable))
+            warnings.warn(f"others stood in for {len(unreadable)} unreadable training samples:\n{files}", stacklevel=2)
+
+    def files(self, batch: int) -> list[str]:
+        """The files of a batch of this epoch."""
+        order = self.sampler
+        whole = DistributedSampler.__iter__(order) if isinstance(order, RandomOrder) else iter(order)
+        size = self.batch_size or 1
+        return [self.dataset.files(index) for index in islice(whole, batch * size, (batch + 1) * size)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is."""
+        return {"reached": self.reached}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from where a loader was."""
+        self.resumed = state["reached"]

@@ -1,0 +1,69 @@
+"""What happens to a training that is asked to stop."""
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+
+class Interruptible(Callback):
+    """On SIGTERM or Ctrl-C writes ``last.ckpt`` after the current batch, and stops; a second Ctrl-C stops at once.
+
+    Attributes:
+        number: of the signal that came, if one did.
+    """
+
+    number: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Makes Ctrl-C what SIGTERM is to Lightning: a flag that it looks at after each batch."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._stop)
+
+    def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        """Stops within a validation too, which may be long; on several devices it is finished."""
+        if trainer.received_sigterm and trainer.world_size == 1:
+            raise SIGTERMException
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Writes the checkpoint, where a signal is the reason to stop: what an error left behind may be broken."""
+        if not isinstance(exception, SIGTERMException):
+            return
+        self.number = self.number or signal.SIGTERM
+        folder = next((c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
+        if folder:
+            trainer.save_checkpoint(Path(folder) / "last.ckpt")
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Makes validation start anew where it was due or under way, whose results so far are not in checkpoints."""
+        loop = trainer.fit_loop.epoch_loop
+        done = loop.val_loop.batch_progress.current.completed
+        unfinished = trainer.validating and done < sum(loop.val_loop.max_batches)
+        batches = loop.batch_progress.current
+        after_batch = trainer.training and batches.completed < batches.ready
+        if unfinished or (after_batch and loop._should_check_val_fx(trainer.fit_loop._data_fetcher)):  # type: ignore[arg-type]
+            before_validation(checkpoint["loops"]["fit_loop"])
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Gives Ctrl-C back."""
+        if stage == "fit" and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def before_validation(loops: dict[str, Any]) -> None:
+    """Changes the state of Lightning's loops to what it reads as: after a batch, in a validation without any result."""
+    batches, validation = loops["epoch_loop.batch_progress"], loops["epoch_loop.val_loop.batch_progress"]
+    for counts in batches["total"], batches["current"]:
+        counts["completed"] = counts["processed"]
+    validation["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    validation["current"] = dict.fromkeys(validation["total"], 0)
