@@ -91,6 +91,8 @@ def main() -> None:
                     **{name: {"default_config_files": [str(config)]} for name in CommandLine.subcommands()},
                 },
             )
+        except FloatingPointError as error:
+            sys.exit(f"torchdau fit: {error}")
         except SystemExit as end:
             number = signal.SIGINT if isinstance(end.__context__, KeyboardInterrupt) else stopping.number
             sys.exit(128 + number if number else end.code)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from torchdau.conv import DAUConv2d
 from torchdau.optim import parameter_groups
+from torchdau.training.data.loading import TrainingLoader
+from torchdau.training.finite import first_not_finite, gradients_not_finite, largest_gradient
 from torchdau.training.seeds import mixed_seed
 
 
@@ -79,12 +81,34 @@ class Task(LightningModule):
         """Seeds the step by its number, so that a training that was stopped goes on with the same random numbers."""
         if "PL_GLOBAL_SEED" in os.environ:
             torch.manual_seed(mixed_seed(self.current_epoch, batch_idx, self.global_rank))
+        self._current = batch, batch_idx
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Stops at a loss that is not finite."""
+        if not loss.isfinite().all():
+            images = self._current[0][0]
+            self._stop(f"loss must be finite, got {loss.item()}", first_not_finite(self.network, images) or "the loss")
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Stops at gradients that are not finite, but for those that a scaler of float16 leaves out."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is None and not largest_gradient(self.network.parameters()).isfinite():
+            self._stop("gradients must be finite, got others", gradients_not_finite(self.network)[0])
 
     def on_train_batch_end(self, *args: Any) -> None:
         """Moves units back into their bounds: of sharded parameters, a forward pass could move a copy only."""
         for module in self.network.modules():
             if isinstance(module, DAUConv2d):
                 module.clip_parameters_()
+
+    def _stop(self, what: str, where: str) -> None:
+        number, loader = self._current[1], self.trainer.train_dataloader
+        files = ", ".join(loader.files(number)) if isinstance(loader, TrainingLoader) else "files unknown"
+        raise FloatingPointError(
+            f"{what}, in step {self.global_step} (epoch {self.current_epoch}, batch {number}), at first in {where}. The "
+            "weights were not changed by it, and checkpoints from before are kept: resume from one, with a smaller lr if "
+            f"the data are as they should be. The batch: {files}."
+        )
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the parameter groups, and the schedule."""
