@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from torchdau.training.checkpoints import CheckpointFiles, read_checkpoint
 from torchdau.training.interrupts import Interruptible
+from torchdau.training.parsing import Parser
 
 
 class SaveConfig(SaveConfigCallback):
@@ -86,6 +87,7 @@ def main() -> None:
                 save_config_kwargs={"overwrite": True},
                 subclass_mode_model=True,
                 subclass_mode_data=True,
+                parser_class=Parser,
                 parser_kwargs={
                     "allow_abbrev": False,
                     **{name: {"default_config_files": [str(config)]} for name in CommandLine.subcommands()},

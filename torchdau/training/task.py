@@ -105,9 +105,9 @@ class Task(LightningModule):
         number, loader = self._current[1], self.trainer.train_dataloader
         files = ", ".join(loader.files(number)) if isinstance(loader, TrainingLoader) else "files unknown"
         raise FloatingPointError(
-            f"{what}, in step {self.global_step} (epoch {self.current_epoch}, batch {number}), at first in {where}. The "
-            "weights were not changed by it, and checkpoints from before are kept: resume from one, with a smaller lr if "
-            f"the data are as they should be. The batch: {files}."
+            f"{what}, in step {self.global_step} (epoch {self.current_epoch}, batch {number}), at first in {where}. "
+            "The weights were not changed by it, and checkpoints from before are kept: resume from one, with a smaller "
+            f"lr if the data are as they should be. The batch: {files}."
         )
 
     def configure_optimizers(self) -> Any:

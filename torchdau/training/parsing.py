@@ -1,0 +1,53 @@
+"""Lightning's parser, which answers a key that is not known with the nearest one that is."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+UNKNOWN = re.compile(r"ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|has no attribute '(\w+)'")
+"""In messages of jsonargparse."""
+KEYS = re.compile(r"'(\w+)': ")
+PATHS = re.compile(r"(?:'class_path': |class_path )'([\w.]+)'")
+
+
+class Parser(LightningArgumentParser):
+    """Says in a line what is wrong with a recipe or an option."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Ends the program; names the unknown key, and the nearest that is known, where that is what is wrong."""
+        known = set(self._known(message))
+        parts = [part for groups in UNKNOWN.findall(message) for name in groups for part in name.split(".") if part]
+        unknown = [part for part in dict.fromkeys([*parts, *KEYS.findall(message)]) if part not in known]
+        for part in unknown:
+            if near := get_close_matches(part, known, 1, 0.6):
+                message = f"keys and options must be known, got {part!r}. The nearest is {near[0]!r}."
+                break
+        self.exit(2, f"{self.prog}: {message}\n")
+
+    def _known(self, message: str) -> Iterator[str]:
+        """All keys that options, and the classes and functions named in a message, have."""
+        yield from ("class_path", "init_args")
+        for action in self._actions:
+            yield from action.dest.split(".")
+            for parser in getattr(action, "choices", None) or ():
+                inner: Any = action.choices[parser] if isinstance(action.choices, dict) else None  # of a subcommand
+                if isinstance(inner, Parser):
+                    yield from inner._known("")
+        for path in {*PATHS.findall(message)}:
+            module, _, name = path.rpartition(".")
+            try:
+                found = import_module(module)
+            except (ImportError, ValueError):
+                continue
+            yield from vars(found)
+            made = getattr(found, name, None)
+            for each in inspect.getmro(made) if inspect.isclass(made) else [made] if made else []:
+                try:
+                    yield from inspect.signature(each).parameters
+                except (TypeError, ValueError):
+                    continue
