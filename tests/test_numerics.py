@@ -79,6 +79,20 @@ def test_a_bad_displacement_spoils_its_own_outputs_only(algorithm, interpolation
     torch.testing.assert_close(output[:, others], clean[:, others])
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "auto"])
+def test_a_bad_pixel_spoils_what_sees_it_only(algorithm, bad):
+    """Of its own image; by the spectral algorithm what is in its tile."""
+    x, (w, mu) = images(2, 3, 200, 40, dtype=torch.float32), units(4, 3, 2, dtype=torch.float32)
+    clean = dau_conv2d(x, w, mu, max_displacement=4, algorithm=algorithm)
+    x[0, 1, 20, 20] = bad
+    output = dau_conv2d(x, w, mu, max_displacement=4, algorithm=algorithm)
+    spoiled = ~torch.isclose(output, clean, rtol=1e-4, atol=1e-5)
+    assert spoiled[0, :, 20 + 7 :].logical_not().all() if algorithm != "spectral" else not spoiled[0, :, 150:].any()
+    assert spoiled[0].any()
+    assert not spoiled[1].any()
+
+
 def test_far_displacements_count_as_the_bound():
     x, (w, mu) = images(1, 1, 9, 9), units(1, 1, 1)
     mu[...] = torch.tensor([1e30, -7.0])

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.operands import ALGORITHMS, F64, gradients, images, relative, units
@@ -124,8 +124,7 @@ def test_algorithms_equal_the_reference(size, layer, interpolation, gradient, le
             torch.testing.assert_close(got[1][..., edge], expected[1][..., edge], atol=1e-10, rtol=1e-10)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(
+SHAPES = given(
     n=st.integers(0, 3),
     groups=st.integers(1, 3),
     o=st.integers(1, 4),
@@ -138,11 +137,27 @@ def test_algorithms_equal_the_reference(size, layer, interpolation, gradient, le
     bound=st.sampled_from([0.0, 0.5, 3.0, 4.0, 17.3]),
     sigma=st.sampled_from([0.1, 0.35, 0.5, 2.0]),
 )
-def test_any_shape(n, groups, o, i, k, height, width, stride, padding, bound, sigma):
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@SHAPES
+def test_any_shape(**drawn):
+    check_shape("spectral", **drawn)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["spectral", "auto"])
+@settings(max_examples=5000, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck])
+@SHAPES
+def test_ten_thousand_shapes(algorithm, **drawn):
+    check_shape(algorithm, **drawn)
+
+
+def check_shape(algorithm, n, groups, o, i, k, height, width, stride, padding, bound, sigma):
     x, (w, mu) = images(n, groups * i, height, width), units(groups * o, i, k, bound)
     options = {"sigma": sigma, "stride": stride, "padding": padding, "groups": groups, "max_displacement": bound}
     expected = gradients([x, w, mu], algorithm="dense", **options)
-    got = gradients([x, w, mu], algorithm="spectral", **options)
+    got = gradients([x, w, mu], algorithm=algorithm, **options)
     assert got[0].shape == (
         n,
         groups * o,
