@@ -82,7 +82,10 @@ def main() -> None:
     Console().print(table)
     if rows:
         draw(
-            rows, [Path(pairs.samples[index][1]).name for index in sorted(options.images)], options.size, options.output
+            rows,
+            [Path(pairs.samples[index][1]).parts[-3] for index in sorted(options.images)],
+            options.size,
+            options.output,
         )
 
 
