@@ -132,23 +132,29 @@ def test_kills_at_random(seed, data, tmp_path, monkeypatch):
     check(recipe, 2 * (seed // 3 % 2), kills, data, tmp_path, monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def unstopped(tmp_path_factory):
+    """Two epochs of digits without a signal."""
+    folder = tmp_path_factory.mktemp("unstopped")
+    assert run(folder, command("digits_dau", "--trainer.max_epochs", "2")) == 0, (folder / "log").read_text()
+    return folder
+
+
 @pytest.mark.parametrize(
     ("number", "hook", "code"),
     [
-        (signal.SIGTERM, "on_train_batch_start", 143),
         (signal.SIGINT, "on_train_batch_end", 130),
-        (signal.SIGINT, "on_validation_batch_start", 130),
         (signal.SIGTERM, "on_validation_batch_end", 143),
+        pytest.param(signal.SIGTERM, "on_train_batch_start", 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "on_validation_batch_start", 130, marks=pytest.mark.slow),
     ],
 )
-def test_signals(number, hook, code, data, tmp_path):
+def test_signals(number, hook, code, unstopped, tmp_path):
     """The batch is finished, a checkpoint written, and what goes on from it ends as if there had been no signal."""
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     quick = ["--trainer.max_epochs", "2"]
-    assert run(whole, command("digits_dau", *quick)) == 0
-    assert run(stopped, command("digits_dau", *quick, *kill(hook, 5 if "train" in hook else 4, number))) == code
-    steps = torch.load(last_checkpoint(stopped), weights_only=True)["global_step"]
+    assert run(tmp_path, command("digits_dau", *quick, *kill(hook, 5 if "train" in hook else 4, number))) == code
+    steps = torch.load(last_checkpoint(tmp_path), weights_only=True)["global_step"]
     assert steps == {"on_train_batch_start": 6, "on_train_batch_end": 6}.get(hook, 5)
-    assert run(stopped, command("digits_dau", *quick, *resumed(stopped))) == 0, (stopped / "log").read_text()
-    same(outcome(whole), outcome(stopped))
-    assert validations(whole) == validations(stopped)
+    assert run(tmp_path, command("digits_dau", *quick, *resumed(tmp_path))) == 0, (tmp_path / "log").read_text()
+    same(outcome(unstopped), outcome(tmp_path))
+    assert validations(unstopped) == validations(tmp_path)
