@@ -171,6 +171,7 @@ def fit_and_resume(recipe, devices, folder, *options):
     return steps
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_resume(tmp_path):
     """They share the batches that one would have."""
     assert fit_and_resume(ROOT / "recipes/digits_dau.yaml", 2, tmp_path) == [2, 4]
