@@ -94,3 +94,22 @@ def test_a_schedule_of_steps(tmp_path):
     task = Classification(network(), lr=0.1, scheduler=schedule, scheduler_interval="step")
     trainer(tmp_path).fit(task, loader([0, 1, 2, 0, 1, 2]), loader([0, 1]))  # three steps
     assert task.optimizers().param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_steps_have_seeds_of_their_own(monkeypatch, tmp_path):
+    """Random numbers of a step, as dropout's, depend on seed, epoch and batch, not on what was drawn before."""
+    drawn = []
+
+    class Drawing(Classification):
+        def training_step(self, batch, batch_idx):
+            drawn.append(torch.rand(()).item())
+            return super().training_step(batch, batch_idx)
+
+    for seed, start in (("5", 1), ("5", 2), ("6", 1)):
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
+        torch.manual_seed(start)
+        trainer(tmp_path, epochs=2).fit(Drawing(network()), loader([0, 1, 2, 0]), loader([0, 1, 2, 0]))
+    first, again, other = drawn[:4], drawn[4:8], drawn[8:]
+    assert first == again
+    assert len(set(first)) == 4
+    assert not set(first) & set(other)
