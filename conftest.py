@@ -3,6 +3,10 @@
 import os
 import sys
 
+SHARED = "PYTEST_XDIST_WORKER" in os.environ
+if SHARED:
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; for the processes that tests start, too
+
 import pytest
 import torch
 
@@ -16,7 +20,7 @@ if not torch.cuda.is_available():
 @pytest.fixture(autouse=True)
 def _start(doctest_namespace):
     torch.manual_seed(0)
-    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+    torch.set_num_threads(1 if SHARED else 2)
     torch._dynamo.reset()  # tests must not use up each other's limit of recompilations
     doctest_namespace.update(torch=torch, nn=torch.nn, torchdau=torchdau)
 

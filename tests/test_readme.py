@@ -63,5 +63,5 @@ def test_linked_files_exist():
 
 
 def test_ci_runs_the_readmes_test_command():
-    assert "pip install uv && uv run pytest" in README
-    assert re.search(r"^uv run pytest$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    (command,) = re.findall(r"pip install uv && (uv run pytest.*)", README)
+    assert command in (ROOT / ".ci/run").read_text().splitlines()

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -56,10 +57,31 @@ def _run(folder, words, environment, log):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method(None, force=True)  # that of loaders is Python's own again, not this server's
     sys.argv = ["torchdau", *words]
     from torchdau.__main__ import main
 
     main()
+
+
+def alive(log):
+    """The processes that write into a file."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "fd/1").readlink() == log:
+                found.append(int(process.name))
+        except OSError:  # it has ended, or is another's
+            pass
+    return found
+
+
+def wait_until_ended(log, seconds=30):
+    """Until no process writes into a file any more."""
+    end = time.time() + seconds
+    while alive(log):
+        assert time.time() < end, f"processes {alive(log)} do not end"
+        time.sleep(0.1)
 
 
 def last_checkpoint(folder):

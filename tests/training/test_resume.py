@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.training.data.layouts import make_folder, make_gopro, make_pairs
-from tests.training.processes import last_checkpoint, run, validations
+from tests.training.processes import last_checkpoint, run, validations, wait_until_ended
 
 ROOT = Path(__file__).parents[2]
 HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end", "on_validation_batch_end")
@@ -105,6 +105,7 @@ def check(recipe, workers, kills, data, folder, monkeypatch):
     for hook, call in kills:
         code = run(killed, command(recipe, *options, *kill(hook, call), *resumed(killed)))
         assert code in (-signal.SIGKILL, 0), (killed / "log").read_text()
+        wait_until_ended(killed / "log")
     assert run(killed, command(recipe, *options, *resumed(killed))) == 0, (killed / "log").read_text()
     same(outcome(whole), outcome(killed))
     assert len(validations(whole)) == 3

@@ -1,12 +1,15 @@
 """Training batches depend on seed, epoch and number alone; unreadable samples are replaced up to a share."""
 
+import multiprocessing
+import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.data import Dataset
 
-from torchdau.training.data.loading import RandomOrder, TrainingLoader, TrainingSet
+from torchdau.training.data.loading import RandomOrder, TrainingLoader, TrainingSet, end_with_parent
 
 
 class Noisy(Dataset):
@@ -121,3 +124,28 @@ def test_files_of_a_batch():
     batches = loader(2)
     for number, batch in enumerate(drawn(batches)):
         assert batches.files(number) == [f"{index}.png" for index, _ in batch]
+
+
+def reads_for_ever(pids):
+    """Starts a worker, of the kind that a server makes."""
+    samples = TrainingSet(Noisy())
+    batches = iter(TrainingLoader(samples, RandomOrder(samples, 1, 0), num_workers=1, worker_init_fn=end_with_parent))
+    next(batches)
+    pids.send([process.pid for process in multiprocessing.active_children()])
+    time.sleep(600)
+
+
+def test_workers_end_with_a_process_that_is_killed():
+    context = multiprocessing.get_context("forkserver")  # the default from Python 3.14 on
+    here, there = context.Pipe()
+    process = context.Process(target=reads_for_ever, args=(there,))
+    process.start()
+    there.close()
+    pids = here.recv()
+    assert pids
+    process.kill()
+    process.join()
+    end = time.time() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.time() < end, f"workers {pids} do not end"
+        time.sleep(0.1)

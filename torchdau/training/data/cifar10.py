@@ -43,7 +43,13 @@ class CIFAR10Data(ClassificationData):
     def prepare_data(self) -> None:
         """Downloads the set, in one process, where that was asked for."""
         if self.download:
-            CIFAR10(self.root, download=True)
+            try:
+                CIFAR10(self.root, download=True)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"download must bring the archive of CIFAR-10, got another as '{self.root / CIFAR10.filename}': "
+                    f"{error} It was not unpacked. Put the real one there."
+                ) from error
 
     def dataset(self, train: bool) -> CIFAR10:
         """The training or the test set."""

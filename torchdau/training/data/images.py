@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from torchdau.training.data.loading import RandomOrder, TrainingLoader, TrainingSet
+from torchdau.training.data.loading import RandomOrder, TrainingLoader, TrainingSet, end_with_parent
 from torchdau.training.seeds import global_seed
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -83,7 +83,11 @@ class ImageData(LightningDataModule):
 
     @property
     def _workers(self) -> dict[str, Any]:
-        return {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "worker_init_fn": end_with_parent,
+        }
 
 
 def data_root(root: str | None, pictures: str | None) -> Path:

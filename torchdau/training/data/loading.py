@@ -1,8 +1,11 @@
 """Training batches that depend on the seed, the epoch and their number alone, so that a stopped epoch can go on."""
 
+import multiprocessing
+import os
 import warnings
 from collections.abc import Iterator
 from itertools import islice
+from threading import Thread
 from typing import Any
 
 import torch
@@ -139,3 +142,22 @@ class TrainingLoader(DataLoader[Any]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from where a loader was."""
         self.resumed = state["reached"]
+
+
+def end_with_parent(worker: int) -> None:
+    """Ends a worker when the process that reads from it ends, even if that is killed.
+
+    PyTorch sees to that where workers are forked, but not where a server makes them, as from Python 3.14 on.
+
+    Args:
+        worker: its number, as ``worker_init_fn`` is told it.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("end_with_parent must be called in a worker, got the main process.")
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()

@@ -78,9 +78,9 @@ def picture_shape(file: str | os.PathLike[str]) -> tuple[int, int]:
 def distinct_names(files: Sequence[str]) -> list[Path]:
     """Names for what is made of files: relative to the folder that holds them all, without their endings.
 
-    Endings stay where two would have one name, as ``a.jpg`` and ``a.png``.
+    None leads out of the folder that it is put into, whatever the files are called. Endings stay where two would have one name, as ``a.jpg`` and ``a.png``.
     """
-    paths = [Path(file) for file in files]
+    paths = [Path(os.path.abspath(file)) for file in files]
     common = os.path.commonpath([path.parent for path in paths])
     names = [path.relative_to(common) for path in paths]
     short = [name.with_suffix("") for name in names]
