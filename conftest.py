@@ -3,16 +3,15 @@
 import os
 import sys
 
-SHARED = "PYTEST_XDIST_WORKER" in os.environ
-if SHARED:
-    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; for the processes that tests start, too
-
 import pytest
 import torch
 
 import torchdau
 from torchdau.__main__ import main
 
+SHARED = "PYTEST_XDIST_WORKER" in os.environ
+if SHARED:
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # Triton's kernels run on the CPU
 

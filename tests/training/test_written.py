@@ -16,6 +16,8 @@ from torchdau.training import CIFAR10Data
 from torchdau.training.data.pictures import distinct_names
 
 ROOT = Path(__file__).parents[2]
+PATHS = {"open": 0, "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "os.truncate": 0, "os.rename": 1, "os.symlink": 1}
+"""Which argument of an audited event is what it changes."""
 QUIET = ["--trainer.enable_progress_bar", "false"]
 
 
@@ -100,13 +102,9 @@ def audited(folder, words):
     listed = os.open(folder / "listed", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def hook(event, args):
-        path = None
-        if event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            path = args[0]
-        elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.truncate"):
-            path = args[0]
-        elif event in ("os.rename", "os.link", "os.symlink"):
-            path = args[1]
+        if event == "open" and not args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            return
+        path = args[PATHS[event]] if event in PATHS else None
         if isinstance(path, str | bytes | os.PathLike):
             os.write(listed, os.path.realpath(os.fsdecode(path)).encode() + b"\n")
 

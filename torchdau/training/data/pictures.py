@@ -78,7 +78,8 @@ def picture_shape(file: str | os.PathLike[str]) -> tuple[int, int]:
 def distinct_names(files: Sequence[str]) -> list[Path]:
     """Names for what is made of files: relative to the folder that holds them all, without their endings.
 
-    None leads out of the folder that it is put into, whatever the files are called. Endings stay where two would have one name, as ``a.jpg`` and ``a.png``.
+    Endings stay where two would have one name, as ``a.jpg`` and ``a.png``. None leads out of the folder that it is put
+    into, whatever the files are called.
     """
     paths = [Path(os.path.abspath(file)) for file in files]
     common = os.path.commonpath([path.parent for path in paths])
