@@ -16,6 +16,7 @@ from torchdau.arguments import (
     check_output_size,
     check_sigma,
     check_tensors,
+    has_autocast,
     is_channels_last,
     pair,
     sides,
@@ -162,7 +163,7 @@ def dau_conv2d(
         algorithm = "spectral"  # whatever the sizes, which may be dynamic
     elif algorithm == "auto":
         algorithm = choose(batched, weight, sigma, (height, width), stride, groups, profile)
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    autocast = has_autocast(device) and torch.is_autocast_enabled(device)
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         output: Tensor = ALGORITHMS[algorithm].dau_conv2d(
             batched,

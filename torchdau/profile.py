@@ -2,7 +2,6 @@
 
 import math
 import operator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -21,8 +20,7 @@ MAX_DISPLACEMENT = 1 << 14
 """Upper bound of any displacement in pixels: more is a mistake in the arguments, not an image."""
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """How a unit looks along one axis: which of the paper's two forms, and the window that holds it.
 
     Along an axis a unit at displacement ``mu`` is a row of samples ``g(q; mu, sigma)`` at the integers ``q`` of the
@@ -142,24 +140,25 @@ class Samples(NamedTuple):
         if self.kernel is None:
             return self.columns
         if self.kernel.ndim == 1:
-            return torch.mm(self.band(), self.columns.reshape(len(self.columns), -1)).view(-1, *self.columns.shape[1:])
+            rows, *others = self.columns.shape
+            return torch.mm(self.band(), self.columns.reshape(rows, -1)).view(-1, *others)
         table = self.columns.new_zeros(self.size, *self.columns.shape[1:])
         for shift, weight in enumerate(self.kernel):
-            table[shift : shift + len(self.columns)] += weight * self.columns
+            table[shift : shift + self.columns.shape[0]] += weight * self.columns
         return table
 
     def band(self) -> Tensor:
         """The matrix (n + 2 r, n) that convolves a column with the kernel of all units."""
         assert self.kernel is not None
         q = torch.arange(self.size, device=self.columns.device)[:, None]
-        j = q - torch.arange(len(self.columns), device=self.columns.device)
-        last = len(self.kernel) - 1
+        j = q - torch.arange(self.columns.shape[0], device=self.columns.device)
+        last = self.kernel.shape[0] - 1
         return torch.where((j >= 0) & (j <= last), self.kernel[j.clamp(0, last)], 0)
 
     @property
     def size(self) -> int:
         """Positions of the window."""
-        return len(self.columns) + (0 if self.kernel is None else len(self.kernel) - 1)
+        return self.columns.shape[0] + (0 if self.kernel is None else self.kernel.shape[0] - 1)
 
 
 class _Value(torch.autograd.Function):

@@ -1,7 +1,6 @@
 """The spectral algorithm as operators of PyTorch: what they return, and their derivatives."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
 
 import torch
 from torch import Tensor
@@ -27,7 +26,7 @@ def dau_conv2d(
     profile: Profile,
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
-    output: Tensor = _spectral(input, weight, displacement, sigma, bias, stride, padding, groups, *astuple(profile))
+    output: Tensor = _spectral(input, weight, displacement, sigma, bias, stride, padding, groups, *profile)
     return output
 
 
