@@ -143,7 +143,7 @@ def test_aot_inductor(tmp_path):
     torch.save((images, expected), tmp_path / "images.pt")
     aot(fold_(model), images[:2], tmp_path / "folded.pt2")
     code = """
-import sys, torch
+import sys, torch, torch._inductor.codecache  # PyTorch 2.10 forgets it
 images, expected = torch.load("images.pt")
 torch.testing.assert_close(torch._inductor.aoti_load_package("folded.pt2")(images), expected, rtol=1e-4, atol=1e-5)
 assert "torchdau" not in sys.modules

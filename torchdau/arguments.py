@@ -143,14 +143,12 @@ def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], other: str, 
 
 def under_autocast(input: Tensor) -> bool:
     """Whether autocast chooses the type in which the input is convolved."""
-    device = input.device.type
-    return has_autocast(device) and input.dtype != torch.float64 and torch.is_autocast_enabled(device)
+    return input.dtype != torch.float64 and is_autocast_enabled(input)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # PyTorch 2.10 cannot trace what it calls
-def has_autocast(device: str) -> bool:
-    """Whether there is autocast on a type of device."""
-    return torch.amp.is_autocast_available(device)
+def is_autocast_enabled(input: Tensor) -> bool:
+    """Whether autocast is on for the device of a tensor; PyTorch would raise for the one that has no pixels."""
+    return not input.is_meta and torch.is_autocast_enabled(input.device.type)
 
 
 def under_transform(*tensors: Tensor) -> bool:

@@ -16,7 +16,7 @@ from torchdau.arguments import (
     check_output_size,
     check_sigma,
     check_tensors,
-    has_autocast,
+    is_autocast_enabled,
     is_channels_last,
     pair,
     sides,
@@ -163,8 +163,7 @@ def dau_conv2d(
         algorithm = "spectral"  # whatever the sizes, which may be dynamic
     elif algorithm == "auto":
         algorithm = choose(batched, weight, sigma, (height, width), stride, groups, profile)
-    autocast = has_autocast(device) and torch.is_autocast_enabled(device)
-    with torch.autocast(device, enabled=False) if autocast else nullcontext():
+    with torch.autocast(device, enabled=False) if is_autocast_enabled(input) else nullcontext():
         output: Tensor = ALGORITHMS[algorithm].dau_conv2d(
             batched,
             weight,

@@ -2,6 +2,7 @@
 
 import math
 import operator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,8 @@ MAX_DISPLACEMENT = 1 << 14
 """Upper bound of any displacement in pixels: more is a mistake in the arguments, not an image."""
 
 
-class Profile(NamedTuple):
+@dataclass(frozen=True)
+class Profile:
     """How a unit looks along one axis: which of the paper's two forms, and the window that holds it.
 
     Along an axis a unit at displacement ``mu`` is a row of samples ``g(q; mu, sigma)`` at the integers ``q`` of the
@@ -37,6 +39,11 @@ class Profile(NamedTuple):
     displacement_gradient: str
     max_displacement: float
     max_sigma: float
+
+    @property
+    def options(self) -> tuple[str, str, float, float]:
+        """The attributes, for operators, which are given plain values."""
+        return self.interpolation, self.displacement_gradient, self.max_displacement, self.max_sigma
 
     @property
     def radius(self) -> int:

@@ -108,7 +108,7 @@ def _direct(
     outputs = _output_size(size, stride, padding)
     farthest = math.prod(p * t + 2 * profile.reach + 64 for p, t in zip(outputs, stride, strict=True)) * IMAGES
     if unsuitable(input, sigma, profile) or farthest >= 1 << 31:  # an exported graph that runs elsewhere; a huge bound
-        options = stride, padding, groups, *profile
+        options = stride, padding, groups, *profile.options
         elsewhere: Tensor = torch.ops.torchdau.spectral(input, weight, displacement, sigma, bias, *options)
         return elsewhere
     output = torch.empty(n, o, *outputs, dtype=torch.float32, device="cpu")

@@ -26,7 +26,7 @@ def dau_conv2d(
     profile: Profile,
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
-    output: Tensor = _spectral(input, weight, displacement, sigma, bias, stride, padding, groups, *profile)
+    output: Tensor = _spectral(input, weight, displacement, sigma, bias, stride, padding, groups, *profile.options)
     return output
 
 
