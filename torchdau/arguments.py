@@ -151,6 +151,11 @@ def is_autocast_enabled(input: Tensor) -> bool:
     return not input.is_meta and torch.is_autocast_enabled(input.device.type)
 
 
+def is_exporting() -> bool:
+    """Whether torch.export is at work; what PyTorch 2.10 and 2.11 say for it is true of torch.compile too."""
+    return torch.compiler._is_exporting_flag
+
+
 def under_transform(*tensors: Tensor) -> bool:
     """Whether a transform of torch.func is at work, or forward-mode differentiation of one of the tensors."""
     if torch.compiler.is_compiling():

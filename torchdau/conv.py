@@ -16,6 +16,7 @@ from torchdau.arguments import (
     check_number,
     check_option,
     check_sigma,
+    is_exporting,
     pair,
     sides,
     under_transform,
@@ -181,7 +182,7 @@ class DAUConv2d(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The convolution of ``input``; in training, parameters are moved back into their bounds first."""
-        if self.training and not under_transform() and not torch.compiler.is_exporting():
+        if self.training and not under_transform() and not is_exporting():
             self.clip_parameters_()
         padding: Sequence[Any] = self.padding
         if self.padding_mode != "zeros":

@@ -18,6 +18,7 @@ from torchdau.arguments import (
     check_tensors,
     is_autocast_enabled,
     is_channels_last,
+    is_exporting,
     pair,
     sides,
     under_autocast,
@@ -159,7 +160,7 @@ def dau_conv2d(
         batched = F.pad(batched, (0, max(right - left, 0), 0, max(bottom - top, 0)))
     if algorithm == "auto" and (transformed or torch.onnx.is_in_onnx_export()):
         algorithm = "dense"
-    elif algorithm == "auto" and torch.compiler.is_exporting():
+    elif algorithm == "auto" and is_exporting():
         algorithm = "spectral"  # whatever the sizes, which may be dynamic
     elif algorithm == "auto":
         algorithm = choose(batched, weight, sigma, (height, width), stride, groups, profile)
