@@ -1,6 +1,7 @@
 """The commands, from the first training to predictions; what is wrong is refused with its name."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -64,6 +65,19 @@ def test_a_network_with_other_classes_is_refused(torchdau):
             *["--config", ROOT / "recipes/digits_dau.yaml"],
             *["--model.init_args.network.init_args.num_classes", "12"],
         )
+
+
+def test_a_recipe_without_the_files_that_it_names(torchdau, tmp_path, capsys):
+    shutil.copy(ROOT / "recipes/digits_dau.yaml", tmp_path / "mine.yaml")
+    with pytest.raises(SystemExit):
+        torchdau("fit", "--config", "mine.yaml")
+    said = capsys.readouterr().err
+    assert "got 'shared/digits_trainer.yaml', which is not there. Copy it with the recipe" in said
+    shutil.copytree(ROOT / "recipes/shared", tmp_path / "shared")
+    (tmp_path / "shared/digits_trainer.yaml").write_text("max_epochs: three")
+    with pytest.raises(SystemExit):
+        torchdau("fit", "--config", "mine.yaml")
+    assert "Given value: three" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Lightning's parser, which answers a key that is not known with the nearest one that is."""
+"""Lightning's parser, which says what to do about a key that is not known, and about a file that is not there."""
 
 import inspect
 import re
@@ -11,6 +11,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 UNKNOWN = re.compile(r"ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|has no attribute '(\w+)'")
 """In messages of jsonargparse."""
+MISSING = re.compile(r'Unable to load config "([^"]+\.ya?ml)"$')
+"""As jsonargparse says of a file that a recipe names and that is not there; of others it says what is wrong in them."""
 KEYS = re.compile(r"'(\w+)': ")
 PATHS = re.compile(r"(?:'class_path': |class_path )'([\w.]+)'")
 
@@ -20,6 +22,11 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program; names the unknown key, and the nearest that is known, where that is what is wrong."""
+        if missing := MISSING.search(message.strip()):
+            message = (
+                f"files that a recipe names must lie where they do from the recipe, got {missing[1]!r}, which is not "
+                "there. Copy it with the recipe, or put its content in place of its name."
+            )
         known = set(self._known(message))
         parts = [part for groups in UNKNOWN.findall(message) for name in groups for part in name.split(".") if part]
         unknown = [part for part in dict.fromkeys([*parts, *KEYS.findall(message)]) if part not in known]
