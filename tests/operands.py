@@ -33,6 +33,6 @@ def gradients(inputs, **options):
     """The output and the gradients of all inputs, for one and the same gradient of the output."""
     leaves = [t.clone().requires_grad_() for t in inputs]
     output = dau_conv2d(*leaves, **options)
-    upstream = images(*output.shape, seed=2).to(output.dtype)
+    upstream = images(*output.shape, seed=2).to(output)
     grads = torch.autograd.grad(output, leaves, upstream, allow_unused=True)
     return [output.detach(), *grads]
