@@ -228,7 +228,6 @@ def networks(machine: Machine) -> Iterator[tuple[str, Figures]]:
             model.eval()
             figures["inference ms"] = machine.milliseconds(infer)
             yield f"{name} {label}{', compiled' if compiled else ''}", figures
-            del model, run, optimizer
 
 
 PARTS = (layers, networks, graphs, large, depthwise, tests)
