@@ -108,7 +108,7 @@ def layers(machine: Machine) -> Iterator[tuple[str, Figures]]:
             }
             figures: Figures = {}
             for label, (layer, layout) in models.items():
-                layer = layer.to(machine.device, dtype).to(memory_format=layout)  # type: ignore[call-overload]
+                layer = layer.to(machine.device, dtype).to(memory_format=layout)
                 image = x.contiguous(memory_format=layout)
                 for column, value in _times(machine, layer, image).items():
                     figures[f"{label} {column}"] = value
