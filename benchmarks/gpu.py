@@ -96,7 +96,7 @@ def tests(machine: Machine) -> Iterator[tuple[str, Figures]]:
 
 
 def layers(machine: Machine) -> Iterator[tuple[str, Figures]]:
-    """Layers beside cuDNN's 3 x 3 in both layouts, and torchvision's deform_conv2d."""
+    """Layers beside cuDNN's 3 x 3 in both layouts, and torchvision's deform_conv2d in float32."""
     for name, (i, o, size, stride, batch) in (SMALL if machine.smoke else LAYERS).items():
         for kind, dtype in (("bf16", torch.bfloat16), ("TF32", torch.float32)):
             x = torch.randn(batch, i, size, size, device=machine.device, dtype=dtype)
@@ -113,7 +113,7 @@ def layers(machine: Machine) -> Iterator[tuple[str, Figures]]:
                 for column, value in _times(machine, layer, image).items():
                     figures[f"{label} {column}"] = value
             if not machine.smoke:
-                figures["deform_conv2d forward"] = _deformed(machine, i, o, size, stride, batch)
+                figures["deform_conv2d float32 forward"] = _deformed(machine, i, o, size, stride, batch)
             yield f"{name} {kind}", figures
 
 
