@@ -34,8 +34,8 @@ from torch import Tensor
 from torchvision.ops import deform_conv2d
 
 from torchdau import dau_conv2d
-from torchdau.algorithms.spectral.gpu import LONGEST
 from torchdau.algorithms.spectral.planning import plan
+from torchdau.algorithms.spectral.triton import LONGEST
 from torchdau.profile import Profile
 
 SHAPES = [

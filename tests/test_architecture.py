@@ -14,7 +14,7 @@ ALLOWED = {
     "profile": set(),
     "workspace": set(),
     "kernels": {"kernels", "workspace"},
-    "environment": {"kernels"},
+    "environment": {"algorithms", "kernels"},
     "algorithms": {"algorithms", "kernels", "profile", "workspace"},
     "arguments": {"profile"},
     "functional": {"algorithms", "arguments", "profile"},
@@ -80,7 +80,9 @@ def test_arrows_point_down(path):
         if top == "torchdau":
             assert rest[0] in ALLOWED[room], f"{path} imports {name}"
         elif top not in sys.stdlib_module_names and top != "torch":
-            allowed = {"triton"} if path.parent == ROOT / "kernels" / "gpu" else OUTSIDE.get(room, set())
+            allowed = (
+                {"triton"} if path.parent == ROOT / "algorithms" / "spectral" / "triton" else OUTSIDE.get(room, set())
+            )
             assert top in allowed, f"{path} imports {name}"
         if top == "matplotlib":
             assert path.parent == ROOT / "analysis" / "plots"

@@ -6,7 +6,8 @@ import sys
 
 import torch
 
-from torchdau.kernels import ADVICE, TURNED_OFF, gpu, kernels
+from torchdau.algorithms.spectral import triton
+from torchdau.kernels import ADVICE, TURNED_OFF, kernels
 
 
 def describe() -> dict[str, str]:
@@ -24,7 +25,7 @@ def describe() -> dict[str, str]:
         "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(torch.get_num_threads()),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "GPU kernels": gpu.reason(),
+        "GPU kernels": triton.reason(),
         "CPU kernels": state.reason if state.library is None else f"{state.reason}, in float32 and below",
     }
 

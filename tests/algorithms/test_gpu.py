@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,24 @@ import torch
 
 from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d
-from torchdau.algorithms.spectral import gpu, operators, planning
+from torchdau.algorithms.spectral import operators, planning, triton
 from torchdau.algorithms.spectral.tiling import cut
 from torchdau.profile import Profile
 
 pytest.importorskip("triton")
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-SHARED_MEMORY = 99 << 10
-"""Bytes of the GPUs that have least, those of capability 8.6 and 8.9."""
+from torchdau.algorithms.spectral.triton import task
 
-CAPABILITIES = (80, 90)
-KERNELS = ("fill_waves", "tables", "analysis", "product", "synthesis", "unit_gradients")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SHARED_MEMORY = {80: 99 << 10, 90: 99 << 10, 100: 227 << 10}
+"""Bytes that kernels may take, by compute capability: those of 8.6 and 8.9, which have least, and of 10.0."""
+
+VARIANTS = 24
+"""Kernels that the layers of a ResNet-50 may compile in one precision."""
+
+SPILLED = 384
+"""Bytes of registers of a thread that may go to memory: in bfloat16 on 8.0 the gradient of filters, elsewhere 152."""
+
+KERNELS = {"_spectra", "_analysis", "_product", "_synthesis", "_gradients"}
 
 
 @pytest.fixture
@@ -67,9 +75,9 @@ def tensor_cores(monkeypatch):
 def served(monkeypatch, tensor_cores):
     """The kernels compute what the spectral algorithm is asked for, as exactly as they can."""
     used = []
-    make = gpu.Task.__init__
-    monkeypatch.setattr(gpu.Task, "__init__", lambda *args: used.append(args) or make(*args))
-    monkeypatch.setattr(gpu, "fits", lambda *args: True)
+    make = task.Task.__init__
+    monkeypatch.setattr(task.Task, "__init__", lambda *args: used.append(args) or make(*args))
+    monkeypatch.setattr(triton, "fits", lambda *args: True)
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     yield
@@ -98,21 +106,19 @@ CASES = [
 
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize(
-    "form", [("bilinear", "smooth", True), ("bilinear", "exact", False), ("gaussian", "smooth", True)], ids=str
-)
+@pytest.mark.parametrize("form", [("smooth", True), ("exact", True), ("smooth", False), ("exact", False)], ids=str)
 def test_equals_dense(case, form):
     n, i, o, h, w, k, stride, padding, groups = case
-    interpolation, displacement_gradient, learned = form
+    displacement_gradient, learned = form
     x, (weight, mu), bias = images(n, i, h, w), units(o, i // groups, k, bound=1.0), images(o)
     sigma = torch.rand(weight.shape, dtype=x.dtype) * 0.4 + 0.1 if learned else torch.tensor(0.3, dtype=x.dtype)
-    options = {"interpolation": interpolation, "displacement_gradient": displacement_gradient}
-    compare([x, weight, mu, sigma, bias], stride=stride, padding=padding, groups=groups, **options)
+    options = {"stride": stride, "padding": padding, "groups": groups}
+    compare([x, weight, mu, sigma, bias], displacement_gradient=displacement_gradient, **options)
 
 
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 1.5e-2), (torch.float16, 1e-3)], ids=str
+    ("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 2.5e-2), (torch.float16, 1e-3)], ids=str
 )
 def test_less_precise(dtype, tolerance):
     """TF32, where PyTorch lets convolutions have it, and half types; the interpreter rounds bfloat16 towards zero."""
@@ -128,9 +134,9 @@ def test_pieces(monkeypatch):
     """Every way of cutting: tiles, some of them at a time, and tables of some channels at a time."""
     x, (w, mu), bias = images(1, 2, 17, 8), units(4, 1, 1, bound=1.0), images(4)
     monkeypatch.setattr(planning, "_cost", lambda *args: -args[-2].inputs.count - args[-1].inputs.count)
-    for spectra, tables in ((1 - (1 << 40), 1), (1 << 30, 1 << 30)):
-        monkeypatch.setattr(gpu, "SPECTRA", spectra)
-        monkeypatch.setattr(gpu, "TABLES", tables)
+    for spectra, filters in ((1 - (1 << 40), 1), (1 << 30, 1 << 30)):
+        monkeypatch.setattr(task, "SPECTRA", spectra)
+        monkeypatch.setattr(task, "FILTERS", filters)
         planning.plan.cache_clear()
         compare([x, w, mu, torch.tensor(0.3), bias], groups=2)
     planning.plan.cache_clear()
@@ -208,32 +214,35 @@ def test_a_bad_displacement_spoils_its_own_outputs_only():
     assert output[:, [0, 2, 3]].isfinite().all()
 
 
-def test_compiles_for_gpus_that_are_not_here():
-    """What the interpreter accepts must compile, and not take more memory than a GPU has."""
+@pytest.mark.parametrize("capability", SHARED_MEMORY)
+def test_compiles_for_gpus_that_are_not_here(capability):
+    """What the interpreter accepts must compile, into few kernels that do not take more memory than a GPU has."""
     script = Path(__file__).parents[1] / "kernels" / "compile_for_gpu.py"
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-W", "ignore", str(script), *map(str, CAPABILITIES)]
+    command = [sys.executable, "-W", "ignore", str(script), str(capability)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     made = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {(m["kernel"], m["target"]) for m in made} >= set(itertools.product(KERNELS, CAPABILITIES))
+    assert {m["kernel"] for m in made} == KERNELS
+    assert max(Counter(m["network"] for m in made).values()) <= VARIANTS
     for kernel in made:
-        assert kernel["shared"] <= SHARED_MEMORY, kernel
-        assert kernel["stack"] <= 64 or kernel["kernel"] == "fill_waves", kernel  # which has the sine of the library
+        assert kernel["target"] == capability
+        assert kernel["shared"] <= SHARED_MEMORY[capability], kernel
+        assert kernel["stack"] <= SPILLED, kernel
 
 
 def test_which_layers_fit(monkeypatch):
     """Where no kernel is for a layer, PyTorch computes it."""
-    monkeypatch.setattr(gpu, "available", lambda device: True)
+    monkeypatch.setattr(triton, "available", lambda device: True)
     x, w, profile = torch.empty(2, 64, 8, 8, device="meta"), torch.empty(64, 64, 2), Profile("bilinear", "smooth", 4, 1)
     x = _pretended("cuda", x)
-    assert gpu.fits(x, w, (1, 1), profile)
+    assert triton.fits(x, w, (1, 1), profile)
     assert operators.serves(x, w, (1, 1), profile)
-    assert not gpu.fits(x, w, (8, 1), profile)
-    assert not gpu.fits(x, w[:, :1], (1, 1), profile)
-    assert not gpu.fits(x, torch.empty(64, 64, 17), (1, 1), profile)
-    assert not gpu.fits(x, w, (1, 1), Profile("bilinear", "smooth", 64, 1))
-    assert not gpu.fits(_pretended("cpu", x), w, (1, 1), profile)
+    assert not triton.fits(x, w, (8, 1), profile)
+    assert not triton.fits(x, w[:, :1], (1, 1), profile)
+    assert not triton.fits(x, torch.empty(64, 64, 17), (1, 1), profile)
+    assert not triton.fits(x, w, (1, 1), Profile("bilinear", "smooth", 64, 1))
+    assert not triton.fits(_pretended("cpu", x), w, (1, 1), profile)
 
 
 def _pretended(device, tensor):

@@ -7,32 +7,34 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
-from torchdau.algorithms.spectral.call import Layer
-from torchdau.algorithms.spectral.gpu import Task
-from torchdau.kernels.gpu import blocks, images, products, units
+from torchdau.algorithms.spectral.task import Layer
+from torchdau.algorithms.spectral.triton import filters, products, transforms
+from torchdau.algorithms.spectral.triton.task import Task
 from torchdau.profile import Profile
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
-KERNELS = {
-    blocks: ("fill_waves",),
-    images: ("analysis", "synthesis"),
-    products: ("product", "unit_gradients"),
-    units: ("tables",),
-}
+KERNELS = {transforms: ("_analysis", "_synthesis"), products: ("_product",), filters: ("_spectra", "_gradients")}
 
-# N, I, O, H, K, type, whether TF32 is allowed, whether sigma is learned
-LAYERS = [
-    (130, 64, 64, 56, 2, torch.float32, False, False),
-    (16, 64, 64, 28, 4, torch.float32, True, True),
-    (64, 512, 512, 7, 2, torch.bfloat16, True, False),
-    (1, 1, 1, 8, 1, torch.float16, True, False),
+# I, O, H, stride
+RESNET50 = [
+    *((64, 64, 56, 1), (128, 128, 56, 2), (128, 128, 28, 1), (256, 256, 28, 2), (256, 256, 14, 1), (512, 512, 14, 2)),
+    (512, 512, 7, 1),
+]
+
+# name, N, layers, K, type, whether TF32 is allowed, whether sigma is learned
+NETWORKS = [
+    ("ResNet-50 bfloat16", 128, RESNET50, 2, torch.bfloat16, True, False),
+    ("ResNet-50 TF32", 128, RESNET50, 2, torch.float32, True, False),
+    ("exact", 16, [(64, 64, 56, 1), (3, 96, 110, 1), (512, 512, 7, 1)], 4, torch.float32, False, True),
+    ("small", 1, [(1, 1, 8, 1), (64, 64, 110, 1)], 1, torch.float16, True, False),
 ]
 
 
@@ -48,17 +50,21 @@ class Driver:
 
 
 class Compiled:
-    """Stands for a kernel: compiles it for the arguments that it is called with."""
+    """Stands for a kernel: compiles it for the arguments that it is called with, and prints each variant once."""
 
-    def __init__(self, kernel):
-        self.kernel = kernel
+    def __init__(self, kernel, network):
+        self.kernel, self.network, self.known = kernel, network, set()
 
     def __getitem__(self, grid):
         def call(*args, **options):
+            start = time.perf_counter()
             made = self.kernel.warmup(*args, grid=grid, **options)
-            found = {"kernel": self.kernel.__name__, "shared": made.metadata.shared, "stack": stack(made)}
-            found |= {"target": made.metadata.target.arch, "precision": options.get("PRECISION")}
-            sys.stdout.write(f"{json.dumps(found)}\n")
+            if made.hash not in self.known:
+                self.known.add(made.hash)
+                constants = {name: value for name, value in options.items() if name.isupper()}
+                found = {"network": self.network, "kernel": self.kernel.__name__, "target": made.metadata.target.arch}
+                found |= {"seconds": round(time.perf_counter() - start, 2), "shared": made.metadata.shared}
+                sys.stdout.write(f"{json.dumps(found | {'stack': stack(made)} | constants)}\n")
 
         return call
 
@@ -73,23 +79,25 @@ def stack(made) -> int:
 
 
 def main() -> None:
-    for module, names in KERNELS.items():
-        for name in names:
-            setattr(module, name, Compiled(getattr(module, name)))
+    kernels = [(module, name, getattr(module, name)) for module, names in KERNELS.items() for name in names]
     for capability in sys.argv[1:]:
         triton.runtime.driver.set_active(Driver(int(capability)))
-        for n, i, o, h, k, dtype, allow_tf32, learned in LAYERS:
-            torch.backends.cudnn.allow_tf32 = allow_tf32
-            x, weight, displacement = (
-                torch.zeros(n, i, h, h, dtype=dtype),
-                torch.zeros(o, i, k),
-                torch.zeros(o, i, k, 2),
-            )
-            sigma = torch.ones(o, i, k) if learned else torch.tensor(1.0)
-            profile = Profile("bilinear", "smooth", 4.0, 1.0)
-            task = Task(Layer(x, weight, displacement, sigma, torch.zeros(o), (1, 1), (0, 0), 1, profile))
-            task.forward()
-            task.backward(torch.zeros(n, o, h, h, dtype=dtype), [True] * 5)
+        for network, *options in NETWORKS:
+            for module, name, kernel in kernels:
+                setattr(module, name, Compiled(kernel, network))
+            run(*options)
+
+
+def run(n, layers, k, dtype, allow_tf32, learned) -> None:
+    """A forward and a backward pass of some layers, channels_last."""
+    torch.backends.cudnn.allow_tf32 = allow_tf32
+    for i, o, h, stride in layers:
+        x = torch.zeros(n, i, h, h, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        sigma = torch.ones(o, i, k) if learned else torch.tensor(0.5)
+        profile = Profile("bilinear", "smooth", 4.0, 1.0 if learned else 0.5)
+        weight, displacement, bias = torch.zeros(o, i, k), torch.zeros(o, i, k, 2), torch.zeros(o)
+        task = Task(Layer(x, weight, displacement, sigma, bias, (stride, stride), (0, 0), 1, profile))
+        task.backward(torch.zeros_like(task.forward()), [True] * 5)
 
 
 if __name__ == "__main__":

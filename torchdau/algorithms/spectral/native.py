@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral.call import Layer
 from torchdau.algorithms.spectral.planning import KERNELS, SPECTRA, narrow, plan
+from torchdau.algorithms.spectral.task import Layer, layout
 from torchdau.algorithms.spectral.tiling import Axis, output_size
 from torchdau.kernels import available, call, parallel_for
 
@@ -88,10 +88,11 @@ class Task:
         """The output."""
         output = torch.empty(self.output_shape, dtype=torch.float32, device="cpu")
         call("spectral_forward", self.layer, [*self.tensors, None, output, *[None] * 5])
-        return output.to(self.originals[0].dtype)
+        image = self.originals[0]
+        return output.to(image.dtype).contiguous(memory_format=layout(image))
 
-    def backward(self, grad: Tensor, needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is empty."""
+    def backward(self, grad: Tensor, needed: Sequence[bool]) -> list[Tensor | None]:
+        """Gradients of input, weight, displacement, sigma and bias; None for one that is not ``needed``."""
         image, weight, displacement, _, bias = self.tensors
         like = image, weight, displacement, weight, bias  # a sigma for each unit, to be summed where they share it
         totals = [
@@ -99,11 +100,13 @@ class Task:
             for t, need in zip(like, needed, strict=True)
         ]
         call("spectral_backward", self.layer, [*self.tensors, grad.float().contiguous(), None, *totals])
-        d_image, d_weight, d_displacement, d_sigma, d_bias = (
-            grad.new_empty(0) if total is None or t is None else total.to(t.dtype).sum_to_size(t.shape)
-            for total, t in zip(totals, self.originals, strict=True)
-        )
-        return d_image, d_weight, d_displacement, d_sigma, d_bias
+        layouts = layout(self.originals[0]), *[torch.contiguous_format] * 4
+        return [
+            None
+            if total is None or t is None
+            else total.to(t.dtype).sum_to_size(t.shape).contiguous(memory_format=order)
+            for total, t, order in zip(totals, self.originals, layouts, strict=True)
+        ]
 
 
 def _axis(axis: Axis, pixels: int, outputs: int) -> _Axis:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral import gpu, native
-from torchdau.algorithms.spectral.call import Layer, room_for_gradients
-from torchdau.algorithms.spectral.task import Task
+from torchdau.algorithms.spectral import native, triton
+from torchdau.algorithms.spectral.task import Layer, Task, layout
 from torchdau.algorithms.spectral.tiling import output_size
 from torchdau.kernels import advise, available
 from torchdau.profile import Profile
@@ -72,17 +71,18 @@ def _spectral_backward(
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     with torch.autocast(input.device.type, enabled=False):
         layer = Layer(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
-        return _task(layer).backward(grad, needed)
+        grads = _task(layer).backward(grad, needed)
+        d_input, d_weight, d_displacement, d_sigma, d_bias = (grad.new_empty(0) if g is None else g for g in grads)
+        return d_input, d_weight, d_displacement, d_sigma, d_bias
 
 
-def _task(layer: Layer) -> Task | native.Task | gpu.Task:
+def _task(layer: Layer) -> Task | native.Task:
     """The call, by the kernels for the GPU or the native ones where they serve, else by PyTorch."""
-    input, weight = layer.input, layer.weight
-    if gpu.fits(input, weight, layer.stride, layer.profile):
-        task = gpu.Task(layer)
-        if not task.long:
-            return task
-    if native.fits(input, weight) and input.numel():
+    if triton.fits(layer.input, layer.weight, layer.stride, layer.profile):
+        from torchdau.algorithms.spectral.triton.task import Task as TritonTask
+
+        return TritonTask(layer)
+    if native.fits(layer.input, layer.weight) and layer.input.numel():
         if available():
             return native.Task(layer)
         advise()
@@ -91,19 +91,23 @@ def _task(layer: Layer) -> Task | native.Task | gpu.Task:
 
 def serves(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile) -> bool:
     """Whether kernels compute the layer, and not PyTorch."""
-    return gpu.fits(input, weight, stride, profile) or native.serves(input, weight)
+    return triton.fits(input, weight, stride, profile) or native.serves(input, weight)
 
 
 @_spectral.register_fake
 def _(input, weight, displacement, sigma, bias, stride, padding, *options):  # type: ignore[no-untyped-def]
-    n, _, *size = input.shape
-    axes = zip(size, stride, padding, strict=True)
-    return input.new_empty(n, weight.shape[0], *(output_size(*axis) for axis in axes))
+    size = [output_size(*axis) for axis in zip(input.shape[2:], stride, padding, strict=True)]
+    return input.new_empty(input.shape[0], weight.shape[0], *size).to(memory_format=layout(input))
 
 
 @_spectral_backward.register_fake
 def _(grad, input, weight, displacement, sigma, bias, *options):  # type: ignore[no-untyped-def]
-    return tuple(room_for_gradients((input, weight, displacement, sigma, bias), options[-1]))
+    tensors = input, weight, displacement, sigma, bias
+    layouts = layout(input), *[torch.contiguous_format] * 4
+    return tuple(
+        torch.empty_like(t, memory_format=order) if need and t is not None else grad.new_empty(0)
+        for t, order, need in zip(tensors, layouts, options[-1], strict=True)
+    )
 
 
 def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]

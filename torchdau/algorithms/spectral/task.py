@@ -1,126 +1,208 @@
 """One call of the spectral algorithm: how it is taken in pieces, and the forward and backward pass over them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral.call import Call, Layer, slices
-from torchdau.algorithms.spectral.filters import FilterSpectra
-from torchdau.algorithms.spectral.frequencies import Frequencies
-from torchdau.algorithms.spectral.images import ImageTransform
-from torchdau.algorithms.spectral.tiling import gather, scatter
-from torchdau.workspace import workspace
+from torchdau.algorithms.spectral import bases, steps
+from torchdau.algorithms.spectral.filters import Filters
+from torchdau.algorithms.spectral.planning import plan
+from torchdau.algorithms.spectral.products import product
+from torchdau.algorithms.spectral.tiling import Tiles, output_size
+from torchdau.algorithms.spectral.transforms import Side
+from torchdau.profile import Profile
 
 IMAGE_WORKSPACE = 256 << 20
 """Bytes that half-transformed tiles may take; more are worked through in pieces of images and rows of tiles."""
 
 UNIT_WORKSPACE = 128 << 20
-"""Bytes that spectra of filters may take; more are worked through in pieces of output channels."""
+"""Bytes that spectra of units may take; more are worked through in pieces of output channels."""
+
+BLOCK = 1 << 18
+"""Numbers of the spectra that are made at a time: few enough for the cache, many enough for a matrix product."""
 
 
-class Task(Call):
-    """One call: how it is cut, and the two passes over the pieces."""
+class Layer(NamedTuple):
+    """What is computed; see :mod:`torchdau.algorithms`."""
+
+    input: Tensor
+    weight: Tensor
+    displacement: Tensor
+    sigma: Tensor
+    bias: Tensor | None
+    stride: Sequence[int]
+    padding: Sequence[int]
+    groups: int
+    profile: Profile
+
+
+class Task:
+    """One call in PyTorch: its tensors by groups, how it is cut, and the two passes over the pieces.
+
+    A tile of the output is the synthesis of the product of the analysis of a tile of the input with the spectra of
+    the filters. The way back goes through conjugate spectra, so that the same filters serve: the gradient of the input
+    is the synthesis of the product of the analysis of the output's gradient with them, and that of a filter's spectrum
+    the product of the two analyses. A constant is one frequency, where the bias is added and its gradient read.
+    """
+
+    longest: float = math.inf
+    """Pixels that a transform may have."""
 
     def __init__(self, layer: Layer) -> None:
-        super().__init__(layer)
-        f = self.frequencies = Frequencies(self.y.length, self.x.length)
-        self.like = like = torch.empty(0, dtype=self.dtype, device=self.input.device)
-        self.inside = ImageTransform(f, range(self.y.inputs.size), range(self.x.inputs.size), False, like)
-        self.outside = ImageTransform(f, self.y.positions, self.x.positions, True, like)
+        self.layer = layer
+        input, weight, _, _, _, stride, padding, groups, profile = layer
+        self.n, channels, *size = input.shape
+        self.groups, self.i, self.o, self.k = groups, channels // groups, len(weight) // groups, weight.shape[2]
+        axes = tuple(zip(size, stride, padding, strict=True))
+        self.output_size = [output_size(*axis) for axis in axes]
+        shape = self.n, groups, self.i, self.o, self.k
+        self.y, self.x = y, x = plan(*shape, axes, profile.first, profile.last, self.longest)
+        self.lengths = y.length, x.length
+        self.columns = bases.columns(x.length)
+        self.scale = math.sqrt(y.length * x.length)  # between a constant and its number among the frequencies
+        self.like = torch.empty(0, dtype=self._spectra_dtype(), device=input.device)
+        self.inside = self._side(y.inputs, x.inputs, (range(y.inputs.size), range(x.inputs.size)))
+        self.outside = self._side(y.outputs, x.outputs, (y.positions, x.positions))
 
     def forward(self) -> Tensor:
         """The output."""
-        output = self.input.new_empty(self.n, self.groups * self.o, *self.output_size)
-        channel_pieces = self._channel_pieces()
-        keep = len(channel_pieces) > 1
-        for images, rows in self._image_pieces(keep):
-            tiles = gather(self.input[images], self.y.inputs.part(rows), self.x.inputs, self.like)
-            spectra = self._spectra(self.inside, tiles, self.i, keep)
-            for channels in channel_pieces:
-                filters = FilterSpectra(self.frequencies, self.profile, *self.units(channels))
-                target = self.by_groups(output, 1)[images, :, channels]
-                half = self._half(tiles.shape[1] // self.i * target.shape[2], self.y.outputs.size)
-                for column in range(self.frequencies.columns):
-                    w = self._matrices(filters.parts(column), self.i)
-                    self.outside.put(half, column, _product(spectra(column), w.mT, "product"))
-                scatter(self.outside.finish(half), target, self.y.outputs.part(rows), self.x.outputs)
-        bias = self.tensors[4]
-        return output if bias is None else output.add_(bias[:, None, None])
+        input, *_, bias = self.layer[:5]
+        shape = self.n, len(self.layer.weight), *self.output_size
+        output = torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=layout(input))
+        sources, targets = self._by_groups(input, 1), self._by_groups(output, 1)
+        for channels in self._channel_pieces():
+            filters = self._filters(channels)
+            constant = None if bias is None else self._by_groups(bias, 0)[:, channels]
+            for images, tiles in self._image_pieces():
+                source = self.inside.analyse(sources[images], tiles, False, "input")
+                target = self.outside.synthesise(targets[images, :, channels], tiles, False, add=False)
+                for columns in self._blocks(channels, images, tiles):
+                    w, s = filters.spectra(columns), source.spectra(columns)
+                    target.put(columns, self._product(s, w.mT, "product", None if columns.start else constant))
+                target.finish()
+        return output
 
-    def backward(self, grad: Tensor, needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is empty."""
-        grad_bias = grad.sum((0, 2, 3)) if needed[4] else grad.new_empty(0)
-        grad, needed = self.by_groups(grad, 1), needed[:4]
-        totals = self.room(needed)
-        grad_input = self.by_groups(totals[0], 1) if needed[0] else totals[0]
-        channel_pieces = self._channel_pieces()
-        keep = len(channel_pieces) > 1
-        for images, rows in self._image_pieces(keep):
-            tiles = gather(self.input[images], self.y.inputs.part(rows), self.x.inputs, self.like)
-            spectra = self._spectra(self.inside, tiles, self.i, keep)
-            half = self._half(tiles.shape[1], self.y.inputs.size)
-            products: dict[int, Tensor] = {}  # by column, summed over the output channels
-            for channels in channel_pieces:
-                filters = FilterSpectra(self.frequencies, self.profile, *self.units(channels))
-                source = grad[images, :, channels]
-                tiles = gather(source, self.y.outputs.part(rows), self.x.outputs, self.like)
-                grad_spectra = self._spectra(self.outside, tiles, source.shape[2], keep=False)
-                for column in range(self.frequencies.columns):
-                    d = grad_spectra(column)
+    def backward(self, grad: Tensor, needed: Sequence[bool]) -> list[Tensor | None]:
+        """Gradients of input, weight, displacement, sigma and bias; None for one that is not ``needed``."""
+        if not self.n:
+            tensors = zip(self.layer[:5], needed, strict=True)
+            return [torch.zeros_like(t) if need and t is not None else None for t, need in tensors]
+        units_needed, pieces = any(needed[1:4]), self._channel_pieces()
+        add = len(pieces) > 1 or not self.y.whole or not self.x.whole
+        d_input = self._room_for_input(add) if needed[0] else self.layer.input
+        inputs, outputs, targets = (self._by_groups(t, 1) for t in (self.layer.input, grad, d_input))
+        unit_parts: list[list[Tensor]] = []
+        bias_parts: list[Tensor] = []
+        for channels in pieces:
+            filters = self._filters(channels)
+            d_bias = grad.new_zeros(self.groups, channels.stop - channels.start, dtype=self._dtype())
+            for images, tiles in self._image_pieces():
+                output = self.outside.analyse(outputs[images, :, channels], tiles, True, "output")
+                if units_needed:
+                    input = self.inside.analyse(inputs[images], tiles, False, "input")
+                if needed[0]:
+                    target = self.inside.synthesise(targets[images], tiles, True, add)
+                for columns in self._blocks(channels, images, tiles):
+                    g = output.spectra(columns)
                     if needed[0]:
-                        w = self._matrices(filters.parts(column), self.i)
-                        if channels.start == 0:
-                            products[column] = _product(d, w, f"product {column if keep else 0}")
-                        else:
-                            products[column].baddbmm_(d, w)
-                        if channels.stop == self.o:
-                            self.inside.put(half, column, products.pop(column))
-                    if any(needed[1:]):
-                        filters.add_gradient(column, _product(d.mT, spectra(column), "filter gradient"))
-                if any(needed[1:]):
-                    self.add_unit_gradients(totals[1:], filters.gradients(needed[3]), channels)
-            if needed[0]:
-                scatter(self.inside.finish(half), grad_input[images], self.y.inputs.part(rows), self.x.inputs)
-        image, w, mu, sigma = self.cast(totals)
-        return image, w, mu, sigma, grad_bias
+                        target.put(columns, self._product(g, filters.spectra(columns), "product"))
+                    if units_needed:
+                        products = self._product(g.mT, input.spectra(columns), "filter gradient")
+                        filters.add_gradient(columns, products, needed[3])
+                    if needed[4] and columns.start == 0:
+                        d_bias += self.scale * g[0, 0].sum(1, dtype=d_bias.dtype)
+                if needed[0]:
+                    target.finish()
+            if units_needed:
+                unit_parts.append(filters.gradients(needed[3]))
+            bias_parts.append(d_bias)
+        parts = *(zip(*unit_parts, strict=True) if units_needed else [()] * 3), bias_parts
+        others = zip(parts, self.layer[1:5], needed[1:], strict=True)
+        return [
+            d_input.to(self.layer.input.dtype) if needed[0] else None,
+            *(_joined(part, t) if need and t is not None else None for part, t, need in others),
+        ]
 
-    def _half(self, channels: int, size: int) -> Tensor:
-        """Room for half-transformed tiles (columns, cos and sin, rows of pixels, channels of all tiles)."""
-        return workspace("out half", (self.frequencies.columns, 2, size, channels), self.like)
+    def _dtype(self) -> torch.dtype:
+        """The type of the computation."""
+        return torch.promote_types(self.layer.input.dtype, torch.float32)
 
-    def _matrices(self, parts: Tensor, channels: int) -> Tensor:
-        """Parts of a column of spectra as one matrix per part, frequency and group."""
-        return parts.view(parts.shape[0] * parts.shape[1] * self.groups, -1, channels)
+    def _spectra_dtype(self) -> torch.dtype:
+        """The type of the spectra."""
+        return self._dtype()
 
-    def _spectra(self, transform: ImageTransform, tiles: Tensor, channels: int, keep: bool) -> Callable[[int], Tensor]:
-        """The spectra of tiles as a function of the column; ``keep`` makes them once for several uses."""
-        half = transform.start(tiles)
+    def _room_for_input(self, add: bool) -> Tensor:
+        """Room for its gradient: zeros in the type of the computation, where tiles are to be added."""
+        input = self.layer.input
+        if add:
+            return torch.zeros_like(input, dtype=self._dtype(), memory_format=layout(input))
+        return torch.empty_like(input, memory_format=layout(input))
 
-        def spectra(column: int) -> Tensor:
-            return self._matrices(transform.parts(half, column, keep), channels)
+    def _by_groups(self, tensor: Tensor, axis: int) -> Tensor:
+        """A view with the channels of ``axis`` as (groups, channels of a group)."""
+        return tensor.unflatten(axis, (self.groups, -1))
 
-        if not keep:
-            return spectra
-        return [spectra(column) for column in range(self.frequencies.columns)].__getitem__
+    def _side(self, ys: Tiles, xs: Tiles, positions: tuple[range, range]) -> steps.Side:
+        return Side(ys, xs, positions, self.lengths, self.like)
+
+    def _product(self, a: Tensor, b: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
+        return product(a, b, name, bias, self.scale)
+
+    def _units(self, channels: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight, displacement and sigma of some output channels of each group."""
+        weight, displacement, sigma = self.layer[1:4]
+        weight, displacement = (self._by_groups(t, 0)[:, channels] for t in (weight, displacement))
+        return weight, displacement, self._by_groups(sigma, 0)[:, channels] if sigma.ndim else sigma
+
+    def _filters(self, channels: slice) -> steps.Filters:
+        return Filters(self.layer.profile, self.lengths, *self._units(channels))
 
     def _channel_pieces(self) -> list[slice]:
-        """Slices of a group's output channels whose filters' spectra fit into the workspace."""
-        f = self.frequencies
-        numbers = self.k * (2 * f.half + 2 * f.columns + self.profile.size) + 3 * f.height
-        return slices(self.o, UNIT_WORKSPACE // (numbers * self.groups * self.i * self.dtype.itemsize))
+        """Slices of a group's output channels whose units' spectra fit into the workspace."""
+        numbers = self.k * (2 * (bases.columns(self.y.length) + self.columns) + self.layer.profile.size)
+        numbers += 4 * self.y.length
+        return slices(self.o, UNIT_WORKSPACE // (numbers * self.groups * self.i * self._dtype().itemsize))
 
-    def _image_pieces(self, keep: bool) -> Iterator[tuple[slice, slice]]:
-        """Slices of images and of rows of tiles whose half-transformed tiles, and kept spectra, fit."""
-        f = self.frequencies
+    def _image_pieces(self) -> list[tuple[slice, slice]]:
+        """Slices of images and of rows of tiles that are worked through at a time."""
+        rows = self._rows()
+        images = slices(self.n, rows // self.y.inputs.count)
+        return list(itertools.product(images, slices(self.y.inputs.count, rows)))
+
+    def _rows(self) -> int:
+        """How many rows of tiles fit into the workspace, half-transformed."""
         size = max(self.y.inputs.size, self.y.outputs.size)
-        numbers = 2 * f.columns * size * (self.i + self.o) + 3 * f.height * self.i * (2 * f.columns if keep else 1)
-        rows = IMAGE_WORKSPACE // (numbers * self.groups * self.x.inputs.count * self.dtype.itemsize)
-        for images in slices(self.n, rows // self.y.inputs.count):
-            for part in slices(self.y.inputs.count, rows):
-                yield images, part
+        numbers = (2 * self.columns * size + 3 * self.y.length) * (self.i + self.o) * self.groups
+        return IMAGE_WORKSPACE // (numbers * self.x.inputs.count * self._dtype().itemsize)
+
+    def _blocks(self, channels: slice, images: slice, tiles: slice) -> list[slice]:
+        """Slices of the columns that are worked through at a time."""
+        count = (images.stop - images.start) * (tiles.stop - tiles.start) * self.x.inputs.count
+        o = channels.stop - channels.start
+        numbers = max(o * self.i, count * max(o, self.i)) * self.groups
+        return slices(self.columns, BLOCK // (2 * self.y.length * numbers))
 
 
-def _product(a: Tensor, b: Tensor, name: str) -> Tensor:
-    """``a @ b`` in the workspace of this name."""
-    return torch.bmm(a, b, out=workspace(name, (len(a), a.shape[1], b.shape[2]), a))
+def layout(images: Tensor) -> torch.memory_format:
+    """Whether images (N, C, H, W) have their channels side by side in memory: what becomes of them has too."""
+    last = images.stride(1) == 1 and images.shape[1] > 1 and images.shape[2] * images.shape[3] > 1
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _joined(pieces: Sequence[Tensor], tensor: Tensor) -> Tensor:
+    """The gradient of a tensor from those of pieces of the output channels of each group."""
+    whole = pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), 1)
+    whole = whole if tensor.ndim else whole.sum()
+    return whole.reshape(tensor.shape).to(tensor.dtype).contiguous()
+
+
+def slices(total: int, size: int) -> list[slice]:
+    """The range 0..total in slices of about ``size`` or less, at least 1; multiples of 16 are fast."""
+    each = -(-total // -(-total // max(size, 1))) if total else 1
+    if 16 < each < total:
+        each += -each % 16
+    return [slice(start, min(start + each, total)) for start in range(0, total, each)]

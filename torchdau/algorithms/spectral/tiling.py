@@ -1,11 +1,6 @@
-"""Images to overlapping tiles and back: where the tiles of the spectral algorithm lie, and the copying of pixels."""
+"""Where the overlapping tiles of the spectral algorithm lie in the images."""
 
 from dataclasses import dataclass
-
-import torch.nn.functional as F
-from torch import Tensor
-
-from torchdau.workspace import workspace
 
 
 @dataclass(frozen=True)
@@ -48,6 +43,11 @@ class Axis:
     outputs: Tiles
     positions: range
 
+    @property
+    def whole(self) -> bool:
+        """Whether one tile is the whole axis; several may overlap, or leave out pixels that no unit reads."""
+        return self.inputs.count == 1
+
 
 def output_size(size: int, stride: int, padding: int) -> int:
     """Pixels of the output along an axis: those of a 1 x 1 convolution."""
@@ -70,32 +70,3 @@ def cut(count: int, size: int, outputs: int, stride: int, padding: int, first: i
     length = stride * (each - 1) + 1 + last - first
     inputs = Tiles(first - padding, length, stride * each, count)
     return Axis(length, inputs, Tiles(0, each, each, count), range(-first, stride * each - first, stride))
-
-
-def gather(images: Tensor, ys: Tiles, xs: Tiles, like: Tensor) -> Tensor:
-    """Tiles (h, G * N * tiles * C, w) of images (N, G, C, H, W), zero outside of them, in the type of ``like``."""
-    height, width = images.shape[-2:]
-    margins = (-xs.start, xs.stop - width, -ys.start, ys.stop - height)
-    if any(margins):
-        images = F.pad(images, margins)
-    tiles = images.unfold(3, ys.size, ys.step).unfold(4, xs.size, xs.step)
-    tiles = tiles.permute(5, 1, 0, 3, 4, 2, 6)
-    return workspace("tiles", tiles.shape, like).copy_(tiles).flatten(1, 5)
-
-
-def scatter(tiles: Tensor, images: Tensor, ys: Tiles, xs: Tiles) -> None:
-    """Adjoint of :func:`gather`: adds tiles to the images, or writes them where tiles do not overlap."""
-    n, groups, c, height, width = images.shape
-    overlap = ys.step < ys.size or xs.step < xs.size
-    grid = tiles.unflatten(1, (groups, n, ys.count, xs.count, c)).permute(2, 1, 5, 3, 4, 0, 6)
-    for row in range(ys.count):
-        top = ys.start + row * ys.step
-        y = slice(max(top, 0), min(top + ys.size, height))
-        for column in range(xs.count):
-            left = xs.start + column * xs.step
-            x = slice(max(left, 0), min(left + xs.size, width))
-            tile = grid[:, :, :, row, column, y.start - top : y.stop - top, x.start - left : x.stop - left]
-            if overlap:
-                images[..., y, x] += tile
-            else:
-                images[..., y, x] = tile

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral.frequencies import stacked
+from torchdau.algorithms.spectral import bases
 from torchdau.profile import Profile, Samples
 from torchdau.workspace import workspace
 
@@ -56,14 +56,14 @@ class UnitSpectra:
     def _contract(self, samples: Samples, grad: Tensor) -> Tensor:
         """Sum over frequencies of ``grad`` times the spectra of the samples, one number per unit.
 
-        It uses the memory of the filters' parts, which are of no use by then.
+        It uses the memory of the filters' spectra, which are of no use by then.
         """
         shape = samples.columns.shape[1:]
         if samples.kernel is None or samples.kernel.ndim == 1:
-            products = workspace("filter parts", samples.columns.shape, grad)
+            products = workspace("filters", samples.columns.shape, grad)
             torch.mm(self._matrix(samples).t(), grad.flatten(0, 1).flatten(1), out=products.flatten(1))
             return products.mul_(samples.columns).sum(0)
-        spectra = workspace("filter parts", grad.shape, grad)
+        spectra = workspace("filters", grad.shape, grad)
         self._transform(samples, spectra.view(2 * self._count, -1))
         if samples.odd:  # the kernel's spectrum is imaginary: it turns cosines into sines
             spectra[1].mul_(grad[0]).neg_().addcmul_(spectra[0], grad[1])
@@ -75,7 +75,7 @@ class UnitSpectra:
         """The spectrum of each unit's own kernel, (frequencies, K, P): its real part if even, its imaginary if odd."""
         assert samples.kernel is not None
         radius = len(samples.kernel) // 2
-        matrix = stacked(self._count, range(-radius, radius + 1), self._length, self._like)[int(samples.odd)]
+        matrix = self._waves(range(-radius, radius + 1))[int(samples.odd)]
         kernel = samples.kernel.flatten(1).to(matrix)
         out = workspace("kernel", (self._count, kernel.shape[1]), matrix)
         return torch.mm(matrix, kernel, out=out).view(self._count, *samples.kernel.shape[1:])
@@ -86,5 +86,9 @@ class UnitSpectra:
         shared = samples.kernel is None or samples.kernel.ndim == 1
         margin = 0 if shared else inner
         positions = range(self._profile.first + margin, self._profile.last + 1 - margin)
-        matrix = stacked(self._count, positions, self._length, self._like).flatten(0, 1)
+        matrix = self._waves(positions).flatten(0, 1)
         return matrix if samples.kernel is None or not shared else torch.mm(matrix, samples.band().to(matrix))
+
+    def _waves(self, positions: range) -> Tensor:
+        """Cosines and sines (2, frequencies, positions)."""
+        return bases.waves(self._count, positions, self._length, self._like.dtype, self._like.device)

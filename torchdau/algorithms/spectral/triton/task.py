@@ -1,0 +1,62 @@
+"""One call of the spectral algorithm by the Triton kernels: what differs from PyTorch's."""
+
+import torch
+from torch import Tensor
+
+from torchdau.algorithms.spectral import steps, task
+from torchdau.algorithms.spectral.tiling import Tiles
+from torchdau.algorithms.spectral.triton import LONGEST
+from torchdau.algorithms.spectral.triton.filters import Filters
+from torchdau.algorithms.spectral.triton.products import product
+from torchdau.algorithms.spectral.triton.transforms import Side
+
+FILTERS = 512 << 20
+"""Bytes that spectra of filters may take; more are worked through in pieces of output channels."""
+
+SPECTRA = 256 << 20
+"""Bytes that spectra of images may take, beside four times those of input and output; more go in pieces."""
+
+
+class Task(task.Task):
+    """One call; see :class:`torchdau.algorithms.spectral.task.Task`.
+
+    Spectra of bfloat16 are kept in that type, others in float32, whose products have the precision that PyTorch's
+    convolutions have (``torch.backends.cudnn``). All columns are worked through at once.
+    """
+
+    longest = LONGEST
+
+    def __init__(self, layer: task.Layer) -> None:
+        dtype = layer.input.dtype
+        exact = dtype == torch.float32 and torch.backends.cudnn.conv.fp32_precision != "tf32"  # type: ignore[attr-defined]
+        self._precision = "tf32x3" if exact else "tf32"
+        super().__init__(layer)
+
+    def _spectra_dtype(self) -> torch.dtype:
+        # float16 would overflow: the mean of a tile is multiplied by its side
+        return torch.bfloat16 if self.layer.input.dtype == torch.bfloat16 else torch.float32
+
+    def _side(self, ys: Tiles, xs: Tiles, positions: tuple[range, range]) -> steps.Side:
+        return Side(ys, xs, positions, self.lengths, self._precision, self.like)
+
+    def _product(self, a: Tensor, b: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
+        return product(a, b, self._precision, bias, self.scale)
+
+    def _filters(self, channels: slice) -> steps.Filters:
+        return Filters(self.layer.profile, self.lengths, *self._units(channels), self._precision, self.like)
+
+    def _channel_pieces(self) -> list[slice]:
+        if self.groups > 1:  # several are next to each other in memory as a whole only
+            return [slice(0, self.o)]
+        each = 2 * self.columns * self.y.length * self.i * self.like.itemsize
+        return task.slices(self.o, FILTERS // each)
+
+    def _rows(self) -> int:
+        input = self.layer.input
+        images = input.numel() + self.n * self.groups * self.o * self.output_size[0] * self.output_size[1]
+        numbers = 2 * self.columns * self.y.length * (self.i + self.o) * self.groups
+        row = numbers * self.x.inputs.count * self.like.itemsize
+        return (SPECTRA + 4 * images * input.itemsize) // row
+
+    def _blocks(self, channels: slice, images: slice, tiles: slice) -> list[slice]:
+        return [slice(0, self.columns)]

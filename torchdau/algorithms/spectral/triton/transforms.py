@@ -1,0 +1,280 @@
+"""Images to spectra and back: each tile in one kernel, a product with a constant matrix along x and one along y."""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from torchdau.algorithms.spectral import bases
+from torchdau.algorithms.spectral.tiling import Tiles
+from torchdau.algorithms.spectral.triton.blocks import block, operand, rounded
+
+GEOMETRY = [
+    *("columns", "rows", "count_y", "count_x", "start_y", "start_x", "step_y", "step_x"),
+    *("size_y", "size_x", "pixels_y", "pixels_x", "phase_y", "phase_x", "phases_y", "phases_x", "matrix"),
+]
+"""Arguments that do not change the code that is made."""
+
+
+class Blocks(NamedTuple):
+    """How much of a tile a program takes at a time: columns of the spectrum, channels, rows of pixels."""
+
+    columns: int
+    channels: int
+    pixels: int
+    num_warps: int
+    num_stages: int
+
+
+ANALYSIS = {
+    (32, 16): Blocks(8, 32, 8, 8, 3),
+    (64, 16): Blocks(8, 16, 16, 4, 2),
+    (128, 32): Blocks(8, 32, 16, 8, 3),
+    (128, 64): Blocks(16, 16, 16, 8, 3),
+}
+"""By numbers of a column of the spectrum and by pixels along x: what was fastest on an H100 in bfloat16."""
+
+SYNTHESIS = {
+    (32, 16): Blocks(8, 32, 8, 8, 3),
+    (64, 16): Blocks(8, 16, 16, 4, 3),
+    (128, 32): Blocks(8, 16, 16, 4, 3),
+    (128, 64): Blocks(8, 32, 16, 8, 2),
+}
+
+OTHERS = Blocks(8, 16, 16, 8, 2), Blocks(8, 8, 16, 8, 2)
+"""For other sizes: up to 128 numbers of a column, and above."""
+
+WIDE = Blocks(8, 16, 8, 8, 1), Blocks(8, 8, 8, 8, 1)
+"""The same in float32."""
+
+ROOM = 16
+"""Constant matrices have room for whole blocks of so many columns, or rows of pixels."""
+
+
+@triton.jit
+def _pixels(
+    tile_y, tile_x, y, x, start_y, start_x, step_y, step_x, size_y, size_x, pixels_y, pixels_x, stride_y, stride_x
+):  # fmt: skip
+    """Where pixels (x, y) of a tile lie in an image, and which of them there are."""
+    image_y, image_x = start_y + tile_y * step_y + y, start_x + tile_x * step_x + x
+    there_y = (y < size_y) & (image_y >= 0) & (image_y < pixels_y)
+    there_x = (x < size_x) & (image_x >= 0) & (image_x < pixels_x)
+    return image_x * stride_x + image_y * stride_y, there_x & there_y
+
+
+@triton.jit(do_not_specialize=GEOMETRY)
+def _analysis(
+    images, first, second, spectra, channels, columns, rows, count_y, count_x, start_y, start_x, step_y, step_x,
+    size_y, size_x, pixels_y, pixels_x, matrix, stride_n, stride_c, stride_y, stride_x,
+    PRECISION: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
+    WIDTH: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """Writes spectra (tile, column, row and part, channel); programs: tiles, blocks of channels and of columns."""
+    blocks_k, blocks_c = tl.cdiv(columns, COLUMNS), tl.cdiv(channels, CHANNELS)
+    column = tl.program_id(0) % blocks_k * COLUMNS
+    channel = tl.program_id(0) // blocks_k % blocks_c * CHANNELS
+    tile = tl.program_id(0) // (blocks_k * blocks_c)
+    x = tl.arange(0, WIDTH)
+    pixel = tl.arange(0, PIXELS * CHANNELS)  # rows of pixels by channels
+    part = tl.arange(0, 2 * PIXELS)  # cosine, sine of x by rows of pixels
+    row = tl.arange(0, ROWS)
+    to_x = tl.load(first + (2 * column + tl.arange(0, 2 * COLUMNS))[:, None] * WIDTH + x[None])
+    source_channel = channel + pixel % CHANNELS
+    images += (tile // (count_y * count_x)).to(tl.int64) * stride_n
+    total = tl.zeros((ROWS, COLUMNS * CHANNELS), tl.float32)
+    for start in range(0, size_y, PIXELS):
+        y = start + pixel // CHANNELS
+        place, there = _pixels(
+            tile // count_x % count_y, tile % count_x, y[None], x[:, None], start_y, start_x, step_y, step_x, size_y,
+            size_x, pixels_y, pixels_x, stride_y, stride_x,
+        )  # fmt: skip
+        there = there & (source_channel < channels)[None]
+        values = tl.load(images + (place + source_channel[None] * stride_c), there, other=0)
+        half = tl.dot(to_x, operand(values, to_x.dtype, PRECISION), input_precision=PRECISION)
+        half = tl.permute(tl.reshape(half, (COLUMNS, 2, PIXELS, CHANNELS)), (1, 2, 0, 3))
+        half = operand(tl.reshape(half, (2 * PIXELS, COLUMNS * CHANNELS)), to_x.dtype, PRECISION)
+        to_y = tl.load(second + row[:, None] * (2 * matrix) + (part // PIXELS * matrix + start + part % PIXELS)[None])
+        total = tl.dot(to_y, half, total, input_precision=PRECISION)
+    number = tl.arange(0, COLUMNS * CHANNELS)
+    k, c = column + number // CHANNELS, channel + number % CHANNELS
+    spectra += tile.to(tl.int64) * columns * rows * channels
+    target = spectra + ((k[None] * rows + row[:, None]) * channels + c[None])
+    known = (row < rows)[:, None] & (k < columns)[None] & (c < channels)[None]
+    tl.store(target, operand(total, to_x.dtype, PRECISION), known)
+
+
+@triton.jit(do_not_specialize=GEOMETRY)
+def _synthesis(
+    images, first, second, spectra, channels, columns, rows, count_y, count_x, start_y, start_x, step_y, step_x,
+    size_y, size_x, pixels_y, pixels_x, matrix, phase_y, phase_x, phases_y, phases_x,
+    stride_n, stride_c, stride_y, stride_x, ADD: tl.constexpr,
+    PRECISION: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
+    WIDTH: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """Writes or adds tiles of one phase; programs: its tiles, blocks of channels and of rows of pixels."""
+    blocks_y, blocks_c = tl.cdiv(size_y, PIXELS), tl.cdiv(channels, CHANNELS)
+    start = tl.program_id(0) % blocks_y * PIXELS
+    channel = tl.program_id(0) // blocks_y % blocks_c * CHANNELS
+    number = tl.program_id(0) // (blocks_y * blocks_c)
+    meant_y, meant_x = tl.cdiv(count_y - phase_y, phases_y), tl.cdiv(count_x - phase_x, phases_x)
+    tile_y = phase_y + number // meant_x % meant_y * phases_y
+    tile_x = phase_x + number % meant_x * phases_x
+    image = number // (meant_y * meant_x)
+    images += image.to(tl.int64) * stride_n
+    spectra += ((image * count_y + tile_y) * count_x + tile_x).to(tl.int64) * columns * rows * channels
+    x = tl.arange(0, WIDTH)
+    pixel = tl.arange(0, PIXELS * CHANNELS)
+    part = tl.arange(0, 2 * PIXELS)
+    row = tl.arange(0, ROWS)
+    number = tl.arange(0, COLUMNS * CHANNELS)
+    to_y = tl.load(second + row[None] * (2 * matrix) + (part // PIXELS * matrix + start + part % PIXELS)[:, None])
+    c = channel + number % CHANNELS
+    total = tl.zeros((WIDTH, PIXELS * CHANNELS), tl.float32)
+    for column in range(0, columns, COLUMNS):
+        k = column + number // CHANNELS
+        source = spectra + ((k[None] * rows + row[:, None]) * channels + c[None])
+        known = (row < rows)[:, None] & (k < columns)[None] & (c < channels)[None]
+        half = tl.dot(to_y, tl.load(source, known, other=0), input_precision=PRECISION)
+        half = tl.permute(tl.reshape(half, (2, PIXELS, COLUMNS, CHANNELS)), (2, 0, 1, 3))
+        half = operand(tl.reshape(half, (2 * COLUMNS, PIXELS * CHANNELS)), to_y.dtype, PRECISION)
+        to_x = tl.load(first + (2 * column + tl.arange(0, 2 * COLUMNS))[None] * WIDTH + x[:, None])
+        total = tl.dot(to_x, half, total, input_precision=PRECISION)
+    y, target_channel = start + pixel // CHANNELS, channel + pixel % CHANNELS
+    place, there = _pixels(
+        tile_y, tile_x, y[None], x[:, None], start_y, start_x, step_y, step_x, size_y, size_x, pixels_y, pixels_x,
+        stride_y, stride_x,
+    )  # fmt: skip
+    there = there & (target_channel < channels)[None]
+    target = images + (place + target_channel[None] * stride_c)
+    if ADD:
+        total += tl.load(target, there, other=0)
+    tl.store(target, total, there)
+
+
+@bases.constant
+def _first(
+    positions: range, length: int, other: int, precision: str, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """The step along x (2 * columns, positions), with room for whole blocks of both."""
+    matrix = bases.first(positions, length, other).flatten(0, 1)
+    room = 0, block(len(positions)) - len(positions), 0, -len(matrix) % (2 * ROOM)
+    return rounded(F.pad(matrix, room).to(dtype), precision).to(device)
+
+
+@bases.constant
+def _second(
+    positions: range, length: int, conjugate: bool, precision: str, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """The step along y (rows and parts, 2, positions), with room for whole blocks of both."""
+    matrix = bases.second(positions, length, conjugate).transpose(0, 1).flatten(0, 1)
+    room = 0, -len(positions) % ROOM, 0, 0, 0, block(len(matrix)) - len(matrix)
+    return rounded(F.pad(matrix, room).to(dtype), precision).to(device)
+
+
+class Side:
+    """Where the tiles of one side of a layer lie; see :class:`torchdau.algorithms.spectral.transforms.Side`.
+
+    Args:
+        ys: the tiles along y.
+        xs: the tiles along x.
+        positions: position of each row and of each column of pixels of a tile.
+        lengths: transform length along y and along x.
+        precision: of products of float32, "tf32" or "tf32x3".
+        like: a tensor with the data type and device of the spectra.
+    """
+
+    def __init__(
+        self,
+        ys: Tiles,
+        xs: Tiles,
+        positions: tuple[range, range],
+        lengths: tuple[int, int],
+        precision: str,
+        like: Tensor,
+    ) -> None:
+        self.ys, self.xs, self.like, self.precision = ys, xs, like, precision
+        kind = precision, like.dtype, like.device
+        self.columns, self.rows = bases.columns(lengths[1]), 2 * lengths[0]
+        self.first = _first(positions[1], lengths[1], lengths[0], *kind)
+        self.seconds = [_second(positions[0], lengths[0], conjugate, *kind) for conjugate in (False, True)]
+
+    def analyse(self, images: Tensor, part: slice, conjugate: bool, name: str) -> "Analysis":
+        """See :class:`torchdau.algorithms.spectral.steps.Side`, also for the others."""
+        return Analysis(self, images, part, conjugate)
+
+    def synthesise(self, images: Tensor, part: slice, conjugate: bool, add: bool) -> "Synthesis":
+        """What writes tiles."""
+        return Synthesis(self, images, part, conjugate, add)
+
+    def geometry(self, images: Tensor, tiles: Tiles) -> list[int]:
+        """Numbers of the kernels, from ``columns`` to ``matrix``."""
+        axes = tiles, self.xs
+        numbers = [self.columns, self.rows, *(a.count for a in axes), *(a.start for a in axes), *(a.step for a in axes)]
+        return [*numbers, *(a.size for a in axes), *images.shape[-2:], self.seconds[0].shape[2]]
+
+
+def _blocks(table: dict[tuple[int, int], Blocks], side: Side) -> tuple[dict[str, int], Blocks]:
+    """Blocks for a side, as options of a kernel and as they are."""
+    rows, width = len(side.seconds[0]), side.first.shape[1]
+    wide = side.like.dtype.itemsize > 2
+    blocks = WIDE[rows > 128] if wide else table.get((rows, width), OTHERS[rows > 128])
+    names = {"COLUMNS": blocks.columns, "CHANNELS": blocks.channels, "PIXELS": blocks.pixels}
+    options = {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages}
+    return {**names, "WIDTH": width, "ROWS": rows, **options}, blocks
+
+
+def _strides(images: Tensor) -> tuple[int, ...]:
+    """Of images (N, G, C, H, W), whose groups follow each other: from image to image, channel, row, column."""
+    n, _, *others = images.stride()
+    return n, *others
+
+
+class Analysis:
+    """The spectra of some tiles, all columns at once."""
+
+    def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool) -> None:
+        n, groups, c = images.shape[:3]
+        options, blocks = _blocks(ANALYSIS, side)
+        tiles = side.ys.part(part)
+        count = n * tiles.count * side.xs.count
+        self._spectra = side.like.new_empty(count, side.columns * side.rows // 2, 2, groups, c)
+        _analysis[count * -(-groups * c // blocks.channels) * -(-side.columns // blocks.columns),](
+            images, side.first, side.seconds[conjugate], self._spectra, groups * c, *side.geometry(images, tiles),
+            *_strides(images), PRECISION=side.precision, **options,
+        )  # fmt: skip
+
+    def spectra(self, columns: slice) -> Tensor:
+        """Spectra of all ``columns``."""
+        return self._spectra.permute(2, 1, 3, 0, 4)
+
+
+class Synthesis:
+    """The way back of :class:`Analysis`; tiles that overlap are added in phases, so that no two meet."""
+
+    def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool, add: bool) -> None:
+        self._side, self._images, self._tiles = side, images, side.ys.part(part)
+        self._conjugate, self._add = conjugate, add
+
+    def put(self, columns: slice, spectra: Tensor) -> None:
+        """Takes and writes all ``columns``."""
+        side, images = self._side, self._images
+        n, groups, c = images.shape[:3]
+        options, blocks = _blocks(SYNTHESIS, side)
+        programs = n * -(-groups * c // blocks.channels) * -(-self._tiles.size // blocks.pixels)
+        counts, phases = (self._tiles.count, side.xs.count), (self._tiles.phases, side.xs.phases)
+        for phase in itertools.product(*map(range, phases)):
+            axes = zip(counts, phase, phases, strict=True)
+            meant = math.prod(-(-(count - first) // every) for count, first, every in axes)
+            _synthesis[programs * meant,](
+                images, side.first, side.seconds[self._conjugate], spectra, groups * c,
+                *side.geometry(images, self._tiles), *phase, *phases, *_strides(images), ADD=self._add,
+                PRECISION=side.precision, **options,
+            )  # fmt: skip
+
+    def finish(self) -> None:
+        """Everything is written already."""
