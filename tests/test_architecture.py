@@ -15,7 +15,7 @@ ALLOWED = {
     "workspace": set(),
     "kernels": {"kernels", "workspace"},
     "environment": {"algorithms", "kernels"},
-    "algorithms": {"algorithms", "kernels", "profile", "workspace"},
+    "algorithms": {"algorithms", "arguments", "kernels", "profile", "workspace"},
     "arguments": {"profile"},
     "functional": {"algorithms", "arguments", "profile"},
     "init": {"arguments", "profile"},

@@ -40,8 +40,8 @@ def _forward(outputs: Shape, input: Shape, weight: Shape, radius: int) -> int:
     return 2 * multiply_adds(outputs, input, math.prod(weight), radius)
 
 
-def _spectral(input: Shape, weight: Shape, *arguments: Any, out_shape: Shape) -> int:
-    return _forward(out_shape, input, weight, Profile(*arguments[-4:]).radius)
+def _spectral(input: Shape, weight: Shape, *arguments: Any, out_shape: Sequence[Shape]) -> int:
+    return _forward(out_shape[0], input, weight, Profile(*arguments[-5:-1]).radius)
 
 
 def _direct(input: Shape, weight: Shape, *arguments: Any, out_shape: Shape) -> int:
@@ -50,7 +50,7 @@ def _direct(input: Shape, weight: Shape, *arguments: Any, out_shape: Shape) -> i
 
 def _backward(grad: Shape, input: Shape, weight: Shape, *arguments: Any, out_shape: Sequence[Shape]) -> int:
     """As much as the forward pass for each needed image of the chain rule: x, w, mu along y and x, sigma."""
-    *_, form, gradient, bound, sigma, (x, w, mu, s, _bias) = arguments
+    *_, form, gradient, bound, sigma, _spectra, (x, w, mu, s, _bias) = arguments
     return (x + w + 2 * mu + s) * _forward(grad, input, weight, Profile(form, gradient, bound, sigma).radius)
 
 

@@ -96,8 +96,9 @@ def run(n, layers, k, dtype, allow_tf32, learned) -> None:
         sigma = torch.ones(o, i, k) if learned else torch.tensor(0.5)
         profile = Profile("bilinear", "smooth", 4.0, 1.0 if learned else 0.5)
         weight, displacement, bias = torch.zeros(o, i, k), torch.zeros(o, i, k, 2), torch.zeros(o)
-        task = Task(Layer(x, weight, displacement, sigma, bias, (stride, stride), (0, 0), 1, profile))
-        task.backward(torch.zeros_like(task.forward()), [True] * 5)
+        layer = Layer(x, weight, displacement, sigma, bias, (stride, stride), (0, 0), 1, profile)
+        grad = torch.zeros_like(Task(layer, x.new_empty(0), known=False).forward())
+        Task(layer, x.new_empty(0), known=True).backward(grad, [True] * 5)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,8 @@ def _direct(
     farthest = math.prod(p * t + 2 * profile.reach + 64 for p, t in zip(outputs, stride, strict=True)) * IMAGES
     if unsuitable(input, sigma, profile) or farthest >= 1 << 31:  # an exported graph that runs elsewhere; a huge bound
         options = stride, padding, groups, *profile.options
-        elsewhere: Tensor = torch.ops.torchdau.spectral(input, weight, displacement, sigma, bias, *options)
+        elsewhere: Tensor
+        elsewhere, _ = torch.ops.torchdau.spectral(input, weight, displacement, sigma, bias, *options, False)
         return elsewhere
     output = torch.empty(n, o, *outputs, dtype=torch.float32, device="cpu")
     bound = profile.reach - profile.radius
@@ -151,7 +152,7 @@ def _autograd(ctx, grad):  # type: ignore[no-untyped-def]
     """Gradients are the spectral algorithm's: they are sums over whole images, whatever computed the output."""
     needed = list(ctx.needs_input_grad[:5])
     options = *ctx.options[:3], "bilinear", *ctx.options[3:]
-    grads = torch.ops.torchdau.spectral_backward(grad, *ctx.saved_tensors, *options, needed)
+    grads = torch.ops.torchdau.spectral_backward(grad, *ctx.saved_tensors, *options, grad.new_empty(0), needed)
     return *(g if need else None for g, need in zip(grads, needed, strict=True)), *[None] * len(ctx.options)
 
 

@@ -89,7 +89,7 @@ class Filters:
 
     def gradients(self, sigma: bool) -> list[Tensor]:
         """Gradients of weight, displacement and each unit's sigma."""
-        grad_y, grad_x = self._grads
+        grad_x = self._grads[1]
         grad_weight = torch.empty_like(self._weight)
         for pairs in self._blocks():
             part = grad_x[..., pairs]

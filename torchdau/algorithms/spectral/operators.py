@@ -8,6 +8,7 @@ from torch import Tensor
 from torchdau.algorithms.spectral import native, triton
 from torchdau.algorithms.spectral.task import Layer, Task, layout
 from torchdau.algorithms.spectral.tiling import output_size
+from torchdau.arguments import is_exporting
 from torchdau.kernels import advise, available
 from torchdau.profile import Profile
 
@@ -25,7 +26,14 @@ def dau_conv2d(
     profile: Profile,
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
-    output: Tensor = _spectral(input, weight, displacement, sigma, bias, stride, padding, groups, *profile.options)
+    keep = (
+        torch.is_grad_enabled()
+        and any(t.requires_grad for t in (weight, displacement, sigma))
+        and triton.fits(input, weight, stride, profile)
+        and not is_exporting()
+    )
+    output: Tensor
+    output, _ = _spectral(input, weight, displacement, sigma, bias, stride, padding, groups, *profile.options, keep)
     return output
 
 
@@ -43,11 +51,14 @@ def _spectral(
     displacement_gradient: str,
     max_displacement: float,
     max_sigma: float,
-) -> Tensor:
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    """The output and, where asked to ``keep`` them, the spectra of the input for the backward pass, or nothing."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
+    layer = Layer(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
+    spectra = _spectra(input, stride, padding, profile, keep)
     with torch.autocast(input.device.type, enabled=False):
-        layer = Layer(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
-        return _task(layer).forward()
+        return _task(layer, spectra, known=False).forward(), spectra
 
 
 @torch.library.custom_op("torchdau::spectral_backward", mutates_args=())
@@ -65,23 +76,30 @@ def _spectral_backward(
     displacement_gradient: str,
     max_displacement: float,
     max_sigma: float,
+    spectra: Tensor,
     needed: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is an empty tensor."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
+    layer = Layer(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
     with torch.autocast(input.device.type, enabled=False):
-        layer = Layer(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
-        grads = _task(layer).backward(grad, needed)
-        d_input, d_weight, d_displacement, d_sigma, d_bias = (grad.new_empty(0) if g is None else g for g in grads)
-        return d_input, d_weight, d_displacement, d_sigma, d_bias
+        grads = _task(layer, spectra, known=True).backward(grad, needed)
+    d_input, d_weight, d_displacement, d_sigma, d_bias = (grad.new_empty(0) if g is None else g for g in grads)
+    return d_input, d_weight, d_displacement, d_sigma, d_bias
 
 
-def _task(layer: Layer) -> Task | native.Task:
+def _spectra(input: Tensor, stride: Sequence[int], padding: Sequence[int], profile: Profile, keep: bool) -> Tensor:
+    """Room for the spectra that a forward pass keeps."""
+    shape = triton.kept_spectra(input, stride, padding, profile) if keep else (0,)
+    return input.new_empty(shape, dtype=triton.spectra_dtype(input))
+
+
+def _task(layer: Layer, spectra: Tensor, known: bool) -> Task | native.Task:
     """The call, by the kernels for the GPU or the native ones where they serve, else by PyTorch."""
     if triton.fits(layer.input, layer.weight, layer.stride, layer.profile):
         from torchdau.algorithms.spectral.triton.task import Task as TritonTask
 
-        return TritonTask(layer)
+        return TritonTask(layer, spectra, known)
     if native.fits(layer.input, layer.weight) and layer.input.numel():
         if available():
             return native.Task(layer)
@@ -95,9 +113,10 @@ def serves(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profil
 
 
 @_spectral.register_fake
-def _(input, weight, displacement, sigma, bias, stride, padding, *options):  # type: ignore[no-untyped-def]
+def _(input, weight, displacement, sigma, bias, stride, padding, groups, *options):  # type: ignore[no-untyped-def]
     size = [output_size(*axis) for axis in zip(input.shape[2:], stride, padding, strict=True)]
-    return input.new_empty(input.shape[0], weight.shape[0], *size).to(memory_format=layout(input))
+    output = input.new_empty(input.shape[0], weight.shape[0], *size).to(memory_format=layout(input))
+    return output, _spectra(input, stride, padding, Profile(*options[:4]), options[4])
 
 
 @_spectral_backward.register_fake
@@ -111,14 +130,16 @@ def _(grad, input, weight, displacement, sigma, bias, *options):  # type: ignore
 
 
 def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    ctx.save_for_backward(*inputs[:5])
-    ctx.options = inputs[5:]
+    ctx.save_for_backward(*inputs[:5], output[1])
+    ctx.mark_non_differentiable(output[1])
+    ctx.options = inputs[5:-1]
 
 
-def _autograd(ctx, grad):  # type: ignore[no-untyped-def]
+def _autograd(ctx, grad, _):  # type: ignore[no-untyped-def]
+    *tensors, spectra = ctx.saved_tensors
     needed = list(ctx.needs_input_grad[:5])
-    grads = _spectral_backward(grad, *ctx.saved_tensors, *ctx.options, needed)
-    return *(g if need else None for g, need in zip(grads, needed, strict=True)), *[None] * len(ctx.options)
+    grads = _spectral_backward(grad, *tensors, *ctx.options, spectra, needed)
+    return *(g if need else None for g, need in zip(grads, needed, strict=True)), *[None] * (len(ctx.options) + 1)
 
 
 def _no_second_derivative(ctx, *grads):  # type: ignore[no-untyped-def]

@@ -1,7 +1,6 @@
 """What the spectral algorithm costs, and the tiles that make it cheapest."""
 
 import itertools
-import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -51,16 +50,14 @@ def plan(
     axes: tuple[tuple[int, int, int], ...],
     first: int,
     last: int,
-    longest: float = math.inf,
     rates: Rates = PYTORCH,
 ) -> tuple[Axis, Axis]:
-    """The cheapest tiling of both axes, each of (size, stride, padding), of lengths up to ``longest`` if possible."""
+    """The cheapest tiling of both axes, each of (size, stride, padding)."""
     options = []
     for size, stride, padding in axes:
         outputs = output_size(size, stride, padding)
         counts = range(1, max(1, outputs // 8) + 1)
-        cuts = list(dict.fromkeys(cut(count, size, outputs, stride, padding, first, last) for count in counts))
-        options.append([axis for axis in cuts if axis.length <= longest] or cuts[-1:])
+        options.append([cut(count, size, outputs, stride, padding, first, last) for count in counts])
     return min(itertools.product(*options), key=lambda pair: _cost(rates, n, groups, i, o, k, *pair))  # type: ignore[return-value]
 
 

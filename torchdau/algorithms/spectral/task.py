@@ -1,5 +1,6 @@
 """One call of the spectral algorithm: how it is taken in pieces, and the forward and backward pass over them."""
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from torchdau.algorithms.spectral import bases, steps
 from torchdau.algorithms.spectral.filters import Filters
 from torchdau.algorithms.spectral.planning import plan
 from torchdau.algorithms.spectral.products import product
-from torchdau.algorithms.spectral.tiling import Tiles, output_size
+from torchdau.algorithms.spectral.tiling import Axis, Tiles, output_size
 from torchdau.algorithms.spectral.transforms import Side
 from torchdau.profile import Profile
 
@@ -49,18 +50,14 @@ class Task:
     the product of the two analyses. A constant is one frequency, where the bias is added and its gradient read.
     """
 
-    longest: float = math.inf
-    """Pixels that a transform may have."""
-
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        input, weight, _, _, _, stride, padding, groups, profile = layer
+        input, weight, _, _, _, stride, padding, groups, _ = layer
         self.n, channels, *size = input.shape
         self.groups, self.i, self.o, self.k = groups, channels // groups, len(weight) // groups, weight.shape[2]
         axes = tuple(zip(size, stride, padding, strict=True))
         self.output_size = [output_size(*axis) for axis in axes]
-        shape = self.n, groups, self.i, self.o, self.k
-        self.y, self.x = y, x = plan(*shape, axes, profile.first, profile.last, self.longest)
+        self.y, self.x = y, x = self._axes(axes)
         self.lengths = y.length, x.length
         self.columns = bases.columns(x.length)
         self.scale = math.sqrt(y.length * x.length)  # between a constant and its number among the frequencies
@@ -78,7 +75,7 @@ class Task:
             filters = self._filters(channels)
             constant = None if bias is None else self._by_groups(bias, 0)[:, channels]
             for images, tiles in self._image_pieces():
-                source = self.inside.analyse(sources[images], tiles, False, "input")
+                source = self._analyse_input(sources, images, tiles)
                 target = self.outside.synthesise(targets[images, :, channels], tiles, False, add=False)
                 for columns in self._blocks(channels, images, tiles):
                     w, s = filters.spectra(columns), source.spectra(columns)
@@ -99,11 +96,11 @@ class Task:
         bias_parts: list[Tensor] = []
         for channels in pieces:
             filters = self._filters(channels)
-            d_bias = grad.new_zeros(self.groups, channels.stop - channels.start, dtype=self._dtype())
+            bias_sums: list[Tensor] = []
             for images, tiles in self._image_pieces():
                 output = self.outside.analyse(outputs[images, :, channels], tiles, True, "output")
                 if units_needed:
-                    input = self.inside.analyse(inputs[images], tiles, False, "input")
+                    input = self._analyse_input(inputs, images, tiles)
                 if needed[0]:
                     target = self.inside.synthesise(targets[images], tiles, True, add)
                 for columns in self._blocks(channels, images, tiles):
@@ -114,18 +111,24 @@ class Task:
                         products = self._product(g.mT, input.spectra(columns), "filter gradient")
                         filters.add_gradient(columns, products, needed[3])
                     if needed[4] and columns.start == 0:
-                        d_bias += self.scale * g[0, 0].sum(1, dtype=d_bias.dtype)
+                        bias_sums.append(self.scale * g[0, 0].sum(1, dtype=self._dtype()))
                 if needed[0]:
                     target.finish()
             if units_needed:
                 unit_parts.append(filters.gradients(needed[3]))
-            bias_parts.append(d_bias)
+            if needed[4]:
+                bias_parts.append(functools.reduce(torch.add, bias_sums))
         parts = *(zip(*unit_parts, strict=True) if units_needed else [()] * 3), bias_parts
         others = zip(parts, self.layer[1:5], needed[1:], strict=True)
         return [
             d_input.to(self.layer.input.dtype) if needed[0] else None,
             *(_joined(part, t) if need and t is not None else None for part, t, need in others),
         ]
+
+    def _axes(self, axes: tuple[tuple[int, int, int], ...]) -> tuple[Axis, Axis]:
+        """How both axes, each of (size, stride, padding), are cut."""
+        profile = self.layer.profile
+        return plan(self.n, self.groups, self.i, self.o, self.k, axes, profile.first, profile.last)
 
     def _dtype(self) -> torch.dtype:
         """The type of the computation."""
@@ -148,6 +151,9 @@ class Task:
 
     def _side(self, ys: Tiles, xs: Tiles, positions: tuple[range, range]) -> steps.Side:
         return Side(ys, xs, positions, self.lengths, self.like)
+
+    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice) -> steps.Analysis:
+        return self.inside.analyse(inputs[images], tiles, False, "input")
 
     def _product(self, a: Tensor, b: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
         return product(a, b, name, bias, self.scale)

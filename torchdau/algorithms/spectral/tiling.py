@@ -54,16 +54,20 @@ def output_size(size: int, stride: int, padding: int) -> int:
     return (size + 2 * padding - 1) // stride + 1
 
 
+def whole_length(size: int, outputs: int, stride: int, padding: int, first: int, last: int) -> int:
+    """Length of a transform of a whole axis: the zeros of one side serve both, because the convolution is circular."""
+    return max(size - min(first - padding, 0), stride * (outputs - 1) - padding + last + 1)
+
+
 def cut(count: int, size: int, outputs: int, stride: int, padding: int, first: int, last: int) -> Axis:
     """An axis of ``size`` pixels in ``count`` tiles, for units that read at first..last.
 
-    One tile is the whole axis: the zeros of one side serve both, because the convolution is circular. More tiles
-    overlap, and what wraps around falls on outputs that belong to their neighbours (overlap-save).
+    One tile is the whole axis. More tiles overlap, and what wraps around falls on outputs that belong to their
+    neighbours (overlap-save).
     """
     if count == 1:
-        lowest, highest = first - padding, stride * (outputs - 1) - padding + last
         positions = range(-padding, stride * outputs - padding, stride)
-        length = max(size - min(lowest, 0), highest + 1)
+        length = whole_length(size, outputs, stride, padding, first, last)
         return Axis(length, Tiles(0, size, size, 1), Tiles(0, outputs, outputs, 1), positions)
     each = -(-outputs // count)
     count = -(-outputs // each)

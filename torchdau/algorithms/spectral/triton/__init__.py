@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from torchdau.algorithms.spectral.planning import narrow
+from torchdau.algorithms.spectral.tiling import output_size, whole_length
 from torchdau.kernels import TURNED_OFF
 from torchdau.profile import Profile
 
@@ -17,8 +18,14 @@ CAPABILITY = (8, 0)
 LONGEST = 128
 """Pixels of a transform up to which the kernels serve: a tile's column of the spectrum stays in registers."""
 
+TILE = 64
+"""Pixels of a transform of a part of an image, where its units read no farther than leaves 16 outputs."""
+
 UNITS = 16
 """Units of a filter up to which the kernels serve: those of some pairs of channels stay in registers."""
+
+KEPT = 4
+"""Spectra of the input are kept for the backward pass where they take at most so many times its memory."""
 
 TRITON = torch.version.cuda is not None and importlib.util.find_spec("triton") is not None
 """Whether Triton and PyTorch are there for an NVIDIA GPU."""
@@ -30,7 +37,8 @@ def available(device: torch.device) -> bool:
     """Whether the kernels serve on a GPU."""
     if _OFF or not TRITON or not torch.cuda.is_available():
         return False
-    return torch.cuda.get_device_capability(device) >= CAPABILITY
+    properties = torch.cuda.get_device_properties(device)
+    return (properties.major, properties.minor) >= CAPABILITY
 
 
 def reason() -> str:
@@ -52,3 +60,20 @@ def fits(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile)
     if profile.interpolation != "bilinear" or weight.shape[2] > UNITS or narrow(input, weight):
         return False
     return 16 * max(stride) + profile.size <= LONGEST and input.numel() > 0 and available(input.device)
+
+
+def kept_spectra(input: Tensor, stride: Sequence[int], padding: Sequence[int], profile: Profile) -> tuple[int, ...]:
+    """Shape of the spectra that a forward pass keeps (N, frequencies, 2, C): empty for images in several tiles."""
+    n, channels, *size = input.shape
+    height, width = (
+        whole_length(pixels, output_size(pixels, s, p), s, p, profile.first, profile.last)
+        for pixels, s, p in zip(size, stride, padding, strict=True)
+    )
+    frequencies = (width // 2 + 1) * height
+    few = 2 * frequencies * spectra_dtype(input).itemsize <= KEPT * size[0] * size[1] * input.dtype.itemsize
+    return (n, frequencies, 2, channels) if few and height <= LONGEST and width <= LONGEST else (0,)
+
+
+def spectra_dtype(input: Tensor) -> torch.dtype:
+    """The type of the spectra: float16 would overflow, since the mean of a tile is multiplied by its side."""
+    return torch.bfloat16 if input.dtype == torch.bfloat16 else torch.float32

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from torchdau.algorithms.spectral import steps, task
-from torchdau.algorithms.spectral.tiling import Tiles
-from torchdau.algorithms.spectral.triton import LONGEST
+from torchdau.algorithms.spectral.tiling import Axis, Tiles, cut, output_size, whole_length
+from torchdau.algorithms.spectral.triton import LONGEST, TILE, spectra_dtype
 from torchdau.algorithms.spectral.triton.filters import Filters
 from torchdau.algorithms.spectral.triton.products import product
-from torchdau.algorithms.spectral.triton.transforms import Side
+from torchdau.algorithms.spectral.triton.transforms import Analysis, Kept, Side
 
 FILTERS = 512 << 20
 """Bytes that spectra of filters may take; more are worked through in pieces of output channels."""
@@ -20,24 +20,50 @@ SPECTRA = 256 << 20
 class Task(task.Task):
     """One call; see :class:`torchdau.algorithms.spectral.task.Task`.
 
-    Spectra of bfloat16 are kept in that type, others in float32, whose products have the precision that PyTorch's
-    convolutions have (``torch.backends.cudnn``). All columns are worked through at once.
+    All columns are worked through at once. Spectra of bfloat16 are kept in that type, others in float32, whose products
+    have the precision that PyTorch's convolutions have (``torch.backends.cudnn``).
+
+    Args:
+        layer: what is computed.
+        kept: room for the spectra of the input, of which :func:`torchdau.algorithms.spectral.triton.kept_spectra` says
+            the shape; or nothing.
+        known: whether they are there already, from the forward pass.
     """
 
-    longest = LONGEST
+    inside: Side
+    outside: Side
 
-    def __init__(self, layer: task.Layer) -> None:
+    def __init__(self, layer: task.Layer, kept: Tensor, known: bool) -> None:
+        self._kept, self._known = kept, known
         dtype = layer.input.dtype
         exact = dtype == torch.float32 and torch.backends.cudnn.conv.fp32_precision != "tf32"  # type: ignore[attr-defined]
         self._precision = "tf32x3" if exact else "tf32"
         super().__init__(layer)
 
-    def _spectra_dtype(self) -> torch.dtype:
-        # float16 would overflow: the mean of a tile is multiplied by its side
-        return torch.bfloat16 if self.layer.input.dtype == torch.bfloat16 else torch.float32
+    def _axes(self, axes: tuple[tuple[int, int, int], ...]) -> tuple[Axis, Axis]:
+        y, x = (self._axis(*axis) for axis in axes)
+        return y, x
 
-    def _side(self, ys: Tiles, xs: Tiles, positions: tuple[range, range]) -> steps.Side:
+    def _axis(self, size: int, stride: int, padding: int) -> Axis:
+        """The whole axis, or as few parts as there can be."""
+        profile = self.layer.profile
+        options = size, output_size(size, stride, padding), stride, padding, profile.first, profile.last
+        if whole_length(*options) <= LONGEST:
+            return cut(1, *options)
+        longest = TILE if 16 * stride + profile.size <= TILE else LONGEST
+        return cut(-(-options[1] // ((longest - profile.size) // stride + 1)), *options)
+
+    def _spectra_dtype(self) -> torch.dtype:
+        return spectra_dtype(self.layer.input)
+
+    def _side(self, ys: Tiles, xs: Tiles, positions: tuple[range, range]) -> Side:
         return Side(ys, xs, positions, self.lengths, self._precision, self.like)
+
+    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice) -> steps.Analysis:
+        if not self._kept.numel():
+            return super()._analyse_input(inputs, images, tiles)
+        kept = self._kept[images].unflatten(3, (self.groups, self.i))
+        return Kept(kept) if self._known else Analysis(self.inside, inputs[images], tiles, False, kept)
 
     def _product(self, a: Tensor, b: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
         return product(a, b, self._precision, bias, self.scale)

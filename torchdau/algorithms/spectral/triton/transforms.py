@@ -234,23 +234,32 @@ def _strides(images: Tensor) -> tuple[int, ...]:
     return n, *others
 
 
-class Analysis:
-    """The spectra of some tiles, all columns at once."""
+class Kept:
+    """Spectra (tiles, columns * rows, 2, G, C) that are there."""
 
-    def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool) -> None:
-        n, groups, c = images.shape[:3]
-        options, blocks = _blocks(ANALYSIS, side)
-        tiles = side.ys.part(part)
-        count = n * tiles.count * side.xs.count
-        self._spectra = side.like.new_empty(count, side.columns * side.rows // 2, 2, groups, c)
-        _analysis[count * -(-groups * c // blocks.channels) * -(-side.columns // blocks.columns),](
-            images, side.first, side.seconds[conjugate], self._spectra, groups * c, *side.geometry(images, tiles),
-            *_strides(images), PRECISION=side.precision, **options,
-        )  # fmt: skip
+    def __init__(self, spectra: Tensor) -> None:
+        self._spectra = spectra
 
     def spectra(self, columns: slice) -> Tensor:
         """Spectra of all ``columns``."""
         return self._spectra.permute(2, 1, 3, 0, 4)
+
+
+class Analysis(Kept):
+    """The spectra of some tiles, made in the given room; all columns at once."""
+
+    def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool, spectra: Tensor | None = None) -> None:
+        n, groups, c = images.shape[:3]
+        options, blocks = _blocks(ANALYSIS, side)
+        tiles = side.ys.part(part)
+        count = n * tiles.count * side.xs.count
+        if spectra is None:
+            spectra = side.like.new_empty(count, side.columns * side.rows // 2, 2, groups, c)
+        _analysis[count * -(-groups * c // blocks.channels) * -(-side.columns // blocks.columns),](
+            images, side.first, side.seconds[conjugate], spectra, groups * c, *side.geometry(images, tiles),
+            *_strides(images), PRECISION=side.precision, **options,
+        )  # fmt: skip
+        super().__init__(spectra)
 
 
 class Synthesis:
