@@ -152,8 +152,8 @@ class Launches(TorchDispatchMode):
         return Counted()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        view = any(result.alias_info is not None for result in function._schema.returns)
-        if not view and "empty" not in function.name():
+        new = any(str(result.type) == "Tensor" and result.alias_info is None for result in function._schema.returns)
+        if new and "empty" not in function.name():
             self.names.append(function.name())
         return function(*args, **kwargs or {})
 

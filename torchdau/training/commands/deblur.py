@@ -29,7 +29,7 @@ def deblur(
     overlap: int = 128,
     compare: bool = False,
     overwrite: bool = False,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> None:
     """Deblurs pictures of any size and format.
 
@@ -43,7 +43,7 @@ def deblur(
         overlap: pixels that neighbouring tiles share.
         compare: whether to write NAME_compare.png too, the picture and the result side by side.
         overwrite: whether to replace results that are there.
-        device: where to compute: cpu, cuda, mps.
+        device: where to compute: cpu, cuda, mps. By default the accelerator of this machine, or its CPU.
     """
     files = [str(file) for path in paths for file in (pictures_in(path) if path.is_dir() else [path])]
     missing = [file for file in files if not Path(file).is_file()]
@@ -61,13 +61,15 @@ def deblur(
         raise ValueError(
             f"checkpoint must be of a deblurring network, got {str(checkpoint)!r} of {type(task).__name__}."
         )
-    network = task.network.to(device)
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    where = torch.device(device) if device else accelerator or torch.device("cpu")
+    network = task.network.to(where)
     output.mkdir(parents=True, exist_ok=True)
     for file, target in track(list(zip(files, targets, strict=True)), "deblurring", disable=not Console().is_terminal):
         picture = read_picture(file)
         with torch.inference_mode():
             pixels = F.to_dtype(F.pil_to_tensor(picture)[None], torch.float32, scale=True)
-            result = F.to_pil_image(deblurred(network, pixels.to(device), tile, overlap)[0].cpu())
+            result = F.to_pil_image(deblurred(network, pixels.to(where), tile, overlap)[0].cpu())
         alpha = transparency(file)
         if alpha is not None:
             result.putalpha(alpha)

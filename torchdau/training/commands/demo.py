@@ -93,7 +93,6 @@ def train(name: str, network: CIFARNet, output: Path, epochs: int) -> Result:
     checkpoint = ModelCheckpoint(dirpath=output, filename=name.replace(" ", "_"), enable_version_counter=False)
     trainer = Trainer(
         max_epochs=epochs,
-        accelerator="cpu",
         logger=False,
         callbacks=[checkpoint, RichProgressBar()],
         enable_model_summary=False,
