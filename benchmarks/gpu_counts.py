@@ -2,8 +2,8 @@
 
     uv run python benchmarks/gpu_counts.py
 
-Prints a Markdown table: bytes between the kernels and the memory of the GPU, and multiply-adds, of a forward pass and of
-a training step in bfloat16, beside those of the prototype in which the design was measured on an H100 (docs/gpu.md).
+Prints a Markdown table: bytes between the kernels and the memory of the GPU, and multiply-adds, of a forward pass and
+of a training step in bfloat16, beside those of the prototype in which the design was measured on an H100 (docs/gpu.md).
 The prototype has fewer frequencies, and transforms images of up to 28 pixels in one product with a flattened basis.
 """
 

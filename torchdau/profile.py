@@ -3,7 +3,6 @@
 import math
 import operator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -84,31 +83,31 @@ class Profile:
         value: Tensor = _Value.apply(mu, sigma, self)
         return value
 
-    def samples(self, mu: Tensor, sigma: Tensor, out: Tensor | None = None) -> "Samples":
-        """:meth:`value` in factors, without its derivative rule; ``out`` may hold the columns, here and below."""
+    def samples(self, mu: Tensor, sigma: Tensor) -> Tensor:
+        """:meth:`value` without its derivative rule."""
         if self.interpolation == "gaussian":
-            return Samples(self._drawn(mu, sigma)[1])
-        return Samples(self._hats(mu, out), self._weights(sigma)[1])
+            return self._drawn(mu, sigma)[1]
+        return self._convolved(self._hats(mu), self._weights(sigma)[1])
 
-    def displacement_derivative(self, mu: Tensor, sigma: Tensor, out: Tensor | None = None) -> "Samples":
+    def displacement_derivative(self, mu: Tensor, sigma: Tensor) -> Tensor:
         """The samples that stand for dg/dmu in the gradient."""
         if self.interpolation == "gaussian":
             distance, g = self._drawn(mu, sigma)
-            return Samples(g * (distance - (g * distance).sum(0)) / sigma**2)
+            return g * (distance - (g * distance).sum(0)) / sigma**2
         j, weights = self._weights(sigma)
         if self.displacement_gradient == "smooth":
-            return Samples(self._hats(mu, out), weights * j / sigma**2, odd=True)
+            return self._convolved(self._hats(mu), weights * j / sigma**2)
         offset = self._hat_positions(mu) - torch.floor(mu)
-        return Samples((offset == 1).to(mu) - (offset == 0).to(mu), weights)
+        return self._convolved((offset == 1).to(mu) - (offset == 0).to(mu), weights)
 
-    def sigma_derivative(self, mu: Tensor, sigma: Tensor, out: Tensor | None = None) -> "Samples":
+    def sigma_derivative(self, mu: Tensor, sigma: Tensor) -> Tensor:
         """The samples dg/dsigma."""
         if self.interpolation == "gaussian":
             distance, g = self._drawn(mu, sigma)
             square = distance**2
-            return Samples(g * (square - (g * square).sum(0)) / sigma**3)
+            return g * (square - (g * square).sum(0)) / sigma**3
         j, weights = self._weights(sigma)
-        return Samples(self._hats(mu, out), weights * (j**2 - (weights * j**2).sum(0)) / sigma**3)
+        return self._convolved(self._hats(mu), weights * (j**2 - (weights * j**2).sum(0)) / sigma**3)
 
     def _drawn(self, mu: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Distances ``q - mu`` and the Gaussian drawn at the sub-pixel position (2), (3), normalised over q (4)."""
@@ -124,48 +123,21 @@ class Profile:
     def _hat_positions(self, mu: Tensor) -> Tensor:
         return _column(self.first + self.radius, self.last - self.radius, mu)
 
-    def _hats(self, mu: Tensor, out: Tensor | None) -> Tensor:
+    def _hats(self, mu: Tensor) -> Tensor:
         """The bilinear weights of the pixels around each unit (14): 1 - a at floor(mu), a at floor(mu) + 1, else 0."""
-        return torch.sub(self._hat_positions(mu), mu, out=out).abs_().neg_().add_(1).relu_()
+        return (self._hat_positions(mu) - mu).abs_().neg_().add_(1).relu_()
 
-
-class Samples(NamedTuple):
-    """Samples over a window in factors: columns of one per unit, convolved with a kernel of 2 r + 1 positions.
-
-    Attributes:
-        columns: tensor (n, ...), one column per unit.
-        kernel: (2 r + 1,) for all units, (2 r + 1, ...) with one for each, or None where the columns are the samples.
-        odd: whether the kernel is odd; else it is even.
-    """
-
-    columns: Tensor
-    kernel: Tensor | None = None
-    odd: bool = False
-
-    def table(self) -> Tensor:
-        """The samples, shape ``(n + 2 r, ...)``."""
-        if self.kernel is None:
-            return self.columns
-        if self.kernel.ndim == 1:
-            rows, *others = self.columns.shape
-            return torch.mm(self.band(), self.columns.reshape(rows, -1)).view(-1, *others)
-        table = self.columns.new_zeros(self.size, *self.columns.shape[1:])
-        for shift, weight in enumerate(self.kernel):
-            table[shift : shift + self.columns.shape[0]] += weight * self.columns
-        return table
-
-    def band(self) -> Tensor:
-        """The matrix (n + 2 r, n) that convolves a column with the kernel of all units."""
-        assert self.kernel is not None
-        q = torch.arange(self.size, device=self.columns.device)[:, None]
-        j = q - torch.arange(self.columns.shape[0], device=self.columns.device)
-        last = self.kernel.shape[0] - 1
-        return torch.where((j >= 0) & (j <= last), self.kernel[j.clamp(0, last)], 0)
-
-    @property
-    def size(self) -> int:
-        """Positions of the window."""
-        return self.columns.shape[0] + (0 if self.kernel is None else self.kernel.shape[0] - 1)
+    def _convolved(self, columns: Tensor, kernel: Tensor) -> Tensor:
+        """Columns, one per unit, convolved with one kernel for all of them or with one for each."""
+        if kernel.ndim > 1:
+            table = columns.new_zeros(self.size, *columns.shape[1:])
+            for shift, weight in enumerate(kernel):
+                table[shift : shift + len(columns)].addcmul_(columns, weight)
+            return table
+        q = torch.arange(self.size, device=columns.device)[:, None]
+        j = q - torch.arange(len(columns), device=columns.device)
+        band = torch.where((j >= 0) & (j < len(kernel)), kernel[j.clamp(0, len(kernel) - 1)], 0)
+        return torch.mm(band, columns.reshape(len(columns), -1)).view(-1, *columns.shape[1:])
 
 
 class _Value(torch.autograd.Function):
@@ -175,7 +147,7 @@ class _Value(torch.autograd.Function):
 
     @staticmethod
     def forward(mu: Tensor, sigma: Tensor, profile: Profile) -> Tensor:
-        return profile.samples(mu, sigma).table()
+        return profile.samples(mu, sigma)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -187,9 +159,9 @@ class _Value(torch.autograd.Function):
         mu, sigma = ctx.saved_tensors
         grad_mu = grad_sigma = None
         if ctx.needs_input_grad[0]:
-            grad_mu = (grad * ctx.profile.displacement_derivative(mu, sigma).table()).sum(0)
+            grad_mu = (grad * ctx.profile.displacement_derivative(mu, sigma)).sum(0)
         if ctx.needs_input_grad[1]:
-            grad_sigma = (grad * ctx.profile.sigma_derivative(mu, sigma).table()).sum(0).sum_to_size(sigma.shape)
+            grad_sigma = (grad * ctx.profile.sigma_derivative(mu, sigma)).sum(0).sum_to_size(sigma.shape)
         return grad_mu, grad_sigma, None
 
 

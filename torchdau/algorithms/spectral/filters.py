@@ -1,24 +1,18 @@
 """Units to spectra of filters, and gradients of these to gradients of units."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from torchdau.algorithms.spectral import bases
-from torchdau.algorithms.spectral.units import UnitSpectra
 from torchdau.profile import Profile
 from torchdau.workspace import workspace
 
 BLOCK = 1 << 16
-"""Pairs of channels that elementwise operations take at a time, so that what they share stays in the cache."""
+"""Pairs of channels that are worked through at a time, so that what their steps share stays in the cache."""
 
 
 class Filters:
     """Spectra of filters of K units each, and gradients of the units.
-
-    Where y and x are the angles of a unit, the rows of both signs of ky come from the same four products of
-    cosines and sines: exp(i(y + x)) = (cc - ss) + i (cs + sc) and exp(i(-y + x)) = (cc + ss) + i (cs - sc).
 
     Args:
         profile: the form of the units.
@@ -31,93 +25,118 @@ class Filters:
     def __init__(
         self, profile: Profile, lengths: tuple[int, int], weight: Tensor, displacement: Tensor, sigma: Tensor
     ) -> None:
-        self._channels = weight.shape[:3]
-        self._height = lengths[0]
-        # units first: pairs of channels are worked through
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        self._weight = weight.flatten(0, 2).t().to(dtype).contiguous()
-        self._displacement = displacement.flatten(0, 2).permute(2, 1, 0).contiguous()
-        self._sigma = sigma.flatten(0, 2).t().contiguous() if sigma.ndim else sigma
-        counts = bases.columns(lengths[0]), bases.columns(lengths[1])
-        self._units = [UnitSpectra(profile, *axis, self._weight) for axis in zip(counts, lengths, strict=True)]
-        self._tables = [
-            workspace(name, (2, count, *self._weight.shape), self._weight)
-            for name, count in zip(("y", "x"), counts, strict=True)
-        ]
-        for units, mu, table in zip(self._units, self._displacement, self._tables, strict=True):
-            units.write(mu, self._sigma, table)
-        self._grads: list[Tensor] = []
+        self._channels, self._lengths = weight.shape[:3], lengths
+        self._weight = weight.flatten(0, 2).to(torch.promote_types(weight.dtype, torch.float32))
+        displacement = displacement.flatten(0, 2)
+        sigmas = sigma.flatten(0, 2).split(BLOCK) if sigma.ndim else [sigma] * -(-len(displacement) // BLOCK)
+        blocks = self._weight.split(BLOCK), displacement.split(BLOCK), sigmas, self._tables("")
+        self._blocks = [_Block(profile, lengths, *block) for block in zip(*blocks, strict=True)]
 
     def spectra(self, columns: slice) -> Tensor:
         """Spectra of some columns; see :class:`torchdau.algorithms.spectral.steps.Filters`, also for the others."""
         count = columns.stop - columns.start
-        spectra = workspace("filters", (2, count, self._height, self._weight.shape[1]), self._weight)
+        spectra = workspace("filters", (2, count, self._lengths[0], len(self._weight)), self._weight)
         for number in range(count):
-            for pairs in self._blocks():
-                y, x = self._factors(columns.start + number, pairs)
-                products = self._room("filter products", 2, pairs)
-                for unit in range(len(x[0])):
-                    factors = y[:, None, :, unit], x[None, :, None, unit]
-                    if unit == 0:
-                        torch.mul(*factors, out=products)
-                    else:
-                        products.addcmul_(*factors)
-                self._merge(products, *spectra[:, number, :, pairs])
-        return spectra.view(2, count * self._height, *self._channels)
+            for block, part in zip(self._blocks, spectra[:, number].split(BLOCK, -1), strict=True):
+                block.write(columns.start + number, *part)
+        return spectra.view(2, count * self._lengths[0], *self._channels)
 
     def add_gradient(self, columns: slice, grad: Tensor, sigma: bool) -> None:
         """Adds what some columns give to the gradients."""
-        if not self._grads:
-            self._grads = [
-                workspace(f"grad {name}", t.shape, t).zero_() for name, t in zip("yx", self._tables, strict=True)
-            ]
-        count = columns.stop - columns.start
-        grad = grad.view(2, count, self._height, -1)
-        for number in range(count):
-            for pairs in self._blocks():
-                products = self._room("filter products", 2, pairs)
-                real, imag = grad[:, number, :, pairs]
-                self._split(real, imag, products)
-                y, x = self._factors(columns.start + number, pairs)
-                grad_y, grad_x = (t[..., pairs] for t in self._grads)
-                scratch = self._room("filter scratch", 1, pairs)[:, 0]
-                for unit in range(len(x[0])):
-                    for part in range(2):  # with the cosine of x, then with the sine
-                        grad_y[:, :, unit].addcmul_(products[:, part], x[part, unit])
-                        torch.mul(products[:, part], y[:, :, unit], out=scratch)
-                        grad_x[part, columns.start + number, unit] += scratch.sum((0, 1))
+        if not self._blocks[0].grads:
+            for block, tables in zip(self._blocks, self._tables("grad "), strict=True):
+                block.grads = [table.zero_() for table in tables]
+        grad = grad.view(2, columns.stop - columns.start, self._lengths[0], -1)
+        for number in range(grad.shape[1]):
+            for block, part in zip(self._blocks, grad[:, number].split(BLOCK, -1), strict=True):
+                block.add_gradient(columns.start + number, *part)
 
     def gradients(self, sigma: bool) -> list[Tensor]:
         """Gradients of weight, displacement and each unit's sigma."""
-        grad_x = self._grads[1]
-        grad_weight = torch.empty_like(self._weight)
-        for pairs in self._blocks():
-            part = grad_x[..., pairs]
-            grad_weight[:, pairs] = (part * self._tables[1][..., pairs]).sum((0, 1))
-            part *= self._weight[:, pairs]
+        blocks = zip(*(block.gradients(sigma) for block in self._blocks), strict=True)
+        return [torch.cat(parts).unflatten(0, self._channels) for parts in blocks]
+
+    def _tables(self, name: str) -> list[list[Tensor]]:
+        """Room for tables along y and along x (2, frequencies, K, pairs) of each block."""
+        pairs, units = self._weight.shape
+        tables = []
+        for axis, length in zip("yx", self._lengths, strict=True):
+            room = workspace(f"{name}{axis}", (pairs, 2 * bases.columns(length) * units), self._weight)
+            tables.append([part.view(2, -1, units, len(part)) for part in room.split(BLOCK)])
+        return [list(block) for block in zip(*tables, strict=True)]
+
+
+class _Block:
+    """The units of some pairs of channels, and their 1-D spectra: cosine and sine transforms."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        lengths: tuple[int, int],
+        weight: Tensor,
+        displacement: Tensor,
+        sigma: Tensor,
+        tables: list[Tensor],
+    ) -> None:
+        self._profile, self._height = profile, lengths[0]
+        self._weight = weight.t().contiguous()  # units first: pairs of channels are the vectors
+        self._displacement = displacement.permute(2, 1, 0).contiguous()
+        self._sigma = sigma.t().contiguous() if sigma.ndim else sigma
+        window = range(profile.first, profile.last + 1)
+        kind = weight.dtype, weight.device
+        self._waves = [bases.waves(bases.columns(length), window, length, *kind).flatten(0, 1) for length in lengths]
+        self._tables = tables
+        for waves, mu, table in zip(self._waves, self._displacement, tables, strict=True):
+            samples = profile.samples(mu, self._sigma).to(table).flatten(1)
+            torch.mm(waves, samples, out=table.view(len(waves), -1))
+        self.grads: list[Tensor] = []
+
+    def write(self, column: int, real: Tensor, imag: Tensor) -> None:
+        """Writes one column (rows, pairs) of the spectra of the filters."""
+        y, x = self._factors(column)
+        products = self._room("filter products", 2)
+        for unit in range(len(x[0])):
+            factors = y[:, None, :, unit], x[None, :, None, unit]
+            if unit == 0:
+                torch.mul(*factors, out=products)
+            else:
+                products.addcmul_(*factors)
+        self._merge(products, real, imag)
+
+    def add_gradient(self, column: int, real: Tensor, imag: Tensor) -> None:
+        """Adds what one column gives to the gradients of the tables."""
+        products, scratch = self._room("filter products", 2), self._room("filter scratch", 1)[:, 0]
+        self._split(real, imag, products)
+        y, x = self._factors(column)
+        grad_y, grad_x = self.grads
+        for unit in range(len(x[0])):
+            for part in range(2):  # with the cosine of x, then with the sine
+                grad_y[:, :, unit].addcmul_(products[:, part], x[part, unit])
+                torch.mul(products[:, part], y[:, :, unit], out=scratch)
+                grad_x[part, column, unit] += scratch.sum((0, 1))
+
+    def gradients(self, sigma: bool) -> list[Tensor]:
+        """Gradients of weight (pairs, K), displacement (pairs, K, 2) and, where asked for, sigma (pairs, K)."""
+        grad_weight = (self.grads[1] * self._tables[1]).sum((0, 1))
+        self.grads[1] *= self._weight
         grad_displacement = torch.empty_like(self._displacement)
         grad_sigma = torch.zeros_like(self._weight if sigma else self._weight[:0])
-        for axis, units in enumerate(self._units):
-            mu = self._displacement[axis]
-            grad_displacement[axis] = units.displacement_gradient(mu, self._sigma, self._grads[axis])
+        for axis, (waves, mu, grad) in enumerate(zip(self._waves, self._displacement, self.grads, strict=True)):
+            grad_samples = torch.mm(waves.t(), grad.view(len(waves), -1)).view(-1, *mu.shape)
+            derivative = self._profile.displacement_derivative(mu, self._sigma)
+            grad_displacement[axis] = (grad_samples * derivative).sum(0)
             if sigma:
-                grad_sigma += units.sigma_gradient(mu, self._sigma, self._grads[axis])
-        shape = self._channels
-        grads = [grad_weight.t().unflatten(0, shape), grad_displacement.permute(2, 1, 0).unflatten(0, shape)]
-        return [*grads, grad_sigma.t().unflatten(0, shape) if sigma else grad_sigma]
+                grad_sigma += (grad_samples * self._profile.sigma_derivative(mu, self._sigma)).sum(0)
+        return [grad_weight.t(), grad_displacement.permute(2, 1, 0), grad_sigma.t()]
 
-    def _blocks(self) -> Iterator[slice]:
-        return (slice(start, start + BLOCK) for start in range(0, self._weight.shape[1], BLOCK))
-
-    def _factors(self, column: int, pairs: slice) -> tuple[Tensor, Tensor]:
+    def _factors(self, column: int) -> tuple[Tensor, Tensor]:
         """The tables (2, rows ky >= 0, K, pairs) along y, and (2, K, pairs) along x times the weights."""
         y, x = self._tables
-        return y[..., pairs], x[:, column, :, pairs] * self._weight[:, pairs]
+        return y, x[:, column] * self._weight
 
-    def _room(self, name: str, parts: int, pairs: slice) -> Tensor:
-        """Room for a block of numbers (2, parts, rows ky >= 0, pairs)."""
-        width = min(pairs.stop, self._weight.shape[1]) - pairs.start
-        return workspace(name, (2, parts, bases.columns(self._height), width), self._weight)
+    def _room(self, name: str, parts: int) -> Tensor:
+        """Room for numbers (2, parts, rows ky >= 0, pairs)."""
+        return workspace(name, (2, parts, bases.columns(self._height), self._weight.shape[1]), self._weight)
 
     def _ranges(self) -> tuple[slice, slice, slice]:
         """Rows ky >= 0, rows ky < 0, and the rows ky > 0 that have the latter as twins."""
