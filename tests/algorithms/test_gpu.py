@@ -184,9 +184,9 @@ def test_kept_spectra(monkeypatch):
     known = []
     kept_class = task.Kept
     monkeypatch.setattr(task, "Kept", lambda spectra: known.append(spectra.shape) or kept_class(spectra))
-    x, (w, mu), bias = images(2, 4, 20, 17), units(6, 2, 2, bound=1.0), images(6)
+    x, (w, mu), bias = images(2, 4, 6, 5), units(6, 2, 2, bound=1.0), images(6)
     compare([x, w, mu, torch.tensor(0.3), bias], groups=2)
-    assert known == [(2, 11 * 23, 2, 2, 2)]
+    assert known == [(2, 5 * 9, 2, 2, 2)]
     monkeypatch.setattr(triton, "KEPT", 1)
     compare([x, w, mu, torch.tensor(0.3), bias], groups=2)
     assert len(known) == 1
@@ -196,8 +196,9 @@ def test_kept_spectra(monkeypatch):
 def test_pieces(monkeypatch):
     """Every way of cutting: tiles, some of them at a time, and tables of some channels at a time."""
     monkeypatch.setattr(task, "LONGEST", 16)
-    x, bias = images(1, 2, 20, 17), images(4)
-    for groups, spectra, room in ((1, 1 - (1 << 40), 1), (2, 1 << 30, 1 << 30)):
+    bias = images(4)
+    for groups, spectra, room, size in ((1, 1 - (1 << 40), 1, (14, 5)), (2, 1 << 30, 1 << 30, (4, 14))):
+        x = images(1, 2, *size)
         monkeypatch.setattr(task, "SPECTRA", spectra)
         monkeypatch.setattr(task, "FILTERS", room)
         w, mu = units(4, 2 // groups, 1, bound=1.0)

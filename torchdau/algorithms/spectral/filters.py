@@ -33,7 +33,7 @@ class Filters:
         self._blocks = [_Block(profile, lengths, *block) for block in zip(*blocks, strict=True)]
 
     def spectra(self, columns: slice) -> Tensor:
-        """Spectra of some columns; see :class:`torchdau.algorithms.spectral.steps.Filters`, also for the others."""
+        """Return spectra (2, columns * rows, G, O, I) of some columns; valid until the next call."""
         count = columns.stop - columns.start
         spectra = workspace("filters", (2, count, self._lengths[0], len(self._weight)), self._weight)
         for number in range(count):
@@ -42,7 +42,14 @@ class Filters:
         return spectra.view(2, count * self._lengths[0], *self._channels)
 
     def add_gradient(self, columns: slice, grad: Tensor, sigma: bool) -> None:
-        """Adds what some columns give to the gradients."""
+        """Add what some columns give to the gradients.
+
+        Args:
+            columns: the columns.
+            grad: products (2, columns * rows, G, O, I) of the spectra of the images with the conjugate spectra of the
+                gradient of the output: the loss changes by the real part of ``grad`` times a change of filters.
+            sigma: whether the gradient of sigma is needed.
+        """
         if not self._blocks[0].grads:
             for block, tables in zip(self._blocks, self._tables("grad "), strict=True):
                 block.grads = [table.zero_() for table in tables]
@@ -52,7 +59,7 @@ class Filters:
                 block.add_gradient(columns.start + number, *part)
 
     def gradients(self, sigma: bool) -> list[Tensor]:
-        """Gradients of weight, displacement and each unit's sigma."""
+        """Return gradients of weight, displacement and each unit's sigma (empty if not asked for)."""
         blocks = zip(*(block.gradients(sigma) for block in self._blocks), strict=True)
         return [torch.cat(parts).unflatten(0, self._channels) for parts in blocks]
 

@@ -4,12 +4,12 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral import bases, steps
+from torchdau.algorithms.spectral import bases
 from torchdau.algorithms.spectral.filters import Filters
 from torchdau.algorithms.spectral.planning import plan
 from torchdau.algorithms.spectral.products import product
@@ -149,10 +149,12 @@ class Task:
         """A view with the channels of ``axis`` as (groups, channels of a group)."""
         return tensor.unflatten(axis, (self.groups, -1))
 
-    def _side(self, ys: Tiles, xs: Tiles, positions: tuple[range, range]) -> steps.Side:
+    def _side(
+        self, ys: Tiles, xs: Tiles, positions: tuple[range, range]
+    ) -> Any:  # its class in PyTorch, or the one in Triton with the same methods
         return Side(ys, xs, positions, self.lengths, self.like)
 
-    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice) -> steps.Analysis:
+    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice) -> Any:
         return self.inside.analyse(inputs[images], tiles, False, "input")
 
     def _product(self, a: Tensor, b: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
@@ -164,7 +166,7 @@ class Task:
         weight, displacement = (self._by_groups(t, 0)[:, channels] for t in (weight, displacement))
         return weight, displacement, self._by_groups(sigma, 0)[:, channels] if sigma.ndim else sigma
 
-    def _filters(self, channels: slice) -> steps.Filters:
+    def _filters(self, channels: slice) -> Any:
         return Filters(self.layer.profile, self.lengths, *self._units(channels))
 
     def _channel_pieces(self) -> list[slice]:

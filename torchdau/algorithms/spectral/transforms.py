@@ -33,11 +33,18 @@ class Side:
         self.seconds = [_second(positions[0], lengths[0], conjugate, *kind) for conjugate in (False, True)]
 
     def analyse(self, images: Tensor, part: slice, conjugate: bool, name: str) -> "Analysis":
-        """See :class:`torchdau.algorithms.spectral.steps.Side`, also for the others."""
+        """Return the spectra of rows ``part`` of the tiles of images (N, G, C, H, W).
+
+        Args:
+            images: the images.
+            part: numbers of the rows of tiles.
+            conjugate: whether to return the conjugate spectra.
+            name: of the memory that the spectra may use: two that are in use at a time have different names.
+        """
         return Analysis(self, images, part, conjugate, name)
 
     def synthesise(self, images: Tensor, part: slice, conjugate: bool, add: bool) -> "Synthesis":
-        """What writes tiles."""
+        """Return what takes spectra of such tiles and writes them into images or, with ``add``, adds them."""
         return Synthesis(self, images, part, conjugate, add)
 
 
@@ -63,7 +70,7 @@ class Analysis:
         self._half = torch.mm(side.first, tiles.view(h * b, w).t(), out=half).view(-1, 2 * h, b)
 
     def spectra(self, columns: slice) -> Tensor:
-        """Spectra of some columns."""
+        """Return spectra (2, columns * rows, G, tiles, C) of some columns; valid until the next call."""
         half, matrix = self._half[columns], self._matrix
         spectra = workspace(f"{self._name} spectra", (2, len(half), matrix.shape[1], half.shape[2]), half)
         for part in range(2):
@@ -83,7 +90,7 @@ class Synthesis:
         self._half = workspace("out half", (bases.columns(side.lengths[1]), 2 * side.ys.size, b), side.like)
 
     def put(self, columns: slice, spectra: Tensor) -> None:
-        """Takes some columns."""
+        """Take spectra (2, columns * rows, G, tiles, C) of some columns."""
         half = self._half[columns]
         real, imag = spectra.view(2, len(half), self._matrix.shape[1], -1)
         matrix = [part.t().expand(len(half), -1, -1) for part in self._matrix]
@@ -91,7 +98,7 @@ class Synthesis:
         half.baddbmm_(matrix[1], imag)
 
     def finish(self) -> None:
-        """The step along x, and the writing."""
+        """Write the images, when all columns are there."""
         side = self._side
         h, w, b = side.ys.size, side.xs.size, self._half.shape[2]
         half = self._half.view(-1, h * b)

@@ -24,12 +24,6 @@ def _wave(circle, length, turns):
 
 
 @triton.jit
-def _floor(mu):
-    """The pixel before a displacement, any for NaN."""
-    return tl.floor(tl.where(mu == mu, mu, 0)).to(tl.int32)
-
-
-@triton.jit
 def _gaussian(sigma, circle, length, frequency, radius):
     """Spectra of a unit's Gaussian, of its derivative in the displacement over i, and of that in sigma."""
     sharp = 1 / (sigma * sigma)
@@ -52,20 +46,30 @@ def _turned(real, imag, by_real, by_imag):
     return real * by_real - imag * by_imag, real * by_imag + imag * by_real
 
 
+@triton.jit
+def _units(displacement, sigma, pairs, units, SHARED: tl.constexpr, UNITS: tl.constexpr, PAIRS: tl.constexpr):
+    """Units (UNITS, PAIRS) of a block of pairs: which there are, where, their sigma, pixel and fraction of a pixel."""
+    pair, unit = tl.program_id(0) * PAIRS + tl.arange(0, PAIRS), tl.arange(0, UNITS)[:, None]
+    number = pair[None].to(tl.int64) * units + unit
+    known = (pair < pairs)[None] & (unit < units)
+    spread = tl.load(sigma) if SHARED else tl.load(sigma + number, known, other=1)
+    mu_y = tl.load(displacement + 2 * number, known, other=0).to(tl.float32)
+    mu_x = tl.load(displacement + 2 * number + 1, known, other=0).to(tl.float32)
+    y, x = tl.floor(mu_y), tl.floor(mu_x)
+    pixel_y, pixel_x = tl.where(mu_y == mu_y, y, 0).to(tl.int32), tl.where(mu_x == mu_x, x, 0).to(tl.int32)  # NaN
+    return pair, number, known, spread.to(tl.float32), pixel_y, pixel_x, mu_y - y, mu_x - x
+
+
 @triton.jit(do_not_specialize=LAYER)
 def _spectra(
     weight, displacement, sigma, circle_y, circle_x, filters, pairs, units, height, width, radius,
     SHARED: tl.constexpr, PRECISION: tl.constexpr, UNITS: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip
     """Writes filters (column, row, 2, pairs); programs: blocks of pairs of channels, columns of frequencies."""
-    pair, unit, kx = tl.program_id(0) * PAIRS + tl.arange(0, PAIRS), tl.arange(0, UNITS)[:, None], tl.program_id(1)
-    number = pair[None].to(tl.int64) * units + unit
-    known = (pair < pairs)[None] & (unit < units)
-    spread = tl.load(sigma) if SHARED else tl.load(sigma + number, known, other=1)
-    spread = spread.to(tl.float32)
-    mu_y = tl.load(displacement + 2 * number, known, other=0).to(tl.float32)
-    mu_x = tl.load(displacement + 2 * number + 1, known, other=0).to(tl.float32)
-    pixel_y, pixel_x, beyond_y, beyond_x = _floor(mu_y), _floor(mu_x), mu_y - tl.floor(mu_y), mu_x - tl.floor(mu_x)
+    kx = tl.program_id(1)
+    pair, number, known, spread, pixel_y, pixel_x, beyond_y, beyond_x = _units(
+        displacement, sigma, pairs, units, SHARED, UNITS, PAIRS
+    )
     real, imag = _wave(circle_x, width, pixel_x * kx)
     cos, sin = _wave(circle_x, width, kx)
     real, imag = _turned(real, imag, 1 - beyond_x + beyond_x * cos, beyond_x * sin)
@@ -103,14 +107,10 @@ def _gradients(
     ``grad`` (2, columns * rows, groups, outputs, inputs) is that of :meth:`Filters.add_gradient`. Where Y and X are the
     spectra of a unit along y and x, the sums over ky of grad * Y are multiplied with X.
     """
-    pair, unit, kx = tl.program_id(0) * PAIRS + tl.arange(0, PAIRS), tl.arange(0, UNITS)[:, None], tl.program_id(1)
-    number = pair[None].to(tl.int64) * units + unit
-    known = (pair < pairs)[None] & (unit < units)
-    spread = tl.load(sigma) if SHARED else tl.load(sigma + number, known, other=1)
-    spread = spread.to(tl.float32)
-    mu_y = tl.load(displacement + 2 * number, known, other=0).to(tl.float32)
-    mu_x = tl.load(displacement + 2 * number + 1, known, other=0).to(tl.float32)
-    pixel_y, pixel_x, beyond_y, beyond_x = _floor(mu_y), _floor(mu_x), mu_y - tl.floor(mu_y), mu_x - tl.floor(mu_x)
+    kx = tl.program_id(1)
+    pair, number, known, spread, pixel_y, pixel_x, beyond_y, beyond_x = _units(
+        displacement, sigma, pairs, units, SHARED, UNITS, PAIRS
+    )
     group, output, input = pair // (outputs * inputs), pair // inputs % outputs, pair % inputs
     source = grad + group.to(tl.int64) * stride_group + output.to(tl.int64) * stride_output + input * stride_input
     here = source + (kx * height).to(tl.int64) * stride_frequency
@@ -175,16 +175,9 @@ def _circle(length: int, device: torch.device) -> Tensor:
 
 
 class Filters:
-    """Spectra of filters (G, O, I) of K units each, and their gradients, in the bilinear form.
+    """Spectra of filters and gradients of units, as :class:`torchdau.algorithms.spectral.filters.Filters`.
 
-    Args:
-        profile: the form of the units.
-        lengths: transform length along y and along x.
-        weight: amplitudes (G, O, I, K).
-        displacement: displacements (G, O, I, K, 2).
-        sigma: Gaussian widths, (G, O, I, K) or a scalar.
-        precision: of the products that the spectra are for; see :func:`torchdau.algorithms.spectral.triton.products`.
-        like: a tensor with the type and device of the spectra.
+    ``precision`` and ``like`` are those of :class:`torchdau.algorithms.spectral.triton.transforms.Side`.
     """
 
     def __init__(
@@ -210,7 +203,7 @@ class Filters:
         self._grid = -(-self._pairs // self._options["PAIRS"]), self._columns
 
     def spectra(self, columns: slice) -> Tensor:
-        """Spectra of all ``columns``, made once; see :class:`torchdau.algorithms.spectral.steps.Filters`."""
+        """Return the spectra of all ``columns``, made once."""
         if self._spectra is None:
             shape = self._columns * self._lengths[0], 2, *self._units[0].shape[:3]
             self._spectra = self._like.new_empty(shape)
@@ -221,7 +214,7 @@ class Filters:
         return self._spectra.transpose(0, 1)
 
     def add_gradient(self, columns: slice, grad: Tensor, sigma: bool) -> None:
-        """Adds what all ``columns`` give to the gradients."""
+        """Add what all ``columns`` give to the gradients."""
         weight, displacement, _ = self._units
         sums = weight.new_empty(self._columns, (4 if sigma else 3) * weight.numel(), dtype=torch.float32)
         _gradients[self._grid](
@@ -237,6 +230,6 @@ class Filters:
         self._grads = grads if self._grads is None else [a + b for a, b in zip(self._grads, grads, strict=True)]
 
     def gradients(self, sigma: bool) -> list[Tensor]:
-        """Gradients of weight, displacement and each unit's sigma."""
+        """Return gradients of weight, displacement and each unit's sigma (empty if not asked for)."""
         assert self._grads is not None
         return self._grads if sigma else [*self._grads, self._grads[0][:0]]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral import steps, task
+from torchdau.algorithms.spectral import task
 from torchdau.algorithms.spectral.tiling import Axis, Tiles, cut, output_size, whole_length
 from torchdau.algorithms.spectral.triton import LONGEST, TILE, spectra_dtype
 from torchdau.algorithms.spectral.triton.filters import Filters
@@ -29,9 +29,6 @@ class Task(task.Task):
             the shape; or nothing.
         known: whether they are there already, from the forward pass.
     """
-
-    inside: Side
-    outside: Side
 
     def __init__(self, layer: task.Layer, kept: Tensor, known: bool) -> None:
         self._kept, self._known = kept, known
@@ -59,16 +56,16 @@ class Task(task.Task):
     def _side(self, ys: Tiles, xs: Tiles, positions: tuple[range, range]) -> Side:
         return Side(ys, xs, positions, self.lengths, self._precision, self.like)
 
-    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice) -> steps.Analysis:
+    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice) -> Kept:
         if not self._kept.numel():
-            return super()._analyse_input(inputs, images, tiles)
+            return Analysis(self.inside, inputs[images], tiles, False)
         kept = self._kept[images].unflatten(3, (self.groups, self.i))
         return Kept(kept) if self._known else Analysis(self.inside, inputs[images], tiles, False, kept)
 
     def _product(self, a: Tensor, b: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
         return product(a, b, self._precision, bias, self.scale)
 
-    def _filters(self, channels: slice) -> steps.Filters:
+    def _filters(self, channels: slice) -> Filters:
         return Filters(self.layer.profile, self.lengths, *self._units(channels), self._precision, self.like)
 
     def _channel_pieces(self) -> list[slice]:

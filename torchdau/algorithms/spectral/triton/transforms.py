@@ -204,11 +204,11 @@ class Side:
         self.seconds = [_second(positions[0], lengths[0], conjugate, *kind) for conjugate in (False, True)]
 
     def analyse(self, images: Tensor, part: slice, conjugate: bool, name: str) -> "Analysis":
-        """See :class:`torchdau.algorithms.spectral.steps.Side`, also for the others."""
+        """Return the spectra of rows ``part`` of the tiles of images (N, G, C, H, W)."""
         return Analysis(self, images, part, conjugate)
 
     def synthesise(self, images: Tensor, part: slice, conjugate: bool, add: bool) -> "Synthesis":
-        """What writes tiles."""
+        """Return what takes spectra of such tiles and writes them into images or, with ``add``, adds them."""
         return Synthesis(self, images, part, conjugate, add)
 
     def geometry(self, images: Tensor, tiles: Tiles) -> list[int]:
