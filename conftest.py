@@ -19,6 +19,7 @@ if not torch.cuda.is_available():
 @pytest.fixture(autouse=True)
 def _start(doctest_namespace):
     torch.manual_seed(0)
+    torch.set_default_device(os.environ.get("TORCHDAU_TEST_DEVICE"))  # "cuda" runs tests/test_operator.py there
     torch.set_num_threads(1 if SHARED else 2)
     torch._dynamo.reset()  # tests must not use up each other's limit of recompilations
     doctest_namespace.update(torch=torch, nn=torch.nn, torchdau=torchdau)

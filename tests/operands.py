@@ -13,16 +13,17 @@ ALGORITHMS = [name for name in torchdau.algorithms.ALGORITHMS if name not in ("r
 def units(o, i, k, bound=4.0, dtype=F64, seed=0, integer=True):
     """Weight and displacement; two of the displacements on an integer and on the bound."""
     generator = torch.Generator().manual_seed(seed)
-    weight = torch.randn(o, i, k, dtype=dtype, generator=generator)
-    displacement = (torch.rand(o, i, k, 2, dtype=dtype, generator=generator) * 2 - 1) * bound
+    weight = torch.randn(o, i, k, dtype=dtype, generator=generator, device="cpu")
+    displacement = (torch.rand(o, i, k, 2, dtype=dtype, generator=generator, device="cpu") * 2 - 1) * bound
     if integer:
         displacement[0, 0, 0] = torch.tensor([bound, -bound])
         displacement[-1, -1, -1, 0] = -1.0
-    return weight, displacement
+    return weight.to(torch.get_default_device()), displacement.to(torch.get_default_device())
 
 
 def images(*shape, dtype=F64, seed=1):
-    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    drawn = torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed), device="cpu")
+    return drawn.to(torch.get_default_device())
 
 
 def relative(got, expected):
