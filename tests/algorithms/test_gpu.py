@@ -193,6 +193,41 @@ def test_kept_spectra(monkeypatch):
 
 
 @pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # inside of opcheck
+def test_registered_operators(layout):
+    """With the spectra that are kept: shapes and layouts are those that PyTorch's compiler is told."""
+    x, (w, mu), bias = images(1, 2, 3, 4).float(), units(2, 2, 1, bound=1.0), images(2).float()
+    x = x.contiguous(memory_format=layout)
+    leaves = [t.float().to(DEVICE).requires_grad_() for t in (x, w, mu, torch.tensor(0.3), bias)]
+    options = ([1, 1], [0, 0], 1, "bilinear", "smooth", 1.0, 0.3)
+    tests = "test_schema", "test_autograd_registration", "test_faketensor"  # the others differentiate by the hundred
+    torch.library.opcheck(operators._spectral, (*leaves, *options, True), test_utils=tests)
+    plain = [t.detach() for t in leaves]
+    output, spectra = operators._spectral(*plain, *options, True)
+    assert spectra.shape == triton.kept_spectra(x, (1, 1), (0, 0), Profile(*options[3:]))
+    assert output.is_contiguous(memory_format=layout)
+    torch.library.opcheck(
+        operators._spectral_backward, (output, *plain, *options, spectra, [True] * 5), test_utils=tests
+    )
+
+
+@pytest.mark.usefixtures("served")
+def test_compiled():
+    """PyTorch's compiler traces a training step whole."""
+    x, (w, mu) = images(1, 2, 3, 4).float(), units(2, 2, 1, bound=1.0)
+    leaves = [t.float().to(DEVICE).requires_grad_() for t in (x, w, mu)]
+
+    def step(x, w, mu):
+        return dau_conv2d(x, w, mu, 0.3, max_displacement=1, algorithm="spectral").square().sum()
+
+    expected = torch.autograd.grad(step(*leaves), leaves)
+    got = torch.autograd.grad(torch.compile(step, backend="aot_eager", fullgraph=True)(*leaves), leaves)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.usefixtures("served")
 def test_pieces(monkeypatch):
     """Every way of cutting: tiles, some of them at a time, and tables of some channels at a time."""
     monkeypatch.setattr(task, "LONGEST", 16)
