@@ -132,7 +132,7 @@ class Profile:
         if kernel.ndim > 1:
             table = columns.new_zeros(self.size, *columns.shape[1:])
             for shift, weight in enumerate(kernel):
-                table[shift : shift + len(columns)].addcmul_(columns, weight)
+                table[shift : shift + len(columns)] += weight * columns
             return table
         q = torch.arange(self.size, device=columns.device)[:, None]
         j = q - torch.arange(len(columns), device=columns.device)
