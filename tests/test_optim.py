@@ -1,7 +1,11 @@
+import copy
+import io
+
 import pytest
 import torch
 from torch import nn
 
+import torchdau
 from torchdau import DAUConv2d, parameter_groups
 
 
@@ -78,3 +82,151 @@ def test_a_rate_that_is_no_number():
 def test_bad_rates(name):
     with pytest.raises(ValueError, match=f"{name} must be a finite number, 0 or more, got {name}=-1"):
         parameter_groups(model(), **({"lr": 0.1} | {name: -1}))
+
+
+SGD = {"optimizer_class": torch.optim.SGD, "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
+CLASSES = [SGD, {"optimizer_class": torch.optim.AdamW, "lr": 1e-2, "weight_decay": 0.05}]
+
+
+def train(net, optimizer, steps=3, scale=1.0, start=0):
+    """Some steps; returns all parameters."""
+    for number in range(start, start + steps):
+        optimizer.zero_grad()
+        x = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(number))
+        (scale * net(x).square().sum()).backward()
+        optimizer.step()
+    return [p.detach().clone() for p in net.parameters()]
+
+
+def wide(seed=0):
+    torch.manual_seed(seed)
+    layers = DAUConv2d(3, 16), nn.BatchNorm2d(16), DAUConv2d(16, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e3])
+@pytest.mark.parametrize("options", CLASSES, ids=lambda options: options["optimizer_class"].__name__)
+def test_displacements_step_in_pixels(options, scale):
+    """Whatever the width of the layer, the size of the gradient, and the optimizer of the weights."""
+    net = wide()
+    before = [net[i].displacement.detach().clone() for i in (0, 2)]
+    train(net, torchdau.optimizer(net, **options, displacement_lr=0.02), steps=1, scale=scale)
+    for i, start in zip((0, 2), before, strict=True):
+        step = (net[i].displacement - start).abs()
+        torch.testing.assert_close(step, torch.full_like(step, 0.02), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("options", CLASSES, ids=lambda options: options["optimizer_class"].__name__)
+def test_everything_else_follows_the_class(options):
+    """As if the class had been used alone, while displacements stand still."""
+    net, other = wide(), wide()
+    options = dict(options)
+    train(net, torchdau.optimizer(net, **options, displacement_lr=0))
+    rates = {name: options.pop(name) for name in ("lr", "weight_decay")}
+    make = options.pop("optimizer_class")
+    train(other, make(parameter_groups(other, **rates, displacement_lr=0), **options))
+    for a, b in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("extra", [{}, {"foreach": True}, {"fused": True}], ids=str)
+@pytest.mark.parametrize("options", CLASSES, ids=lambda options: options["optimizer_class"].__name__)
+def test_resuming_is_exact(options, extra):
+    net, resumed = wide(), wide()
+    expected = train(net, torchdau.optimizer(net, **options, **extra), steps=6)
+    first = torchdau.optimizer(resumed, **options, **extra)
+    train(resumed, first)
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second = torchdau.optimizer(resumed, **options | {"lr": 7.0}, **extra)
+    second.load_state_dict(torch.load(file))
+    for a, b in zip(train(resumed, second, start=3), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_copies_are_whole():
+    net = wide()
+    train(net, optimizer := torchdau.optimizer(net, **SGD))
+    other, its_optimizer = copy.deepcopy((net, optimizer))
+    for a, b in zip(train(net, optimizer), train(other, its_optimizer), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_schedulers_scale_displacements_too():
+    net = wide()
+    optimizer = torchdau.optimizer(net, **SGD, displacement_lr=0.04)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+    train(net, optimizer, steps=1)
+    scheduler.step()
+    assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.05, 0.02]
+    before = net[0].displacement.detach().clone()
+    train(net, optimizer, steps=1)
+    assert 0.01 < (net[0].displacement - before).abs().max() <= 0.0201
+    rates = [group["lr"] for group in optimizer.param_groups]
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=4)
+    train(net, optimizer, steps=1)
+    cycle.step()
+    assert optimizer.param_groups[2]["lr"] > optimizer.param_groups[2]["min_lr"]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_gradient_scaler(fused):
+    """A step without finite gradients is left out; others do not depend on the scale."""
+    net, plain = wide(), wide()
+    optimizer = torchdau.optimizer(net, **SGD, fused=fused)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1)
+    x = torch.randn(2, 3, 5, 5)
+    for factor in (1.0, float("inf"), 1.0):
+        optimizer.zero_grad()
+        scaler.scale(factor * net(x).square().sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    other = torchdau.optimizer(plain, **SGD, fused=fused)
+    for factor in (1.0, 0.0, 1.0):  # the middle one for the statistics of the norm alone
+        other.zero_grad()
+        (loss := plain(x).square().sum()).backward()
+        if factor:
+            other.step()
+    assert loss.isfinite()
+    for a, b in zip(net.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_closure_and_hooks():
+    net, calls = wide(), []
+    optimizer = torchdau.optimizer(net, **SGD)
+    optimizer.register_step_post_hook(lambda *args: calls.append("hook"))
+
+    def closure():
+        optimizer.zero_grad()
+        loss = net(torch.ones(2, 3, 5, 5)).square().sum()
+        loss.backward()
+        calls.append("closure")
+        return loss
+
+    with torch.no_grad():
+        assert optimizer.step(closure) > 0
+    assert calls == ["closure", "hook"]
+
+
+def test_frozen_units_frozen_rest_and_no_parameters():
+    net = wide()
+    net[0].displacement.requires_grad_(False)
+    net[2].displacement.requires_grad_(False)
+    train(net, torchdau.optimizer(net, **SGD))
+    net.requires_grad_(False)
+    net[0].displacement.requires_grad_(True)
+    optimizer = torchdau.optimizer(net, **SGD)
+    assert [group["name"] for group in optimizer.param_groups] == ["displacements"]
+    train(net, optimizer)
+    with pytest.raises(ValueError, match="model must have parameters that require gradients"):
+        torchdau.optimizer(net.requires_grad_(False), **SGD)
+
+
+def test_any_class():
+    timm_optim = pytest.importorskip("timm.optim")
+    net = wide()
+    train(net, torchdau.optimizer(net, timm_optim.Lion, lr=1e-3, weight_decay=0.1))
+    with pytest.raises(TypeError, match="momentun"):
+        torchdau.optimizer(net, torch.optim.SGD, lr=0.1, momentun=0.9)

@@ -5,7 +5,7 @@ from torchdau.candidates import convolutions
 from torchdau.conv import DAUConv2d
 from torchdau.fold import fold_
 from torchdau.functional import dau_conv2d
-from torchdau.optim import parameter_groups
+from torchdau.optim import optimizer, parameter_groups
 from torchdau.prune import prune_units_, weak_units
 from torchdau.saving import load_model, save_model
 from torchdau.surgery import convert_, pool_strides_, rescale_
@@ -23,6 +23,7 @@ __all__ = [
     "fold_",
     "init",
     "load_model",
+    "optimizer",
     "parameter_groups",
     "pool_strides_",
     "prune_units_",

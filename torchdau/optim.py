@@ -1,8 +1,10 @@
-"""Parameter groups for torch.optim: which parameters decay, and the rate of displacements."""
+"""Optimizers for models with units: which parameters decay, and how displacements step."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from torchdau.conv import DAUConv2d
@@ -13,15 +15,107 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 DISPLACEMENT_FACTOR = 500
 """How much faster displacements learn than weights with SGD (the paper's networks)."""
 
+EPS = 1e-16
+"""Adam's epsilon for displacements: below any gradient, so that the size of a step does not depend on its scale."""
+
+
+def optimizer(
+    model: nn.Module,
+    optimizer_class: Callable[..., torch.optim.Optimizer],
+    lr: float,
+    weight_decay: float = 0.0,
+    displacement_lr: float = 0.05,
+    **options: Any,
+) -> torch.optim.Optimizer:
+    """Create an optimizer whose displacements step in pixels.
+
+    Displacements follow Adam's rule, whatever the class of the optimizer: it divides a gradient by its size, so that a
+    step is at most about ``displacement_lr`` pixels in layers of any width. All other parameters follow the given
+    class, with the groups of :func:`parameter_groups`: biases, norms and sigmas do not decay.
+
+    Args:
+        model: a model with or without unit layers.
+        optimizer_class: the class for all other parameters: ``torch.optim.SGD``, ``torch.optim.AdamW``, or any other
+            that takes parameter groups, ``lr`` and ``weight_decay``.
+        lr: learning rate of all but displacements.
+        weight_decay: decay of the weights.
+        displacement_lr: learning rate of displacements, in pixels per step. Schedulers scale it like the other rates.
+        options: passed to the class, such as ``momentum``, ``betas``, ``foreach`` or ``fused``.
+
+    Returns:
+        One optimizer for schedulers, gradient scalers, Lightning and distributed training. ``state_dict`` holds all of
+        its state.
+
+    Raises:
+        TypeError: a rate or the decay is not a number.
+        ValueError: a rate or the decay is negative or not finite, or no parameter of the model requires a gradient.
+
+    Example:
+        >>> model = nn.Sequential(DAUConv2d(3, 8), nn.BatchNorm2d(8))
+        >>> optimizer = torchdau.optimizer(model, torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-4)
+        >>> [(group["name"], group["lr"]) for group in optimizer.param_groups]
+        [('weights', 0.1), ('no_decay', 0.1), ('displacements', 0.05)]
+    """
+    return _UnitOptimizer(parameter_groups(model, lr, weight_decay, displacement_lr), optimizer_class, options)
+
+
+class _UnitOptimizer(torch.optim.Optimizer):
+    """An optimizer in two parts that share its groups and its state: Adam for displacements, another for the rest."""
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        optimizer_class: Callable[..., torch.optim.Optimizer],
+        options: dict[str, Any],
+    ) -> None:
+        if not groups:
+            raise ValueError("model must have parameters that require gradients, got none. Unfreeze some.")
+        self._parts: list[torch.optim.Optimizer] = []
+        others, displacements = ([g for g in groups if _steps_in_pixels(g) == pixels] for pixels in (False, True))
+        if others:
+            self._parts.append(optimizer_class(others, **options))
+        if displacements:
+            shared = {name: options[name] for name in ("foreach", "fused", "capturable", "maximize") if name in options}
+            self._parts.append(torch.optim.Adam(displacements, eps=EPS, **shared))
+        super().__init__([group for part in self._parts for group in part.param_groups], self._parts[0].defaults)
+        # GradScaler leaves the scale of gradients to optimizers that can undo it
+        self._step_supports_amp_scaling = all(
+            getattr(part, "_step_supports_amp_scaling", False) for part in self._parts
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        amp = {"_step_supports_amp_scaling": self._step_supports_amp_scaling}
+        return {**super().__getstate__(), "_parts": self._parts, **amp}
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Perform one step, after an evaluation of the loss by ``closure`` if one is given; return the loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self._parts:
+            pixels = _steps_in_pixels(part.param_groups[0])
+            part.param_groups = [group for group in self.param_groups if _steps_in_pixels(group) == pixels]
+            part.state = self.state  # loading replaces both
+            for name in ("grad_scale", "found_inf"):  # set by GradScaler for this step
+                setattr(part, name, getattr(self, name, None))
+            part.step()
+        return loss
+
+
+def _steps_in_pixels(group: dict[str, Any]) -> bool:
+    return bool(group.get("name") == "displacements")
+
 
 def parameter_groups(
     model: nn.Module, lr: float, weight_decay: float = 0.0, displacement_lr: float | None = None
 ) -> list[dict[str, Any]]:
-    """Splits the parameters of a model into groups for any optimizer of torch.optim.
+    """Split the parameters of a model into groups for any optimizer of torch.optim, after the paper.
 
     Displacements, sigmas, biases and the parameters of norms do not decay: a displacement of zero is no simpler than
-    another. Displacements have their own rate: their gradient is that of a weight times a
-    derivative of the image, and a step is in pixels.
+    another. Displacements have a rate of their own. Prefer :func:`optimizer`, unless you reproduce the paper: the
+    gradient of a displacement shrinks with the width of its layer, so that with one factor for all layers, units of
+    wide layers hardly move, and those of narrow ones can run to their bound.
 
     Args:
         model: a model with or without unit layers. Parameters without gradient are left out.
