@@ -122,7 +122,16 @@ def test_converting_needs_torch_alone():
 
 
 def test_public_names():
-    functions = {"convert_", "convolutions", "dau_conv2d", "fold_", "parameter_groups", "prune_units_", "rescale_"}
+    functions = {
+        "convert_",
+        "convolutions",
+        "dau_conv2d",
+        "fold_",
+        "optimizer",
+        "parameter_groups",
+        "prune_units_",
+        "rescale_",
+    }
     functions |= {"load_model", "pool_strides_", "save_model", "weak_units"}
     assert set(torchdau.__all__) == functions | {"DAUConv2d", "__version__", "init"}
 

@@ -79,7 +79,8 @@ def test_imagenet_recipes_are_the_papers(name, network, settings, torchdau, caps
     task, data = config["model"]["init_args"], config["data"]["init_args"]
     assert network.items() <= task["network"]["init_args"].items()
     assert task["network"]["init_args"]["num_classes"] == 1000
-    assert (task["optimizer"]["init_args"]["momentum"], task["displacement_lr"]) == (0.9, None)
+    rates = task["optimizer"]["init_args"]["momentum"], task["displacement_factor"]
+    assert rates == (0.9, 500 if "dau" in name else None)
     schedule = task["scheduler"]["init_args"]
     assert schedule["gamma"] == 0.1
     if settings == "alexnet":
@@ -108,7 +109,8 @@ def test_segmentation_recipes_are_the_papers(name, parts, units, torchdau, capsy
     task, data, trainer = config["model"]["init_args"], config["data"]["init_args"], config["trainer"]
     network = task["network"]
     assert trainer["max_steps"] % trainer["val_check_interval"] == 0  # the last step is validated, and kept
-    assert (task["optimizer"]["init_args"]["momentum"], task["displacement_lr"], task["tile"]) == (0.9, None, None)
+    assert (task["optimizer"]["init_args"]["momentum"], task["tile"]) == (0.9, None)
+    assert task["displacement_factor"] == (500 if units else None)
     if parts is None:
         assert network["class_path"].rpartition(".")[2] == "FCNAlexNet"
         assert network["init_args"]["classifier"]["class_path"] == f"torchdau.models.{units}alexnet"
@@ -145,7 +147,8 @@ def test_recipes_are_the_papers(name, network, torchdau, capsys, monkeypatch):
     assert network.items() <= made.items()
     assert (made["in_channels"], made["widths"]) == (3, [96, 96, 192])
     assert (config["trainer"]["max_epochs"], config["data"]["init_args"]["batch_size"]) == (100, 256)
-    assert (task["lr"], task["weight_decay"], task["displacement_lr"]) == (0.01, 0.0, None)
+    rates = task["lr"], task["weight_decay"], task["displacement_factor"]
+    assert rates == (0.01, 0.0, 500 if "dau" in name else None)
     assert (task["optimizer"]["class_path"], task["optimizer"]["init_args"]["momentum"]) == ("torch.optim.SGD", 0.9)
     assert (task["scheduler"]["init_args"]["milestones"], task["scheduler"]["init_args"]["gamma"]) == ([75], 0.1)
 

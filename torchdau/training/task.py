@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from torchdau.conv import DAUConv2d
+from torchdau.optim import optimizer as unit_optimizer
 from torchdau.optim import parameter_groups
 from torchdau.training.data.loading import TrainingLoader
 from torchdau.training.finite import first_not_finite, gradients_not_finite, largest_gradient
@@ -22,7 +23,9 @@ class Task(LightningModule):
         network: its attribute ``num_classes`` is the number of classes it tells apart.
         lr: learning rate of all but displacements.
         weight_decay: decay of the weights; displacements, sigmas, biases and norms have none.
-        displacement_lr: learning rate of displacements; see :func:`torchdau.parameter_groups` for the default.
+        displacement_lr: learning rate of displacements, in pixels per step; see :func:`torchdau.optimizer`.
+        displacement_factor: the paper's rule instead: displacements follow the optimizer like everything else, at so
+            many times ``lr``; see :func:`torchdau.parameter_groups`.
         optimizer: makes the optimizer from parameter groups that have their rates already.
         scheduler: makes the schedule of the rates; none keeps them.
         scheduler_interval: whether the schedule counts epochs or training steps.
@@ -33,7 +36,8 @@ class Task(LightningModule):
         network: nn.Module,
         lr: float = 0.01,
         weight_decay: float = 0.0,
-        displacement_lr: float | None = None,
+        displacement_lr: float = 0.05,
+        displacement_factor: float | None = None,
         optimizer: OptimizerCallable = torch.optim.SGD,
         scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["epoch", "step"] = "epoch",
@@ -44,6 +48,7 @@ class Task(LightningModule):
         self.lr = lr
         self.weight_decay = weight_decay
         self.displacement_lr = displacement_lr
+        self.displacement_factor = displacement_factor
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.scheduler_interval = scheduler_interval
@@ -112,8 +117,13 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the parameter groups, and the schedule."""
-        groups = parameter_groups(self.network, self.lr, self.weight_decay, self.displacement_lr)
-        optimizer = self.make_optimizer(groups)
+        if self.displacement_factor is None:
+            optimizer = unit_optimizer(
+                self.network, self.make_optimizer, self.lr, self.weight_decay, self.displacement_lr
+            )
+        else:
+            displacement_lr = self.displacement_factor * self.lr
+            optimizer = self.make_optimizer(parameter_groups(self.network, self.lr, self.weight_decay, displacement_lr))
         if self.make_scheduler is None:
             return optimizer
         schedule = {"scheduler": self.make_scheduler(optimizer), "interval": self.scheduler_interval}
