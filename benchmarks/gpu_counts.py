@@ -17,6 +17,7 @@ SHAPES = {
     "512 at 7": (512, 7, 1),
     "128 at 56, stride 2": (128, 56, 2),
 }
+UNITS = 2
 REACH = 4 + 2
 """Pixels beyond the image: displacements of up to 4, a Gaussian of sigma 0.5."""
 
@@ -62,7 +63,8 @@ def layer(channels: int, side: int, stride: int, prototype: bool, training: bool
     if training:  # two transforms, filters, two products of which one writes the filters' gradient, which is read once
         numbers += numbers + 2 * spectra + 2 * filters
         multiplies += multiplies + product
-    return Counts(2 * numbers / 1e6, multiplies / 1e9)
+    sums = 4 * 3 * UNITS * channels**2 * columns if training else 0  # gradients of units, written and read
+    return Counts((2 * numbers + 2 * sums) / 1e6, multiplies / 1e9)
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ pytest.importorskip("triton")
 from torchdau.algorithms.spectral.triton import filters, products, task, transforms
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-SHARED_MEMORY = {80: 99 << 10, 90: 99 << 10, 100: 227 << 10}
-"""Bytes that kernels may take, by compute capability: those of 8.6 and 8.9, which have least, and of 10.0."""
+SHARED_MEMORY = {80: 99 << 10, 90: 99 << 10, 100: 227 << 10, 120: 99 << 10}
+"""Bytes that kernels may take, by compute capability: 99 KB are those of 8.6, 8.9 and 12.0."""
 
 VARIANTS = 24
 """Kernels that the layers of a ResNet-50 may compile in one precision."""
@@ -179,6 +179,17 @@ def test_few_launches(monkeypatch, tensor_cores, layout):
 
 
 @pytest.mark.usefixtures("served")
+def test_autograd_launches_nothing_of_its_own(monkeypatch):
+    """Not even zeros for a gradient of the spectra that are kept."""
+    x, (w, mu) = images(1, 2, 3, 4).float().to(DEVICE), units(2, 2, 1, bound=1.0)
+    leaves = [t.float().to(DEVICE).requires_grad_() for t in (x, w, mu)]
+    output = dau_conv2d(*leaves, 0.3, max_displacement=1, algorithm="spectral")
+    with Launches(monkeypatch) as launches:
+        torch.autograd.grad(output, leaves, torch.ones_like(output))
+    assert [name for name in launches.names if name.startswith("aten")] == ["aten::ones_like"]
+
+
+@pytest.mark.usefixtures("served")
 def test_kept_spectra(monkeypatch):
     """The spectra of the forward pass serve the backward pass, where they are not too large."""
     known = []
@@ -230,7 +241,7 @@ def test_compiled():
 @pytest.mark.usefixtures("served")
 def test_pieces(monkeypatch):
     """Every way of cutting: tiles, some of them at a time, and tables of some channels at a time."""
-    monkeypatch.setattr(task, "LONGEST", 16)
+    monkeypatch.setattr(triton, "LONGEST", 16)
     bias = images(4)
     for groups, spectra, room, size in ((1, 1 - (1 << 40), 1, (14, 5)), (2, 1 << 30, 1 << 30, (4, 14))):
         x = images(1, 2, *size)
@@ -241,22 +252,24 @@ def test_pieces(monkeypatch):
 
 
 @pytest.mark.usefixtures("served")
-def test_pixels_that_no_unit_reads(monkeypatch):
+@pytest.mark.parametrize("padding", [0, -30])
+def test_pixels_that_no_unit_reads(monkeypatch, padding):
     """With a stride beyond the window there are pixels between the tiles; their gradient is zero."""
-    monkeypatch.setattr(task, "LONGEST", 32)
-    monkeypatch.setattr(task, "TILE", 32)
+    monkeypatch.setattr(triton, "LONGEST", 32)
+    monkeypatch.setattr(triton, "TILE", 32)
     x, (w, mu) = images(1, 1, 65, 1), units(1, 1, 1, bound=0.0)
+    padding = (padding, 0)
     empty_like = torch.empty_like
     monkeypatch.setattr(torch, "empty_like", lambda *args, **options: empty_like(*args, **options).fill_(float("nan")))
-    compare([x, w, mu, torch.tensor(0.3)], stride=8, max_displacement=0)
+    compare([x, w, mu, torch.tensor(0.3)], stride=8, padding=padding, max_displacement=0)
 
 
 def test_tiles_of_a_phase_do_not_meet():
     """The interpreter runs programs one after the other, and would not notice."""
-    for size, stride, window in itertools.product((16, 100), (1, 2, 8), (3, 13, 60)):
+    for size, stride, window in itertools.product((1, 16, 100), (1, 2, 8), (3, 13, 60)):
         for count in range(1, 4):
             tiles = cut(count, size * stride, size, stride, 0, -(window // 2), window // 2).inputs
-            assert tiles.count == 1 or tiles.step * tiles.phases >= tiles.size
+            assert tiles.phases == tiles.count or tiles.step * tiles.phases >= tiles.size
 
 
 @pytest.mark.usefixtures("served")

@@ -29,6 +29,14 @@ def test_tiles_equal_dense(monkeypatch, size, stride, padding):
     planning.plan.cache_clear()
 
 
+def test_tiles_beyond_the_image():
+    """With a padding wider than a tile."""
+    x, (w, mu) = images(1, 2, 64, 30), units(2, 2, 1)
+    got, expected = (gradients([x, w, mu], padding=60, algorithm=name) for name in ("spectral", "dense"))
+    for a, b in zip(got, expected, strict=True):
+        assert relative(a, b) < 1e-12
+
+
 def test_half_precision_sums_in_pieces(monkeypatch):
     """Gradients of half-precision parameters are summed over pieces of images in float32."""
     x, (w, mu) = images(32, 4, 24, 24), units(4, 4, 2)

@@ -34,7 +34,8 @@ NETWORKS = [
     ("ResNet-50 bfloat16", 128, RESNET50, 2, torch.bfloat16, True, False),
     ("ResNet-50 TF32", 128, RESNET50, 2, torch.float32, True, False),
     ("exact", 16, [(64, 64, 56, 1), (3, 96, 110, 1), (512, 512, 7, 1)], 4, torch.float32, False, True),
-    ("small", 1, [(1, 1, 8, 1), (64, 64, 110, 1)], 1, torch.float16, True, False),
+    ("small", 1, [(1, 1, 8, 1), (64, 64, 110, 1), (16, 16, 200, 2)], 1, torch.float16, True, False),
+    ("large bfloat16", 1, [(64, 64, 110, 1), (64, 64, 200, 1)], 2, torch.bfloat16, True, False),
 ]
 
 

@@ -2,8 +2,8 @@
 
 docs/algorithms.md derives what stands here. Images are cut into tiles (one, where a small image is cheapest whole), a
 tile goes to frequencies by constant matrix products, the spectrum of a filter is built from the 1-D spectra of its
-units, and the product of the two goes back. One column of frequencies is worked through at a time; images, rows of
-tiles and output channels are taken in pieces, so memory is bounded.
+units, and the product of the two goes back. Images, rows of tiles and output channels are taken in pieces, so memory is
+bounded; in PyTorch only a few columns of frequencies are worked through at a time.
 """
 
 from torchdau.algorithms.spectral.operators import dau_conv2d, serves

@@ -9,15 +9,13 @@ Matrices are made once for each device and type, on the CPU in float64.
 """
 
 import math
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, wraps
-from typing import ParamSpec
+from typing import Any
 
 import torch
 from torch import Tensor
-
-P = ParamSpec("P")
 
 
 def columns(length: int) -> int:
@@ -30,22 +28,20 @@ def rows(length: int) -> list[int]:
     return [*range(length // 2 + 1), *range(-1, -((length + 1) // 2), -1)]
 
 
-def constant(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """Keeps the tensors that a function makes.
+def constant(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Keep the tensors that a function makes, whose last argument is their device.
 
-    They are made in a thread of their own: what a caller's thread has set (inference mode, a default device, the
-    memory of a CUDA graph) must not stick to a tensor that others will be given.
+    A thread of its own makes them: what a caller's thread has set (inference mode, a default device, the memory of a
+    CUDA graph) must not stick to a tensor that others will use. A CUDA graph may read them, so those of an accelerator
+    are kept for good.
     """
 
-    def elsewhere(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        made: list[Tensor] = []
-        thread = threading.Thread(target=lambda: made.append(make(*args, **kwargs)))
-        thread.start()
-        thread.join()
-        return made[0]
+    def elsewhere(*args: Any) -> Tensor:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(make, *args).result()
 
-    kept: Callable[P, Tensor] = lru_cache(maxsize=256)(elsewhere)  # type: ignore[assignment]
-    return wraps(make)(kept)
+    recent, forever = lru_cache(maxsize=256)(elsewhere), lru_cache(maxsize=None)(elsewhere)
+    return wraps(make)(lambda *args: recent(*args) if args[-1].type == "cpu" else forever(*args))
 
 
 def turns(frequencies: list[int], positions: range, length: int) -> Tensor:

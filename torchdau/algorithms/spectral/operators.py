@@ -29,8 +29,8 @@ def dau_conv2d(
     keep = (
         torch.is_grad_enabled()
         and any(t.requires_grad for t in (weight, displacement, sigma))
-        and triton.fits(input, weight, stride, profile)
         and not is_exporting()
+        and triton.fits(input, weight, stride, profile)
     )
     output: Tensor
     output, _ = _spectral(input, weight, displacement, sigma, bias, stride, padding, groups, *profile.options, keep)
@@ -57,7 +57,7 @@ def _spectral(
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     layer = Layer(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
     spectra = _spectra(input, stride, padding, profile, keep)
-    with torch.autocast(input.device.type, enabled=False):
+    with torch.cuda.device_of(input), torch.autocast(input.device.type, enabled=False):
         return _task(layer, spectra, known=False).forward(), spectra
 
 
@@ -82,7 +82,7 @@ def _spectral_backward(
     """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is an empty tensor."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     layer = Layer(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
-    with torch.autocast(input.device.type, enabled=False):
+    with torch.cuda.device_of(input), torch.autocast(input.device.type, enabled=False):
         grads = _task(layer, spectra, known=True).backward(grad, needed)
     d_input, d_weight, d_displacement, d_sigma, d_bias = (grad.new_empty(0) if g is None else g for g in grads)
     return d_input, d_weight, d_displacement, d_sigma, d_bias
@@ -132,6 +132,7 @@ def _(grad, input, weight, displacement, sigma, bias, *options):  # type: ignore
 def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     ctx.save_for_backward(*inputs[:5], output[1])
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # no zeros for the spectra
     ctx.options = inputs[5:-1]
 
 

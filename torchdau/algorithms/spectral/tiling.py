@@ -20,7 +20,7 @@ class Tiles:
     @property
     def phases(self) -> int:
         """Of how many tiles only one is taken so that none of those taken have pixels in common."""
-        return -(-self.size // self.step) if self.count > 1 else 1
+        return min(self.count, -(-self.size // self.step))
 
     def part(self, numbers: slice) -> "Tiles":
         """Some of the tiles."""
@@ -36,17 +36,14 @@ class Axis:
         inputs: tiles of the input; they overlap by the window of the units.
         outputs: tiles of the output, as many, that do not overlap.
         positions: where, within an input tile, displacement 0 of each output of its output tile reads.
+        whole: whether one tile is the whole axis; others may overlap, or leave out pixels that no unit reads.
     """
 
     length: int
     inputs: Tiles
     outputs: Tiles
     positions: range
-
-    @property
-    def whole(self) -> bool:
-        """Whether one tile is the whole axis; several may overlap, or leave out pixels that no unit reads."""
-        return self.inputs.count == 1
+    whole: bool
 
 
 def output_size(size: int, stride: int, padding: int) -> int:
@@ -68,9 +65,9 @@ def cut(count: int, size: int, outputs: int, stride: int, padding: int, first: i
     if count == 1:
         positions = range(-padding, stride * outputs - padding, stride)
         length = whole_length(size, outputs, stride, padding, first, last)
-        return Axis(length, Tiles(0, size, size, 1), Tiles(0, outputs, outputs, 1), positions)
+        return Axis(length, Tiles(0, size, size, 1), Tiles(0, outputs, outputs, 1), positions, whole=True)
     each = -(-outputs // count)
     count = -(-outputs // each)
     length = stride * (each - 1) + 1 + last - first
     inputs = Tiles(first - padding, length, stride * each, count)
-    return Axis(length, inputs, Tiles(0, each, each, count), range(-first, stride * each - first, stride))
+    return Axis(length, inputs, Tiles(0, each, each, count), range(-first, stride * each - first, stride), False)

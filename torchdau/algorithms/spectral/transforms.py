@@ -126,10 +126,10 @@ def _scatter(tiles: Tensor, images: Tensor, ys: Tiles, xs: Tiles, add: bool) -> 
     grid = tiles.unflatten(1, (groups, n, ys.count, xs.count, c)).permute(2, 1, 5, 3, 4, 0, 6)
     for row in range(ys.count):
         top = ys.start + row * ys.step
-        y = slice(max(top, 0), min(top + ys.size, height))
+        y = slice(max(top, 0), max(min(top + ys.size, height), top, 0))
         for column in range(xs.count):
             left = xs.start + column * xs.step
-            x = slice(max(left, 0), min(left + xs.size, width))
+            x = slice(max(left, 0), max(min(left + xs.size, width), left, 0))
             tile = grid[:, :, :, row, column, y.start - top : y.stop - top, x.start - left : x.stop - left]
             if add:
                 images[..., y, x] += tile

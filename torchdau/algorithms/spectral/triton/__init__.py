@@ -59,6 +59,9 @@ def fits(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile)
         return False
     if profile.interpolation != "bilinear" or weight.shape[2] > UNITS or narrow(input, weight):
         return False
+    largest = max(input.shape[1], weight.shape[0]) * input.shape[2] * input.shape[3]
+    if largest >= 1 << 31:  # places within an image are numbers of 32 bits
+        return False
     return 16 * max(stride) + profile.size <= LONGEST and input.numel() > 0 and available(input.device)
 
 

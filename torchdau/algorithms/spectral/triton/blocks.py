@@ -27,11 +27,6 @@ def rounded(matrix: Tensor, precision: str) -> Tensor:
     return ((matrix.view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
 
 
-def power(size: int) -> int:
-    """The power of two from ``size``."""
-    return 1 << (size - 1).bit_length()
-
-
 def block(size: int) -> int:
     """The power of two from ``size`` that a product of blocks takes: 16 or more."""
-    return max(16, power(size))
+    return max(16, triton.next_power_of_2(size))

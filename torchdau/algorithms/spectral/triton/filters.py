@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from torchdau.algorithms.spectral import bases
-from torchdau.algorithms.spectral.triton.blocks import operand, power
+from torchdau.algorithms.spectral.triton.blocks import operand
 from torchdau.profile import Profile
 
 NUMBERS = 256
@@ -196,7 +196,7 @@ class Filters:
         groups, outputs, inputs, self._count = weight.shape
         self._pairs = groups * outputs * inputs
         self._columns = bases.columns(lengths[1])
-        units = power(self._count)
+        units = triton.next_power_of_2(self._count)
         self._options = {"SHARED": sigma.ndim == 0, "UNITS": units, "PAIRS": max(16, NUMBERS // units)}
         self._spectra: Tensor | None = None
         self._grads: list[Tensor] | None = None

@@ -16,14 +16,16 @@ def _product(
 ):  # fmt: skip
     """Programs: blocks of the matrix ``out``, by frequencies and groups."""
     dtype: tl.constexpr = out.dtype.element_ty
-    blocks_n = tl.cdiv(n, N)
-    rows = tl.program_id(0) // blocks_n * M + tl.arange(0, M)
-    columns = tl.program_id(0) % blocks_n * N + tl.arange(0, N)
-    frequency, group = tl.program_id(1) // groups, tl.program_id(1) % groups
+    blocks_m, blocks_n = tl.cdiv(m, M), tl.cdiv(n, N)
+    block, matrix = tl.program_id(0) % (blocks_m * blocks_n), tl.program_id(0) // (blocks_m * blocks_n)
+    frequency, group = matrix // groups, matrix % groups
+    rows = block // blocks_n * M + tl.arange(0, M)
+    columns = block % blocks_n * N + tl.arange(0, N)
     depth = tl.arange(0, K)
+    step = tl.full((), K, tl.int64)
     a += frequency.to(tl.int64) * a_frequency + group * a_group
     b += frequency.to(tl.int64) * b_frequency + group * b_group
-    a += rows[:, None].to(tl.int64) * a_m + depth[None] * a_k
+    a += rows[:, None].to(tl.int64) * a_m + depth[None].to(tl.int64) * a_k
     b += depth[:, None].to(tl.int64) * b_k + columns[None] * b_n
     real_real = tl.zeros((M, N), tl.float32)
     imag_imag = tl.zeros((M, N), tl.float32)
@@ -39,8 +41,8 @@ def _product(
         imag_imag = tl.dot(a_imag, b_imag, imag_imag, input_precision=PRECISION)
         mixed = tl.dot(a_real, b_imag, mixed, input_precision=PRECISION)
         mixed = tl.dot(a_imag, b_real, mixed, input_precision=PRECISION)
-        a += K * a_k
-        b += K * b_k
+        a += step * a_k
+        b += step * b_k
     real = real_real - imag_imag
     known = (rows < m)[:, None] & (columns < n)[None]
     if BIAS:
@@ -76,7 +78,7 @@ def product(a: Tensor, b: Tensor, precision: str, bias: Tensor | None = None, sc
     rows, columns = min(rows, block(m)), min(columns, block(n))
     strides = *a.stride(), *b.stride(), *out.stride()[:4]
     constant = bias, *(bias.stride() if bias is not None else (0, 0)), scale
-    _product[-(-m // rows) * -(-n // columns), frequencies * groups](
+    _product[-(-m // rows) * -(-n // columns) * frequencies * groups,](
         a, b, out, *constant, groups, m, n, k, *strides, BIAS=bias is not None, PRECISION=precision, M=rows, N=columns,
         K=32, num_warps=8 if wide or turned else 4, num_stages=2 if wide else 3,
     )  # fmt: skip

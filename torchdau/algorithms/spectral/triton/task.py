@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.spectral import task
+from torchdau.algorithms.spectral import task, triton
 from torchdau.algorithms.spectral.tiling import Axis, Tiles, cut, output_size, whole_length
-from torchdau.algorithms.spectral.triton import LONGEST, TILE, spectra_dtype
 from torchdau.algorithms.spectral.triton.filters import Filters
 from torchdau.algorithms.spectral.triton.products import product
 from torchdau.algorithms.spectral.triton.transforms import Analysis, Kept, Side
@@ -45,13 +44,13 @@ class Task(task.Task):
         """The whole axis, or as few parts as there can be."""
         profile = self.layer.profile
         options = size, output_size(size, stride, padding), stride, padding, profile.first, profile.last
-        if whole_length(*options) <= LONGEST:
+        if whole_length(*options) <= triton.LONGEST:
             return cut(1, *options)
-        longest = TILE if 16 * stride + profile.size <= TILE else LONGEST
-        return cut(-(-options[1] // ((longest - profile.size) // stride + 1)), *options)
+        longest = triton.TILE if 16 * stride + profile.size <= triton.TILE else triton.LONGEST
+        return cut(max(2, -(-options[1] // ((longest - profile.size) // stride + 1))), *options)
 
     def _spectra_dtype(self) -> torch.dtype:
-        return spectra_dtype(self.layer.input)
+        return triton.spectra_dtype(self.layer.input)
 
     def _side(self, ys: Tiles, xs: Tiles, positions: tuple[range, range]) -> Side:
         return Side(ys, xs, positions, self.lengths, self._precision, self.like)

@@ -24,9 +24,9 @@ GEOMETRY = [
 class Blocks(NamedTuple):
     """How much of a tile a program takes at a time: columns of the spectrum, channels, rows of pixels."""
 
-    columns: int
-    channels: int
-    pixels: int
+    COLUMNS: int
+    CHANNELS: int
+    PIXELS: int
     num_warps: int
     num_stages: int
 
@@ -46,7 +46,7 @@ SYNTHESIS = {
     (128, 64): Blocks(8, 32, 16, 8, 2),
 }
 
-OTHERS = Blocks(8, 16, 16, 8, 2), Blocks(8, 8, 16, 8, 2)
+OTHERS = Blocks(8, 16, 16, 8, 2), Blocks(8, 8, 8, 8, 1)
 """For other sizes: up to 128 numbers of a column, and above."""
 
 WIDE = Blocks(8, 16, 8, 8, 1), Blocks(8, 8, 8, 8, 1)
@@ -218,14 +218,12 @@ class Side:
         return [*numbers, *(a.size for a in axes), *images.shape[-2:], self.seconds[0].shape[2]]
 
 
-def _blocks(table: dict[tuple[int, int], Blocks], side: Side) -> tuple[dict[str, int], Blocks]:
-    """Blocks for a side, as options of a kernel and as they are."""
+def _blocks(table: dict[tuple[int, int], Blocks], side: Side) -> dict[str, int]:
+    """Options of a kernel for a side."""
     rows, width = len(side.seconds[0]), side.first.shape[1]
     wide = side.like.dtype.itemsize > 2
     blocks = WIDE[rows > 128] if wide else table.get((rows, width), OTHERS[rows > 128])
-    names = {"COLUMNS": blocks.columns, "CHANNELS": blocks.channels, "PIXELS": blocks.pixels}
-    options = {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages}
-    return {**names, "WIDTH": width, "ROWS": rows, **options}, blocks
+    return {**blocks._asdict(), "WIDTH": width, "ROWS": rows}
 
 
 def _strides(images: Tensor) -> tuple[int, ...]:
@@ -250,12 +248,12 @@ class Analysis(Kept):
 
     def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool, spectra: Tensor | None = None) -> None:
         n, groups, c = images.shape[:3]
-        options, blocks = _blocks(ANALYSIS, side)
+        options = _blocks(ANALYSIS, side)
         tiles = side.ys.part(part)
         count = n * tiles.count * side.xs.count
         if spectra is None:
             spectra = side.like.new_empty(count, side.columns * side.rows // 2, 2, groups, c)
-        _analysis[count * -(-groups * c // blocks.channels) * -(-side.columns // blocks.columns),](
+        _analysis[count * -(-groups * c // options["CHANNELS"]) * -(-side.columns // options["COLUMNS"]),](
             images, side.first, side.seconds[conjugate], spectra, groups * c, *side.geometry(images, tiles),
             *_strides(images), PRECISION=side.precision, **options,
         )  # fmt: skip
@@ -273,8 +271,8 @@ class Synthesis:
         """Takes and writes all ``columns``."""
         side, images = self._side, self._images
         n, groups, c = images.shape[:3]
-        options, blocks = _blocks(SYNTHESIS, side)
-        programs = n * -(-groups * c // blocks.channels) * -(-self._tiles.size // blocks.pixels)
+        options = _blocks({} if self._add else SYNTHESIS, side)  # what is added is float32, and takes more memory
+        programs = n * -(-groups * c // options["CHANNELS"]) * -(-self._tiles.size // options["PIXELS"])
         counts, phases = (self._tiles.count, side.xs.count), (self._tiles.phases, side.xs.phases)
         for phase in itertools.product(*map(range, phases)):
             axes = zip(counts, phase, phases, strict=True)
