@@ -22,7 +22,6 @@ from rich.table import Table
 from torchdau import convert_
 from torchdau.models import CIFARNet, cifarnet
 from torchdau.training import Classification, DigitsData
-from torchdau.training.commands.demo import NETWORK
 
 UNITS = (1, 2, 4)
 Results = dict[tuple[str, str], list[float]]
@@ -30,7 +29,8 @@ Results = dict[tuple[str, str], list[float]]
 
 def accuracy(network: CIFARNet, epochs: int) -> float:
     """Test accuracy after so many epochs of training."""
-    task = Classification(network, lr=0.01, displacement_lr=0.5, optimizer=partial(torch.optim.SGD, momentum=0.9))
+    sgd = partial(torch.optim.SGD, momentum=0.9)
+    task = Classification(network, lr=0.01, displacement_factor=50, optimizer=sgd)
     trainer = Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -57,7 +57,7 @@ def main() -> None:
     results: Results = {}
     for seed in track(range(options.seeds), "seeds", transient=True):
         seed_everything(seed, verbose=False)
-        network = cifarnet(**NETWORK)
+        network = cifarnet(in_channels=1, image_size=8, widths=(32, 32, 64))
         trained = accuracy(network, options.epochs)
         results.setdefault(("3 x 3", "trained"), []).append(trained)
         results.setdefault(("3 x 3", "one epoch later"), []).append(accuracy(copy.deepcopy(network), 1))
