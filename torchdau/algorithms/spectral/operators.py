@@ -137,6 +137,8 @@ def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _autograd(ctx, grad, _):  # type: ignore[no-untyped-def]
+    if grad is None:
+        return (None,) * len(ctx.needs_input_grad)
     *tensors, spectra = ctx.saved_tensors
     needed = list(ctx.needs_input_grad[:5])
     grads = _spectral_backward(grad, *tensors, *ctx.options, spectra, needed)

@@ -79,7 +79,7 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 8) -> None:
     console.print(table)
     console.print(
         f"Reach is the radius that holds {REACH:.0%} of the influence on the output. The units found theirs, the "
-        "dilation was set by hand. The task was chosen because reach matters; docs/results.md has tasks where it does not."
+        "dilation was set by hand. The task was chosen because reach matters; docs/results.md shows where it does not."
     )
     units = results["units"].network
     pictures = {
