@@ -43,7 +43,7 @@ def main(args: Sequence[str]) -> None:
     run(demo, "demo", args)
 
 
-def demo(output: Path = Path("runs/demo"), epochs: int = 8) -> None:
+def demo(output: Path = Path("runs/demo"), epochs: int = 15) -> None:
     """Train a 3 x 3, a unit and a dilated network to read digits of 32 x 32 pixels; nothing is downloaded.
 
     None of the networks has pooling or strides, so that their reach is what their kernels see.
