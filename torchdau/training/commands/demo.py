@@ -13,9 +13,10 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor, nn
 
-import torchdau
 from torchdau.analysis import ReceptiveField, receptive_field
 from torchdau.analysis.plots import plot_displacements, plot_reach
+from torchdau.conv import DAUConv2d
+from torchdau.optim import optimizer as unit_optimizer
 from torchdau.training.commands.options import run
 
 SIDE = 32
@@ -105,7 +106,7 @@ def _network(dilation: int | None) -> nn.Sequential:
     layers: list[nn.Module] = [nn.BatchNorm2d(1)]
     for inputs in (1, CHANNELS, CHANNELS):
         if dilation is None:
-            layers.append(torchdau.DAUConv2d(inputs, CHANNELS, num_units=2, bias=False))
+            layers.append(DAUConv2d(inputs, CHANNELS, num_units=2, bias=False))
         else:
             layers.append(nn.Conv2d(inputs, CHANNELS, 3, padding=dilation, dilation=dilation, bias=False))
         layers += [nn.BatchNorm2d(CHANNELS), nn.ReLU()]
@@ -116,7 +117,7 @@ def _trained(network, images, labels, test, epochs, advance) -> Result:  # type:
     """Train a network and measure it on the test set; ``advance`` is called after each step."""
     device = next(network.parameters()).device
     start, untrained = time.perf_counter(), copy.deepcopy(network)
-    optimizer = torchdau.optimizer(network, torch.optim.SGD, lr=0.05, momentum=0.9)
+    optimizer = unit_optimizer(network, torch.optim.SGD, lr=0.05, momentum=0.9)
     seen = images[~test].to(device), labels[~test].to(device)
     steps = epochs * (len(seen[0]) // BATCH)
     rates = [group["lr"] for group in optimizer.param_groups]
