@@ -20,11 +20,19 @@ class Filters:
         weight: amplitudes (G, O, I, K).
         displacement: displacements (G, O, I, K, 2).
         sigma: Gaussian widths, (G, O, I, K) or a scalar.
+        sigma_needed: whether the gradient of sigma is needed.
     """
 
     def __init__(
-        self, profile: Profile, lengths: tuple[int, int], weight: Tensor, displacement: Tensor, sigma: Tensor
+        self,
+        profile: Profile,
+        lengths: tuple[int, int],
+        weight: Tensor,
+        displacement: Tensor,
+        sigma: Tensor,
+        sigma_needed: bool,
     ) -> None:
+        self._sigma_needed = sigma_needed
         self._channels, self._lengths = weight.shape[:3], lengths
         self._weight = weight.flatten(0, 2).to(torch.promote_types(weight.dtype, torch.float32))
         displacement = displacement.flatten(0, 2)
@@ -41,14 +49,13 @@ class Filters:
                 block.write(columns.start + number, *part)
         return spectra.view(2, count * self._lengths[0], *self._channels)
 
-    def add_gradient(self, columns: slice, grad: Tensor, sigma: bool) -> None:
+    def add_gradient(self, columns: slice, grad: Tensor) -> None:
         """Add what some columns give to the gradients.
 
         Args:
             columns: the columns.
             grad: products (2, columns * rows, G, O, I) of the spectra of the images with the conjugate spectra of the
                 gradient of the output: the loss changes by the real part of ``grad`` times a change of filters.
-            sigma: whether the gradient of sigma is needed.
         """
         if not self._blocks[0].grads:
             for block, tables in zip(self._blocks, self._tables("grad "), strict=True):
@@ -58,9 +65,9 @@ class Filters:
             for block, part in zip(self._blocks, grad[:, number].split(BLOCK, -1), strict=True):
                 block.add_gradient(columns.start + number, *part)
 
-    def gradients(self, sigma: bool) -> list[Tensor]:
-        """Return gradients of weight, displacement and each unit's sigma (empty if not asked for)."""
-        blocks = zip(*(block.gradients(sigma) for block in self._blocks), strict=True)
+    def gradients(self) -> list[Tensor]:
+        """Return gradients of weight, displacement and each unit's sigma (empty if not needed)."""
+        blocks = zip(*(block.gradients(self._sigma_needed) for block in self._blocks), strict=True)
         return [torch.cat(parts).unflatten(0, self._channels) for parts in blocks]
 
     def _tables(self, name: str) -> list[list[Tensor]]:

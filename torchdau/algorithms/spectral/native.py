@@ -114,8 +114,8 @@ def _axis(axis: Axis, pixels: int, outputs: int) -> _Axis:
     # which is zero, or is not written, makes it so.
     more = int(axis.inputs.count == 1 and axis.length % 2 == 0)
     input_size, output_size = (size | more for size in (axis.inputs.size, axis.outputs.size))
-    stride = axis.positions.step
-    middle = axis.positions[0] + stride * (output_size - 1) / 2
+    stride = axis.outputs.positions.step
+    middle = axis.outputs.positions[0] + stride * (output_size - 1) / 2
     return _Axis(
         length=axis.length,
         tiles=axis.inputs.count,

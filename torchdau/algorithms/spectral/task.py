@@ -62,8 +62,7 @@ class Task:
         self.columns = bases.columns(x.length)
         self.scale = math.sqrt(y.length * x.length)  # between a constant and its number among the frequencies
         self.like = torch.empty(0, dtype=self._spectra_dtype(), device=input.device)
-        self.inside = self._side(y.inputs, x.inputs, (range(y.inputs.size), range(x.inputs.size)))
-        self.outside = self._side(y.outputs, x.outputs, (y.positions, x.positions))
+        self.inside, self.outside = self._side(y.inputs, x.inputs), self._side(y.outputs, x.outputs)
 
     def forward(self) -> Tensor:
         """The output."""
@@ -72,7 +71,7 @@ class Task:
         output = torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=layout(input))
         sources, targets = self._by_groups(input, 1), self._by_groups(output, 1)
         for channels in self._channel_pieces():
-            filters = self._filters(channels)
+            filters = self._filters(channels, sigma_needed=False)
             constant = None if bias is None else self._by_groups(bias, 0)[:, channels]
             for images, tiles in self._image_pieces():
                 source = self._analyse_input(sources, images, tiles)
@@ -95,7 +94,7 @@ class Task:
         unit_parts: list[list[Tensor]] = []
         bias_parts: list[Tensor] = []
         for channels in pieces:
-            filters = self._filters(channels)
+            filters = self._filters(channels, sigma_needed=needed[3])
             bias_sums: list[Tensor] = []
             for images, tiles in self._image_pieces():
                 output = self.outside.analyse(outputs[images, :, channels], tiles, True, "output")
@@ -109,13 +108,13 @@ class Task:
                         target.put(columns, self._product(g, filters.spectra(columns), "product"))
                     if units_needed:
                         products = self._product(g.mT, input.spectra(columns), "filter gradient")
-                        filters.add_gradient(columns, products, needed[3])
+                        filters.add_gradient(columns, products)
                     if needed[4] and columns.start == 0:
                         bias_sums.append(self.scale * g[0, 0].sum(1, dtype=self._dtype()))
                 if needed[0]:
                     target.finish()
             if units_needed:
-                unit_parts.append(filters.gradients(needed[3]))
+                unit_parts.append(filters.gradients())
             if needed[4]:
                 bias_parts.append(functools.reduce(torch.add, bias_sums))
         parts = *(zip(*unit_parts, strict=True) if units_needed else [()] * 3), bias_parts
@@ -149,10 +148,9 @@ class Task:
         """A view with the channels of ``axis`` as (groups, channels of a group)."""
         return tensor.unflatten(axis, (self.groups, -1))
 
-    def _side(
-        self, ys: Tiles, xs: Tiles, positions: tuple[range, range]
-    ) -> Any:  # its class in PyTorch, or the one in Triton with the same methods
-        return Side(ys, xs, positions, self.lengths, self.like)
+    def _side(self, ys: Tiles, xs: Tiles) -> Any:
+        """Return a side in PyTorch; Triton has one with the same methods, and so for the filters below."""
+        return Side(ys, xs, self.lengths, self.like)
 
     def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice) -> Any:
         return self.inside.analyse(inputs[images], tiles, False, "input")
@@ -166,8 +164,8 @@ class Task:
         weight, displacement = (self._by_groups(t, 0)[:, channels] for t in (weight, displacement))
         return weight, displacement, self._by_groups(sigma, 0)[:, channels] if sigma.ndim else sigma
 
-    def _filters(self, channels: slice) -> Any:
-        return Filters(self.layer.profile, self.lengths, *self._units(channels))
+    def _filters(self, channels: slice, sigma_needed: bool) -> Any:
+        return Filters(self.layer.profile, self.lengths, *self._units(channels), sigma_needed)
 
     def _channel_pieces(self) -> list[slice]:
         """Slices of a group's output channels whose units' spectra fit into the workspace."""

@@ -5,12 +5,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tiles:
-    """``count`` segments of ``size`` pixels along one axis, ``step`` apart, the first at pixel ``start``."""
+    """Equal segments of an axis.
+
+    Attributes:
+        start: first pixel of the first segment.
+        positions: where each pixel of a segment lies within a transform; for an output, what displacement 0 reads.
+        step: pixels between the starts of two segments.
+        count: number of segments.
+    """
 
     start: int
-    size: int
+    positions: range
     step: int
     count: int
+
+    @property
+    def size(self) -> int:
+        """Pixels of a segment."""
+        return len(self.positions)
 
     @property
     def stop(self) -> int:
@@ -24,7 +36,7 @@ class Tiles:
 
     def part(self, numbers: slice) -> "Tiles":
         """Some of the tiles."""
-        return Tiles(self.start + numbers.start * self.step, self.size, self.step, numbers.stop - numbers.start)
+        return Tiles(self.start + numbers.start * self.step, self.positions, self.step, numbers.stop - numbers.start)
 
 
 @dataclass(frozen=True)
@@ -35,14 +47,12 @@ class Axis:
         length: transform length T.
         inputs: tiles of the input; they overlap by the window of the units.
         outputs: tiles of the output, as many, that do not overlap.
-        positions: where, within an input tile, displacement 0 of each output of its output tile reads.
         whole: whether one tile is the whole axis; others may overlap, or leave out pixels that no unit reads.
     """
 
     length: int
     inputs: Tiles
     outputs: Tiles
-    positions: range
     whole: bool
 
 
@@ -65,9 +75,10 @@ def cut(count: int, size: int, outputs: int, stride: int, padding: int, first: i
     if count == 1:
         positions = range(-padding, stride * outputs - padding, stride)
         length = whole_length(size, outputs, stride, padding, first, last)
-        return Axis(length, Tiles(0, size, size, 1), Tiles(0, outputs, outputs, 1), positions, whole=True)
+        return Axis(length, Tiles(0, range(size), size, 1), Tiles(0, positions, outputs, 1), whole=True)
     each = -(-outputs // count)
     count = -(-outputs // each)
     length = stride * (each - 1) + 1 + last - first
-    inputs = Tiles(first - padding, length, stride * each, count)
-    return Axis(length, inputs, Tiles(0, each, each, count), range(-first, stride * each - first, stride), False)
+    inputs = Tiles(first - padding, range(length), stride * each, count)
+    positions = range(-first, stride * each - first, stride)
+    return Axis(length, inputs, Tiles(0, positions, each, count), whole=False)

@@ -18,19 +18,15 @@ class Side:
     Args:
         ys: the tiles along y.
         xs: the tiles along x.
-        positions: position of each row and of each column of pixels of a tile.
         lengths: transform length along y and along x.
         like: a tensor with the data type and device of the computation.
     """
 
-    def __init__(
-        self, ys: Tiles, xs: Tiles, positions: tuple[range, range], lengths: tuple[int, int], like: Tensor
-    ) -> None:
-        self.ys, self.xs, self.like = ys, xs, like
-        self.lengths = lengths
+    def __init__(self, ys: Tiles, xs: Tiles, lengths: tuple[int, int], like: Tensor) -> None:
+        self.ys, self.xs, self.lengths, self.like = ys, xs, lengths, like
         kind = like.dtype, like.device
-        self.first = _first(positions[1], lengths[1], lengths[0], *kind)
-        self.seconds = [_second(positions[0], lengths[0], conjugate, *kind) for conjugate in (False, True)]
+        self.first = _first(xs.positions, lengths[1], lengths[0], *kind)
+        self.seconds = [_second(ys.positions, lengths[0], conjugate, *kind) for conjugate in (False, True)]
 
     def analyse(self, images: Tensor, part: slice, conjugate: bool, name: str) -> "Analysis":
         """Return the spectra of rows ``part`` of the tiles of images (N, G, C, H, W).

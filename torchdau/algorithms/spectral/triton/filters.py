@@ -187,10 +187,12 @@ class Filters:
         weight: Tensor,
         displacement: Tensor,
         sigma: Tensor,
-        precision: str,
+        sigma_needed: bool,
         like: Tensor,
+        precision: str,
     ) -> None:
         self._profile, self._lengths, self._precision, self._like = profile, lengths, precision, like
+        self._sigma_needed = sigma_needed
         self._units = weight.contiguous(), displacement.contiguous(), sigma.contiguous()
         self._circles = [_circle(length, weight.device) for length in lengths]
         groups, outputs, inputs, self._count = weight.shape
@@ -213,23 +215,23 @@ class Filters:
             )  # fmt: skip
         return self._spectra.transpose(0, 1)
 
-    def add_gradient(self, columns: slice, grad: Tensor, sigma: bool) -> None:
+    def add_gradient(self, columns: slice, grad: Tensor) -> None:
         """Add what all ``columns`` give to the gradients."""
         weight, displacement, _ = self._units
-        sums = weight.new_empty(self._columns, (4 if sigma else 3) * weight.numel(), dtype=torch.float32)
+        sums = weight.new_empty(self._columns, (4 if self._sigma_needed else 3) * weight.numel(), dtype=torch.float32)
         _gradients[self._grid](
             grad, *self._units, *self._circles, sums, self._pairs, *weight.shape[1:], *self._lengths,
-            self._profile.radius, *grad.stride(), EXACT=self._profile.displacement_gradient == "exact", SIGMA=sigma,
-            **self._options, num_warps=4,
+            self._profile.radius, *grad.stride(), EXACT=self._profile.displacement_gradient == "exact",
+            SIGMA=self._sigma_needed, **self._options, num_warps=4,
         )  # fmt: skip
-        widths = weight.numel(), displacement.numel(), *[weight.numel()] * sigma
+        widths = weight.numel(), displacement.numel(), *[weight.numel()] * self._sigma_needed
         grads = [
             part.sum(0).view(t.shape)
             for part, t in zip(sums.split(widths, 1), (weight, displacement, weight), strict=False)
         ]
         self._grads = grads if self._grads is None else [a + b for a, b in zip(self._grads, grads, strict=True)]
 
-    def gradients(self, sigma: bool) -> list[Tensor]:
-        """Return gradients of weight, displacement and each unit's sigma (empty if not asked for)."""
+    def gradients(self) -> list[Tensor]:
+        """Return gradients of weight, displacement and each unit's sigma (empty if not needed)."""
         assert self._grads is not None
-        return self._grads if sigma else [*self._grads, self._grads[0][:0]]
+        return self._grads if self._sigma_needed else [*self._grads, self._grads[0][:0]]

@@ -52,8 +52,8 @@ class Task(task.Task):
     def _spectra_dtype(self) -> torch.dtype:
         return triton.spectra_dtype(self.layer.input)
 
-    def _side(self, ys: Tiles, xs: Tiles, positions: tuple[range, range]) -> Side:
-        return Side(ys, xs, positions, self.lengths, self._precision, self.like)
+    def _side(self, ys: Tiles, xs: Tiles) -> Side:
+        return Side(ys, xs, self.lengths, self.like, self._precision)
 
     def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice) -> Kept:
         if not self._kept.numel():
@@ -64,8 +64,9 @@ class Task(task.Task):
     def _product(self, a: Tensor, b: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
         return product(a, b, self._precision, bias, self.scale)
 
-    def _filters(self, channels: slice) -> Filters:
-        return Filters(self.layer.profile, self.lengths, *self._units(channels), self._precision, self.like)
+    def _filters(self, channels: slice, sigma_needed: bool) -> Filters:
+        units = self._units(channels)
+        return Filters(self.layer.profile, self.lengths, *units, sigma_needed, self.like, self._precision)
 
     def _channel_pieces(self) -> list[slice]:
         if self.groups > 1:  # several are next to each other in memory as a whole only

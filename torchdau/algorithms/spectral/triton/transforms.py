@@ -177,31 +177,17 @@ def _second(
 
 
 class Side:
-    """Where the tiles of one side of a layer lie; see :class:`torchdau.algorithms.spectral.transforms.Side`.
+    """One side of a layer, as :class:`torchdau.algorithms.spectral.transforms.Side`.
 
-    Args:
-        ys: the tiles along y.
-        xs: the tiles along x.
-        positions: position of each row and of each column of pixels of a tile.
-        lengths: transform length along y and along x.
-        precision: of products of float32, "tf32" or "tf32x3".
-        like: a tensor with the data type and device of the spectra.
+    ``precision`` is that of products of float32, "tf32" or "tf32x3"; ``like`` has the type of the spectra.
     """
 
-    def __init__(
-        self,
-        ys: Tiles,
-        xs: Tiles,
-        positions: tuple[range, range],
-        lengths: tuple[int, int],
-        precision: str,
-        like: Tensor,
-    ) -> None:
+    def __init__(self, ys: Tiles, xs: Tiles, lengths: tuple[int, int], like: Tensor, precision: str) -> None:
         self.ys, self.xs, self.like, self.precision = ys, xs, like, precision
         kind = precision, like.dtype, like.device
         self.columns, self.rows = bases.columns(lengths[1]), 2 * lengths[0]
-        self.first = _first(positions[1], lengths[1], lengths[0], *kind)
-        self.seconds = [_second(positions[0], lengths[0], conjugate, *kind) for conjugate in (False, True)]
+        self.first = _first(xs.positions, lengths[1], lengths[0], *kind)
+        self.seconds = [_second(ys.positions, lengths[0], conjugate, *kind) for conjugate in (False, True)]
 
     def analyse(self, images: Tensor, part: slice, conjugate: bool, name: str) -> "Analysis":
         """Return the spectra of rows ``part`` of the tiles of images (N, G, C, H, W)."""
