@@ -1,7 +1,6 @@
 """How fast is a unit layer, and how much memory does it take, beside the dense form, the 3 x 3 convolution and peers?
 
     uv run python benchmarks/layer.py [--csv FILE] [--repeats N] [--shape N,I,O,H,K ...]
-    uv run python benchmarks/layer.py --device cuda [--dtype bfloat16]
     TORCHDAU_KERNELS=0 uv run python benchmarks/layer.py ...        # without kernels: plain PyTorch
 
 Prints one row per shape: medians, all forms interleaved in one run, R = 4, sigma 0.5, with bias. "learned sigma" and
@@ -9,10 +8,8 @@ Prints one row per shape: medians, all forms interleaved in one run, R = 4, sigm
 algorithm comes in two forms: the blur folded into the kernel (13 x 13, the package's) and the image blurred first, then
 a 9 x 9 kernel (the paper's order); ratios are to the faster of the two. Peers, forward only: torchvision's
 deform_conv2d (3 x 3) and, where it is installed (uv pip install DCLS), a dilated convolution with learnable spacings of
-as many elements (9 x 9, its version v1). Peak memory, on a CPU, is that of a process of its own that makes two training
-steps, its tensors included, above what it held before (Linux). On a GPU steps are timed ten at a time, products of
-float32 are what PyTorch's convolutions make them (TF32 by default), and "floor" is an estimate: the time in which the
-memory, at the speed of a large copy, passes images once and their spectra twice.
+as many elements (9 x 9, its version v1). Peak memory is that of a process of its own that makes two training steps, its
+tensors included, above what it held before (Linux). For a GPU there is benchmarks/gpu.py.
 """
 
 import argparse
@@ -34,8 +31,6 @@ from torch import Tensor
 from torchvision.ops import deform_conv2d
 
 from torchdau import dau_conv2d
-from torchdau.algorithms.spectral.planning import plan
-from torchdau.algorithms.spectral.triton import LONGEST
 from torchdau.profile import Profile
 
 SHAPES = [
@@ -46,7 +41,6 @@ SHAPES = [
     (64, 256, 256, 14, 2),
     (64, 512, 512, 7, 2),
 ]
-GPU_SHAPES = [(256, 64, 64, 56, 2), (256, 128, 128, 28, 2), (256, 256, 256, 14, 2), (256, 512, 512, 7, 2)]
 BOUND, SIGMA = 4, 0.5
 Shape = tuple[int, int, int, int, int]
 
@@ -68,14 +62,13 @@ def blur_first(input: Tensor, weight: Tensor, displacement: Tensor, bias: Tensor
     return F.conv2d(flat.view(n, i, h + 2 * r, w + 2 * r), kernel, bias, padding=BOUND - r)
 
 
-def forms(shape: Shape, device: str, dtype: torch.dtype) -> dict[str, tuple[Callable[..., Tensor], list[Tensor]]]:
+def forms(shape: Shape) -> dict[str, tuple[Callable[..., Tensor], list[Tensor]]]:
     """Each form by name: a function, and the tensors that it is differentiated by."""
     n, i, o, h, k = shape
     torch.manual_seed(0)
-    like: dict[str, Any] = {"device": device, "dtype": dtype}
-    x, weight = torch.randn(n, i, h, h, **like), torch.randn(o, i, k, **like)
-    displacement = torch.rand(o, i, k, 2, device=device) * 2 * BOUND - BOUND
-    kernel, bias = torch.randn(o, i, 3, 3, **like), torch.zeros(o, **like)
+    x, weight = torch.randn(n, i, h, h), torch.randn(o, i, k)
+    displacement = torch.rand(o, i, k, 2) * 2 * BOUND - BOUND
+    kernel, bias = torch.randn(o, i, 3, 3), torch.zeros(o)
 
     def layer(algorithm: str, **options: Any) -> Callable[..., Tensor]:
         options |= {"max_displacement": BOUND, "algorithm": algorithm}
@@ -93,30 +86,27 @@ def forms(shape: Shape, device: str, dtype: torch.dtype) -> dict[str, tuple[Call
     }
 
 
-def peers(shape: Shape, device: str, dtype: torch.dtype) -> dict[str, Callable[[], Tensor]]:
+def peers(shape: Shape) -> dict[str, Callable[[], Tensor]]:
     """Forward passes of other layers that learn where they read, by name."""
     n, i, o, h, k = shape
-    like: dict[str, Any] = {"device": device, "dtype": dtype}
-    x, kernel = torch.randn(n, i, h, h, **like), torch.randn(o, i, 3, 3, **like)
-    offset = torch.rand(n, 18, h, h, **like) * 2 * BOUND - BOUND
-    found: dict[str, Callable[[], Tensor]] = {}
-    if dtype != torch.bfloat16:  # which it does not have
-        found["deform_conv2d"] = lambda: deform_conv2d(x, offset, kernel, padding=1)
+    x, kernel = torch.randn(n, i, h, h), torch.randn(o, i, 3, 3)
+    offset = torch.rand(n, 18, h, h) * 2 * BOUND - BOUND
+    found: dict[str, Callable[[], Tensor]] = {"deform_conv2d": lambda: deform_conv2d(x, offset, kernel, padding=1)}
     if importlib.util.find_spec("DCLS"):
         from DCLS.construct.modules import Dcls2d
 
         size = 2 * BOUND + 1
-        dcls = Dcls2d(i, o, kernel_count=k, dilated_kernel_size=size, padding=BOUND, version="v1").to(**like)
+        dcls = Dcls2d(i, o, kernel_count=k, dilated_kernel_size=size, padding=BOUND, version="v1")
         found["DCLS"] = lambda: dcls(x)
     return found
 
 
-def steps(shape: Shape, device: str, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
+def steps(shape: Shape) -> dict[str, Callable[[], object]]:
     """A forward pass and a training step of each form, by the names "FORM forward" and "FORM training"."""
     made: dict[str, Callable[[], object]] = {}
-    for name, (function, tensors) in forms(shape, device, dtype).items():
+    for name, (function, tensors) in forms(shape).items():
         leaves = [t.clone().requires_grad_() for t in tensors]
-        upstream = torch.randn(shape[0], shape[2], shape[3], shape[3], device=device, dtype=dtype)
+        upstream = torch.randn(shape[0], shape[2], shape[3], shape[3])
 
         def forward(function: Callable[..., Tensor] = function, tensors: list[Tensor] = tensors) -> None:
             with torch.no_grad():
@@ -128,44 +118,22 @@ def steps(shape: Shape, device: str, dtype: torch.dtype) -> dict[str, Callable[[
             torch.autograd.grad(function(*leaves), leaves, upstream)
 
         made |= {f"{name} forward": forward, f"{name} training": training}
-    for name, peer in peers(shape, device, dtype).items():
+    for name, peer in peers(shape).items():
         made[f"{name} forward"] = torch.no_grad()(peer)
     return made
 
 
-def medians(shape: Shape, device: str, dtype: torch.dtype, repeats: int) -> dict[str, float]:
+def medians(shape: Shape, repeats: int) -> dict[str, float]:
     """Median milliseconds of each step, all steps interleaved."""
-    made = steps(shape, device, dtype)
+    made = steps(shape)
     seconds: dict[str, list[float]] = {name: [] for name in made}
-    times = 1 if device == "cpu" else 10
     for number in track(range(repeats + 1), f"{shape}", transient=True):
         for name, step in made.items():
             start = time.perf_counter()
-            for _ in range(times):
-                step()
-            if device != "cpu":
-                torch.cuda.synchronize()
+            step()
             if number:  # the first round is for warming up
-                seconds[name].append((time.perf_counter() - start) / times)
+                seconds[name].append(time.perf_counter() - start)
     return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
-
-
-def floor(shape: Shape, dtype: torch.dtype) -> float:
-    """Milliseconds in which the GPU's memory passes the images of a forward pass once and their spectra twice."""
-    n, i, o, h, k = shape
-    profile = Profile("bilinear", "smooth", BOUND, SIGMA)
-    y, x = plan(n, 1, i, o, k, ((h, 1, 0), (h, 1, 0)), profile.first, profile.last, LONGEST)
-    spectra = y.inputs.count * x.inputs.count * y.length * x.length
-    traffic = n * (i + o) * (h * h + 2 * spectra) * dtype.itemsize
-    block = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
-    seconds = []
-    for _ in range(10):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        block.clone()
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return 1e3 * traffic * statistics.median(seconds) / (2 * block.numel())
 
 
 def peak_memory(shape: Shape, name: str, threads: int) -> float:
@@ -190,7 +158,7 @@ def high_water_mark() -> float:
 
 def training_step(shape: Shape, name: str) -> Callable[[], None]:
     """One form's training step, with nothing else in memory."""
-    function, tensors = forms(shape, "cpu", torch.float32)[name]
+    function, tensors = forms(shape)[name]
     leaves = [t.requires_grad_() for t in tensors]
     upstream = torch.randn(shape[0], shape[2], shape[3], shape[3])
 
@@ -205,12 +173,9 @@ def main() -> None:
     parser.add_argument("--csv", help="write the table to this file as well")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--shape", nargs="*", metavar="N,I,O,H,K")
     options = parser.parse_args()
-    shapes = GPU_SHAPES if options.device == "cuda" else SHAPES
-    options.shape = options.shape or [",".join(map(str, s)) for s in shapes]
+    options.shape = options.shape or [",".join(map(str, s)) for s in SHAPES]
     torch.set_num_threads(options.threads)
     console = Console(width=200)
     rows: list[dict[str, str | float]] = []
@@ -234,8 +199,7 @@ def main() -> None:
 
 def measure(shape: Shape, options: argparse.Namespace) -> dict[str, str | float]:
     """The row of one shape."""
-    dtype = getattr(torch, options.dtype)
-    ms = medians(shape, options.device, dtype, options.repeats)
+    ms = medians(shape, options.repeats)
     row: dict[str, str | float] = {"shape": ",".join(map(str, shape))}
     for kind in ("forward", "training"):
         row |= {f"{name} ms": time for name, time in ms.items() if name.endswith(kind)}
@@ -247,11 +211,7 @@ def measure(shape: Shape, options: argparse.Namespace) -> dict[str, str | float]
         for name in ("deform_conv2d", "DCLS"):
             if f"{name} {kind}" in ms:
                 row[f"{kind} {name} / spectral"] = ms[f"{name} {kind}"] / spectral
-    if options.device == "cuda":
-        row["forward floor ms"] = floor(shape, dtype)
-    elif dtype == torch.float32:
-        row |= {f"{name} peak MB": peak_memory(shape, name, options.threads) for name in ("conv2d", "spectral")}
-    return row
+    return row | {f"{name} peak MB": peak_memory(shape, name, options.threads) for name in ("conv2d", "spectral")}
 
 
 if __name__ == "__main__":
