@@ -1,0 +1,57 @@
+"""What the tests of the Triton kernels start from."""
+
+import pytest
+import torch
+
+from tests.algorithms.gpu import DEVICE
+from torchdau.algorithms.spectral import triton
+
+
+@pytest.fixture
+def tensor_cores(monkeypatch):
+    """Products of the interpreter like a GPU's: float32 is cut off to TF32, or rounded to it three times (tf32x3)."""
+    if DEVICE == "cuda":
+        return
+    from triton.runtime import interpreter
+
+    multiply = interpreter.InterpreterBuilder.create_dot
+
+    def create_dot(self, a, b, d, input_precision, most):
+        def add(total, *operands):
+            return multiply(self, *operands, total, input_precision, most)
+
+        thrice = a.data.dtype == "float32" and "x3" in str(input_precision).lower()
+        big_a, big_b = (single(t, thrice) for t in (a, b))
+        if not thrice:
+            return add(d, big_a, big_b)
+        small_a, small_b = (single(handle(t.data - big.data), True) for t, big in ((a, big_a), (b, big_b)))
+        return add(add(add(d, small_a, big_b), big_a, small_b), big_a, big_b)
+
+    def single(operand, nearest):
+        bits = operand.data
+        if bits.dtype == "float16":
+            return operand
+        if bits.dtype == "uint16":
+            return handle((bits.astype("uint32") << 16).view("float32"))
+        return handle(((bits.view("uint32") + (0x1000 if nearest else 0)) & 0xFFFFE000).view("float32"))
+
+    def handle(data):
+        return interpreter.TensorHandle(data, interpreter.tl.float32)
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
+
+
+@pytest.fixture
+def served(monkeypatch, tensor_cores):
+    """The Triton kernels compute what the spectral algorithm is asked for, as exactly as they can."""
+    from torchdau.algorithms.spectral.triton import task
+
+    used = []
+    make = task.Task.__init__
+    monkeypatch.setattr(task.Task, "__init__", lambda *args: used.append(args) or make(*args))
+    monkeypatch.setattr(triton, "fits", lambda *args: True)
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+    assert used
