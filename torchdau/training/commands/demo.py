@@ -2,8 +2,9 @@
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from torchdau.analysis.plots import plot_displacements, plot_reach
 from torchdau.conv import DAUConv2d
 from torchdau.optim import optimizer as unit_optimizer
 from torchdau.training.commands.options import run
+from torchdau.training.data.digits import DigitsData
 
 SIDE = 32
 """Pixels of the images: scikit-learn's digits of 8 x 8 are enlarged, so that a stroke is wider than a 3 x 3 kernel."""
@@ -50,23 +52,22 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 15) -> None:
     None of the networks has pooling or strides, so that their reach is what their kernels see.
 
     Args:
-        output: folder for the pictures and the unit network.
+        output: folder for the pictures.
         epochs: passes over the 1,437 training images.
     """
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got epochs={epochs}.")
     console = Console()
     output.mkdir(parents=True, exist_ok=True)
-    images, labels, test = digits()
+    training, test = (digits(train) for train in (True, False))
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     kinds = {"3 x 3": 1, "units": None, "3 x 3, dilation 4": 4}
     results: dict[str, Result] = {}
     with Progress(console=console) as progress:
         for name, dilation in kinds.items():
             torch.manual_seed(0)
-            task = progress.add_task(name, total=epochs * (int((~test).sum()) // BATCH))
             network = _network(dilation).to(device)
-            results[name] = _trained(network, images, labels, test, epochs, lambda t=task: progress.advance(t))
+            results[name] = _trained(network, training, test, epochs, partial(progress.track, description=name))
     table = Table("network", "test accuracy", "parameters", "reach before", "reach after", "time")
     for name, result in results.items():
         table.add_row(
@@ -84,7 +85,7 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 15) -> None:
     )
     units = results["units"].network
     pictures = {
-        "reach.png": plot_reach({name: (r.before, r.after) for name, r in results.items()}, images[test][3, 0]),
+        "reach.png": plot_reach({name: (r.before, r.after) for name, r in results.items()}, test[0][3, 0]),
         "displacements.png": plot_displacements(units),
     }
     for name, figure in pictures.items():
@@ -92,13 +93,10 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 15) -> None:
         console.print(f"picture: {output / name}", soft_wrap=True)
 
 
-def digits() -> tuple[Tensor, Tensor, Tensor]:
-    """Return scikit-learn's digits (N, 1, 32, 32), their classes, and which are for the test: every fifth."""
-    from sklearn.datasets import load_digits
-
-    drawn = load_digits()
-    images = F.interpolate(torch.from_numpy(drawn.images).float()[:, None] / 16, size=SIDE, mode="bilinear")
-    return images, torch.from_numpy(drawn.target), torch.arange(len(images)) % 5 == 0
+def digits(train: bool) -> tuple[Tensor, Tensor]:
+    """Return the images (N, 1, 32, 32) and the classes of the training or the test set."""
+    images, labels = DigitsData().dataset(train).tensors
+    return F.interpolate(images / 255, size=SIDE, mode="bilinear"), labels
 
 
 def _network(dilation: int | None) -> nn.Sequential:
@@ -113,28 +111,33 @@ def _network(dilation: int | None) -> nn.Sequential:
     return nn.Sequential(nn.Sequential(*layers), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, 10))
 
 
-def _trained(network, images, labels, test, epochs, advance) -> Result:  # type: ignore[no-untyped-def]
-    """Train a network and measure it on the test set; ``advance`` is called after each step."""
+def _trained(
+    network: nn.Module,
+    training: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    epochs: int,
+    tracked: Callable[[range], Iterable[int]],
+) -> Result:
+    """Train a network and measure it on the test set; ``tracked`` shows the progress of the steps."""
     device = next(network.parameters()).device
+    images, labels = (part.to(device) for part in training)
     start, untrained = time.perf_counter(), copy.deepcopy(network)
     optimizer = unit_optimizer(network, torch.optim.SGD, lr=0.05, momentum=0.9)
-    seen = images[~test].to(device), labels[~test].to(device)
-    steps = epochs * (len(seen[0]) // BATCH)
+    steps = epochs * (len(images) // BATCH)
     rates = [group["lr"] for group in optimizer.param_groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
-    for _ in range(epochs):
-        order = torch.randperm(len(seen[0]))[: steps // epochs * BATCH]
-        for batch in order.split(BATCH):
-            x, y = (part[batch.to(device)] for part in seen)
-            optimizer.zero_grad()
-            F.cross_entropy(network(x), y).backward()
-            optimizer.step()
-            schedule.step()
-            advance()
+    for step in tracked(range(steps)):
+        place = step % (steps // epochs) * BATCH
+        if place == 0:
+            order = torch.randperm(len(images)).to(device)
+        batch = order[place : place + BATCH]
+        optimizer.zero_grad()
+        F.cross_entropy(network(images[batch]), labels[batch]).backward()
+        optimizer.step()
+        schedule.step()
     network.eval()
     with torch.no_grad():
-        right = network(images[test].to(device)).argmax(1).cpu() == labels[test]
+        right = network(test[0].to(device)).argmax(1).cpu() == test[1]
     seconds = time.perf_counter() - start
-    some = images[test][:8]
-    before, after = (receptive_field(each.cpu(), "0", some) for each in (untrained, network))
+    before, after = (receptive_field(each.cpu(), "0", test[0][:8]) for each in (untrained, network))
     return Result(network, right.float().mean().item(), before, after, seconds)
