@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import nn
 
 from torchdau.analysis.displacements import displacement_distribution, distance_distribution, units_of
@@ -53,6 +54,8 @@ def plot_displacements(
                 axes.plot(points[:, 1], points[:, 0], "o", color="#d62728", markersize=3)
             kept = f" of at least {share:.0%}" if share else ""
             axes.set(title=f"{layer.name}\n{len(strongest.weight):,} units{kept}")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(MaxNLocator(5, integer=True))
             figure.colorbar(image, ax=axes, shrink=0.8, label="weight in a cell [%]" if layer is units[-1] else "")
     for axes in grid[:, 0]:
         axes.set_ylabel("y [px]")

@@ -104,7 +104,7 @@ def _network(dilation: int | None) -> nn.Sequential:
     layers: list[nn.Module] = [nn.BatchNorm2d(1)]
     for inputs in (1, CHANNELS, CHANNELS):
         if dilation is None:
-            layers.append(DAUConv2d(inputs, CHANNELS, num_units=2, bias=False))
+            layers.append(DAUConv2d(inputs, CHANNELS, num_units=2, max_displacement=8, bias=False))
         else:
             layers.append(nn.Conv2d(inputs, CHANNELS, 3, padding=dilation, dilation=dilation, bias=False))
         layers += [nn.BatchNorm2d(CHANNELS), nn.ReLU()]
