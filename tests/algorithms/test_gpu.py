@@ -12,6 +12,7 @@ from torchdau.algorithms.spectral import operators, triton
 from torchdau.profile import Profile
 
 pytest.importorskip("triton")
+from torchdau.algorithms.spectral.triton import blocks
 
 # N, I, O, H, W, K, stride, padding, groups
 CASES = [
@@ -99,6 +100,14 @@ def test_a_bad_displacement_spoils_its_own_outputs_only():
     assert output[:, [0, 2, 3]].isfinite().all()
 
 
+def test_operands_are_rounded_to_the_nearest():
+    """Tensor cores would cut off what TF32 has no room for."""
+    matrix = torch.tensor([1 + 2**-10, 1 + 2**-11, 1 + 3 * 2**-12, -1 - 3 * 2**-12, 0.0])
+    expected = torch.tensor([1 + 2**-10, 1 + 2**-10, 1 + 2**-10, -1 - 2**-10, 0.0])
+    assert torch.equal(blocks.rounded(matrix, "tf32"), expected)
+    assert torch.equal(blocks.rounded(matrix, "tf32x3"), matrix)
+
+
 def test_which_layers_fit(monkeypatch):
     """Where no kernel is for a layer, PyTorch computes it."""
     monkeypatch.setattr(triton, "available", lambda device: True)
@@ -111,6 +120,9 @@ def test_which_layers_fit(monkeypatch):
     assert not triton.fits(x, torch.empty(64, 64, 17), (1, 1), profile)
     assert not triton.fits(x, w, (1, 1), Profile("bilinear", "smooth", 64, 1))
     assert not triton.fits(_pretended("cpu", x), w, (1, 1), profile)
+    large = torch.empty(1, 64, 1 << 13, 1 << 12, device="meta")
+    assert not triton.fits(_pretended("cuda", large), w, (1, 1), profile)
+    assert triton.fits(_pretended("cuda", large[..., 1:]), w, (1, 1), profile)
 
 
 def _pretended(device, tensor):

@@ -8,7 +8,9 @@ import torch
 from tests.algorithms.gpu import compare
 from tests.operands import images, units
 from torchdau.algorithms.spectral import triton
+from torchdau.algorithms.spectral.task import Layer
 from torchdau.algorithms.spectral.tiling import cut
+from torchdau.profile import Profile
 
 pytest.importorskip("triton")
 from torchdau.algorithms.spectral.triton import task
@@ -41,6 +43,17 @@ def test_pieces(monkeypatch):
         compare([x, w, mu, torch.tensor(0.3), bias], groups=groups)
 
 
+@pytest.mark.parametrize(("size", "stride", "padding"), [(200, 1, -90), (2000, 1, -990), (128, 5, 0), (1000, 2, 3)])
+def test_no_transform_is_too_long(size, stride, padding):
+    x, (w, mu) = torch.empty(1, 1, size, 9), units(1, 1, 1, bound=1.0)
+    profile = Profile("bilinear", "smooth", 1.0, 0.3)
+    layer = Layer(x, w, mu, torch.tensor(0.3), None, (stride, 1), (padding, 0), 1, profile)
+    made = task.Task(layer, x.new_empty(0), known=False)
+    assert max(made.lengths) <= triton.LONGEST
+    assert made.y.whole == (size <= triton.LONGEST - profile.reach)
+    assert made.y.outputs.count * made.y.outputs.size >= made.output_size[0]
+
+
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("padding", [0, -30])
 def test_pixels_that_no_unit_reads(monkeypatch, padding):
@@ -59,4 +72,5 @@ def test_tiles_of_a_phase_do_not_meet():
     for size, stride, window in itertools.product((1, 16, 100), (1, 2, 8), (3, 13, 60)):
         for count in range(1, 4):
             tiles = cut(count, size * stride, size, stride, 0, -(window // 2), window // 2).inputs
+            assert tiles.phases <= tiles.count
             assert tiles.phases == tiles.count or tiles.step * tiles.phases >= tiles.size

@@ -113,3 +113,11 @@ def test_steps_have_seeds_of_their_own(monkeypatch, tmp_path):
     assert first == again
     assert len(set(first)) == 4
     assert not set(first) & set(other)
+
+
+def test_displacements_step_in_pixels_or_by_the_papers_rule():
+    task = Classification(network(), lr=0.1, displacement_lr=0.02)
+    assert [group["lr"] for group in task.configure_optimizers().param_groups] == [0.1, 0.1, 0.02]
+    paper = Classification(network(), lr=0.1, displacement_factor=500).configure_optimizers()
+    assert type(paper) is torch.optim.SGD
+    assert [group["lr"] for group in paper.param_groups] == [0.1, 0.1, 50]

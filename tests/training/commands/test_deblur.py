@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.training.data.layouts import make_gopro, save_image
@@ -55,6 +56,9 @@ def test_fit_test_predict_deblur(torchdau, monkeypatch, tmp_path, capsys):
         assert np.array_equal(np.array(result)[..., 3].ravel(), np.arange(1200, dtype=np.uint8))
     with Image.open(out / "turned.png") as result, Image.open(out / "turned_compare.png") as compared:
         assert (result.size, compared.size) == ((50, 60), (100, 60))
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("meta"))
+    with pytest.raises(NotImplementedError, match="meta"):  # the accelerator of the machine computes
+        torchdau("deblur", photos, "--checkpoint", checkpoint, "--output", tmp_path / "meta")
 
 
 def test_what_deblur_refuses(torchdau, monkeypatch, tmp_path, capsys):
