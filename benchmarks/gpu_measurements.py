@@ -60,7 +60,7 @@ class Machine:
         return float(do_bench_cudagraph(call, rep=30))
 
     def peak(self, call: Callable[[], object]) -> float:
-        """Gigabytes of GPU memory that are taken at the most."""
+        """Return the peak of allocated GPU memory in gigabytes."""
         if self.smoke:
             call()
             return 0.0
@@ -119,7 +119,7 @@ def _units(i: int, o: int, stride: int, groups: int = 1) -> torchdau.DAUConv2d:
 
 
 def _times(machine: Machine, layer: nn.Module, image: Tensor) -> Figures:
-    """Forward and training time; the latter is forward and backward, of image and parameters."""
+    """Return the times of a forward pass and of a training step (forward and backward, with all gradients)."""
     with torch.no_grad():
         forward = machine.milliseconds(lambda: layer(image))
     image = image.clone(memory_format=torch.preserve_format).requires_grad_()

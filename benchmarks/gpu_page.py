@@ -26,7 +26,7 @@ def page(machine: str, results: list[tuple[str, str, Figures]]) -> str:
 
 
 def _conclusion(results: list[tuple[str, str, Figures]]) -> str:
-    """What the figures say of bfloat16, in a sentence or two."""
+    """Summarize the bfloat16 figures in a few sentences."""
     sentences = []
     for column in COLUMNS:
         rows = [figures for part, name, figures in results if part == "layers" and name.endswith("bf16")]

@@ -106,7 +106,7 @@ class _Block:
         self.grads: list[Tensor] = []
 
     def write(self, column: int, real: Tensor, imag: Tensor) -> None:
-        """Writes one column (rows, pairs) of the spectra of the filters."""
+        """Write one column (rows, pairs) of the spectra of the filters."""
         y, x = self._factors(column)
         products = self._room("filter products", 2)
         for unit in range(len(x[0])):
@@ -118,7 +118,7 @@ class _Block:
         self._merge(products, real, imag)
 
     def add_gradient(self, column: int, real: Tensor, imag: Tensor) -> None:
-        """Adds what one column gives to the gradients of the tables."""
+        """Add what one column gives to the gradients of the tables."""
         products, scratch = self._room("filter products", 2), self._room("filter scratch", 1)[:, 0]
         self._split(real, imag, products)
         y, x = self._factors(column)

@@ -28,7 +28,7 @@ BLOCK = 1 << 18
 
 
 class Layer(NamedTuple):
-    """What is computed; see :mod:`torchdau.algorithms`."""
+    """The arguments of one call; see :mod:`torchdau.algorithms`."""
 
     input: Tensor
     weight: Tensor
@@ -125,7 +125,7 @@ class Task:
         ]
 
     def _axes(self, axes: tuple[tuple[int, int, int], ...]) -> tuple[Axis, Axis]:
-        """How both axes, each of (size, stride, padding), are cut."""
+        """Cut both axes, each given as (size, stride, padding), into tiles."""
         profile = self.layer.profile
         return plan(self.n, self.groups, self.i, self.o, self.k, axes, profile.first, profile.last)
 
@@ -138,7 +138,7 @@ class Task:
         return self._dtype()
 
     def _room_for_input(self, add: bool) -> Tensor:
-        """Room for its gradient: zeros in the type of the computation, where tiles are to be added."""
+        """Allocate the gradient of the input, as zeros in the type of the computation if tiles are added to it."""
         input = self.layer.input
         if add:
             return torch.zeros_like(input, dtype=self._dtype(), memory_format=layout(input))
@@ -149,7 +149,7 @@ class Task:
         return tensor.unflatten(axis, (self.groups, -1))
 
     def _side(self, ys: Tiles, xs: Tiles) -> Any:
-        """Return a side in PyTorch; Triton has one with the same methods, and so for the filters below."""
+        """Return a side in PyTorch. The Triton task returns its own, with the same methods; likewise filters below."""
         return Side(ys, xs, self.lengths, self.like)
 
     def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice) -> Any:
@@ -180,7 +180,7 @@ class Task:
         return list(itertools.product(images, slices(self.y.inputs.count, rows)))
 
     def _rows(self) -> int:
-        """How many rows of tiles fit into the workspace, half-transformed."""
+        """Return how many rows of half-transformed tiles fit into the workspace."""
         size = max(self.y.inputs.size, self.y.outputs.size)
         numbers = (2 * self.columns * size + 3 * self.y.length) * (self.i + self.o) * self.groups
         return IMAGE_WORKSPACE // (numbers * self.x.inputs.count * self._dtype().itemsize)
@@ -194,7 +194,7 @@ class Task:
 
 
 def layout(images: Tensor) -> torch.memory_format:
-    """Whether images (N, C, H, W) have their channels side by side in memory: what becomes of them has too."""
+    """Return the memory format of images (N, C, H, W), which results computed from them also have."""
     last = images.stride(1) == 1 and images.shape[1] > 1 and images.shape[2] * images.shape[3] > 1
     return torch.channels_last if last else torch.contiguous_format
 

@@ -40,7 +40,7 @@ class Side:
         return Analysis(self, images, part, conjugate, name)
 
     def synthesise(self, images: Tensor, part: slice, conjugate: bool, add: bool) -> "Synthesis":
-        """Return what takes spectra of such tiles and writes them into images or, with ``add``, adds them."""
+        """Return the synthesis that writes such tiles into images, or adds them to images if ``add``."""
         return Synthesis(self, images, part, conjugate, add)
 
 

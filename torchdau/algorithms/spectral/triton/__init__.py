@@ -16,16 +16,16 @@ CAPABILITY = (8, 0)
 """Compute capability from which a GPU has what the kernels use."""
 
 LONGEST = 128
-"""Pixels of a transform up to which the kernels serve: a tile's column of the spectrum stays in registers."""
+"""Longest transform of the kernels, in pixels: a column of the spectrum of a tile stays in registers."""
 
 TILE = 64
-"""Pixels of a transform of a part of an image, where its units read no farther than leaves 16 outputs."""
+"""Transform length of parts of an image, in pixels, if it leaves at least 16 outputs beside the window."""
 
 UNITS = 16
-"""Units of a filter up to which the kernels serve: those of some pairs of channels stay in registers."""
+"""Most units per filter for the kernels: those of a block of channel pairs stay in registers."""
 
 KEPT = 4
-"""Spectra of the input are kept for the backward pass where they take at most so many times its memory."""
+"""Keep the spectra of the input for the backward pass if they take at most so many times its memory."""
 
 TRITON = torch.version.cuda is not None and importlib.util.find_spec("triton") is not None
 """Whether Triton and PyTorch are there for an NVIDIA GPU."""
@@ -34,7 +34,7 @@ _OFF = os.environ.get("TORCHDAU_KERNELS") == "0"
 
 
 def available(device: torch.device) -> bool:
-    """Whether the kernels serve on a GPU."""
+    """Whether the kernels are available on a GPU."""
     if _OFF or not TRITON or not torch.cuda.is_available():
         return False
     properties = torch.cuda.get_device_properties(device)
@@ -42,7 +42,7 @@ def available(device: torch.device) -> bool:
 
 
 def reason() -> str:
-    """Whether the kernels serve on the current GPU, and why not, in words."""
+    """Say in words whether the kernels are available on the current GPU, and why not."""
     if _OFF:
         return TURNED_OFF
     if not TRITON:
@@ -66,7 +66,10 @@ def fits(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile)
 
 
 def kept_spectra(input: Tensor, stride: Sequence[int], padding: Sequence[int], profile: Profile) -> tuple[int, ...]:
-    """Shape of the spectra that a forward pass keeps (N, frequencies, 2, C): empty for images in several tiles."""
+    """Return the shape (N, frequencies, 2, C) of the spectra to keep, or (0,) to keep none.
+
+    None are kept of images that are cut into several tiles, and none that are larger than ``KEPT`` allows.
+    """
     n, channels, *size = input.shape
     height, width = (
         whole_length(pixels, output_size(pixels, s, p), s, p, profile.first, profile.last)
@@ -78,5 +81,5 @@ def kept_spectra(input: Tensor, stride: Sequence[int], padding: Sequence[int], p
 
 
 def spectra_dtype(input: Tensor) -> torch.dtype:
-    """The type of the spectra: float16 would overflow, since the mean of a tile is multiplied by its side."""
+    """Return the type of the spectra. float16 would overflow: a transform multiplies the mean of a tile by its side."""
     return torch.bfloat16 if input.dtype == torch.bfloat16 else torch.float32

@@ -28,5 +28,5 @@ def rounded(matrix: Tensor, precision: str) -> Tensor:
 
 
 def block(size: int) -> int:
-    """The power of two from ``size`` that a product of blocks takes: 16 or more."""
+    """Return the smallest power of two that is at least ``size`` and 16, the least that ``tl.dot`` takes."""
     return max(16, triton.next_power_of_2(size))

@@ -48,7 +48,7 @@ def _turned(real, imag, by_real, by_imag):
 
 @triton.jit
 def _units(displacement, sigma, pairs, units, SHARED: tl.constexpr, UNITS: tl.constexpr, PAIRS: tl.constexpr):
-    """Units (UNITS, PAIRS) of a block of pairs: which there are, where, their sigma, pixel and fraction of a pixel."""
+    """Load a block of units (UNITS, PAIRS): pair, place, mask, sigma, and displacement as pixel and fraction."""
     pair, unit = tl.program_id(0) * PAIRS + tl.arange(0, PAIRS), tl.arange(0, UNITS)[:, None]
     number = pair[None].to(tl.int64) * units + unit
     known = (pair < pairs)[None] & (unit < units)

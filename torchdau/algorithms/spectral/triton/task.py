@@ -10,10 +10,10 @@ from torchdau.algorithms.spectral.triton.products import product
 from torchdau.algorithms.spectral.triton.transforms import Analysis, Kept, Side
 
 FILTERS = 512 << 20
-"""Bytes that spectra of filters may take; more are worked through in pieces of output channels."""
+"""Bytes that spectra of filters may take. If they need more, the output channels are computed in pieces."""
 
 SPECTRA = 256 << 20
-"""Bytes that spectra of images may take, beside four times those of input and output; more go in pieces."""
+"""Bytes that spectra of images may take besides 4 times input and output. If they need more, images go in pieces."""
 
 
 class Task(task.Task):
@@ -41,7 +41,7 @@ class Task(task.Task):
         return y, x
 
     def _axis(self, size: int, stride: int, padding: int) -> Axis:
-        """The whole axis, or as few parts as there can be."""
+        """Cut an axis into as few tiles as possible."""
         profile = self.layer.profile
         options = size, output_size(size, stride, padding), stride, padding, profile.first, profile.last
         if whole_length(*options) <= triton.LONGEST:
@@ -69,7 +69,7 @@ class Task(task.Task):
         return Filters(self.layer.profile, self.lengths, *units, sigma_needed, self.like, self._precision)
 
     def _channel_pieces(self) -> list[slice]:
-        if self.groups > 1:  # several are next to each other in memory as a whole only
+        if self.groups > 1:  # a part of the channels of several groups is not contiguous
             return [slice(0, self.o)]
         each = 2 * self.columns * self.y.length * self.i * self.like.itemsize
         return task.slices(self.o, FILTERS // each)

@@ -37,7 +37,7 @@ ANALYSIS = {
     (128, 32): Blocks(8, 32, 16, 8, 3),
     (128, 64): Blocks(16, 16, 16, 8, 3),
 }
-"""By numbers of a column of the spectrum and by pixels along x: what was fastest on an H100 in bfloat16."""
+"""By numbers of a column of the spectrum and pixels along x: fastest on an H100 in bfloat16 (a prototype)."""
 
 SYNTHESIS = {
     (32, 16): Blocks(8, 32, 8, 8, 3),
@@ -194,7 +194,7 @@ class Side:
         return Analysis(self, images, part, conjugate)
 
     def synthesise(self, images: Tensor, part: slice, conjugate: bool, add: bool) -> "Synthesis":
-        """Return what takes spectra of such tiles and writes them into images or, with ``add``, adds them."""
+        """Return the synthesis that writes such tiles into images, or adds them to images if ``add``."""
         return Synthesis(self, images, part, conjugate, add)
 
     def geometry(self, images: Tensor, tiles: Tiles) -> list[int]:
@@ -213,24 +213,24 @@ def _blocks(table: dict[tuple[int, int], Blocks], side: Side) -> dict[str, int]:
 
 
 def _strides(images: Tensor) -> tuple[int, ...]:
-    """Of images (N, G, C, H, W), whose groups follow each other: from image to image, channel, row, column."""
+    """Return the strides (N, C, H, W) of images (N, G, C, H, W) whose groups are contiguous channels."""
     n, _, *others = images.stride()
     return n, *others
 
 
 class Kept:
-    """Spectra (tiles, columns * rows, 2, G, C) that are there."""
+    """Spectra (tiles, columns * rows, 2, G, C) that exist already."""
 
     def __init__(self, spectra: Tensor) -> None:
         self._spectra = spectra
 
     def spectra(self, columns: slice) -> Tensor:
-        """Spectra of all ``columns``."""
+        """Return the spectra of all ``columns``."""
         return self._spectra.permute(2, 1, 3, 0, 4)
 
 
 class Analysis(Kept):
-    """The spectra of some tiles, made in the given room; all columns at once."""
+    """The spectra of some tiles, written into ``spectra`` if given; all columns at once."""
 
     def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool, spectra: Tensor | None = None) -> None:
         n, groups, c = images.shape[:3]
@@ -254,10 +254,10 @@ class Synthesis:
         self._conjugate, self._add = conjugate, add
 
     def put(self, columns: slice, spectra: Tensor) -> None:
-        """Takes and writes all ``columns``."""
+        """Take the spectra of all ``columns`` and write the images."""
         side, images = self._side, self._images
         n, groups, c = images.shape[:3]
-        options = _blocks({} if self._add else SYNTHESIS, side)  # what is added is float32, and takes more memory
+        options = _blocks({} if self._add else SYNTHESIS, side)  # adding to float32 takes more memory
         programs = n * -(-groups * c // options["CHANNELS"]) * -(-self._tiles.size // options["PIXELS"])
         counts, phases = (self._tiles.count, side.xs.count), (self._tiles.phases, side.xs.phases)
         for phase in itertools.product(*map(range, phases)):
@@ -270,4 +270,4 @@ class Synthesis:
             )  # fmt: skip
 
     def finish(self) -> None:
-        """Everything is written already."""
+        """Do nothing: :meth:`put` has written the images."""
