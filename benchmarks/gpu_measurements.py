@@ -135,7 +135,9 @@ def _dcls(i: int, o: int, stride: int) -> nn.Module:
     """Two learned positions per filter in a kernel of 9 x 9, as far as units reach here."""
     from DCLS.construct.modules import Dcls2d
 
-    layer: nn.Module = Dcls2d(i, o, kernel_count=2, dilated_kernel_size=9, stride=stride, padding=4, bias=False)
+    layer: nn.Module = Dcls2d(
+        i, o, kernel_count=2, dilated_kernel_size=9, stride=stride, padding=4, bias=False, version="v1"
+    )
     return layer
 
 
