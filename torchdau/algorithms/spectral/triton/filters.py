@@ -24,26 +24,36 @@ def _wave(circle, length, turns):
 
 
 @triton.jit
-def _gaussian(sigma, circle, length, frequency, radius):
-    """Spectra of a unit's Gaussian, of its derivative in the displacement over i, and of that in sigma."""
-    sharp = 1 / (sigma * sigma)
-    norm = sharp * 0 + 1
-    value, d_mu, second, spread = norm, norm * 0, norm * 0, norm * 0
-    for j in range(1, radius + 1):
-        cos, sin = _wave(circle, length, j * frequency)
-        both = 2 * tl.exp(-0.5 * j * j * sharp)
-        norm += both
-        value += both * cos
-        d_mu += both * j * sharp * sin
-        second += both * j * j
-        spread += both * j * j * cos
-    return value / norm, d_mu / norm, (spread - value * second / norm) / norm * sharp / sigma
+def _frequency(circle, length, k):
+    """Cosine and sine of 2 pi ``k`` / T, for k from 0 to T - 1."""
+    return tl.load(circle + k), tl.load(circle + length + k)
 
 
 @triton.jit
 def _turned(real, imag, by_real, by_imag):
     """The product of complex numbers."""
     return real * by_real - imag * by_imag, real * by_imag + imag * by_real
+
+
+@triton.jit
+def _gaussian(sigma, cos, sin, radius):
+    """Spectra of a unit's Gaussian, of its derivative in the displacement over i, and of that in sigma.
+
+    ``cos`` and ``sin`` are those of one pixel at the frequency.
+    """
+    sharp = 1 / (sigma * sigma)
+    norm = sharp * 0 + 1
+    value, d_mu, second, spread = norm, norm * 0, norm * 0, norm * 0
+    at_cos, at_sin = cos, sin
+    for j in range(1, radius + 1):
+        both = 2 * tl.exp(-0.5 * j * j * sharp)
+        norm += both
+        value += both * at_cos
+        d_mu += both * j * sharp * at_sin
+        second += both * j * j
+        spread += both * j * j * at_cos
+        at_cos, at_sin = _turned(at_cos, at_sin, cos, sin)
+    return value / norm, d_mu / norm, (spread - value * second / norm) / norm * sharp / sigma
 
 
 @triton.jit
@@ -71,9 +81,9 @@ def _spectra(
         displacement, sigma, pairs, units, SHARED, UNITS, PAIRS
     )
     real, imag = _wave(circle_x, width, pixel_x * kx)
-    cos, sin = _wave(circle_x, width, kx)
+    cos, sin = _frequency(circle_x, width, kx)
     real, imag = _turned(real, imag, 1 - beyond_x + beyond_x * cos, beyond_x * sin)
-    form, _, _ = _gaussian(spread, circle_x, width, kx, radius)
+    form, _, _ = _gaussian(spread, cos, sin, radius)
     form *= tl.load(weight + number, known, other=0).to(tl.float32)
     x_real, x_imag = form * real, form * imag
     step_real, step_imag = _wave(circle_y, height, pixel_y)
@@ -81,8 +91,8 @@ def _spectra(
     target = filters + (kx * height).to(tl.int64) * 2 * pairs + pair
     mirror = target + (height // 2).to(tl.int64) * 2 * pairs  # the row of -ky
     for ky in range(height // 2 + 1):
-        cos, sin = _wave(circle_y, height, ky)
-        gauss, _, _ = _gaussian(spread, circle_y, height, ky, radius)
+        cos, sin = _frequency(circle_y, height, ky)
+        gauss, _, _ = _gaussian(spread, cos, sin, radius)
         real, imag = _turned(at_real, at_imag, gauss * (1 - beyond_y + beyond_y * cos), gauss * beyond_y * sin)
         real_real, imag_imag = tl.sum(real * x_real, 0), tl.sum(imag * x_imag, 0)
         real_imag, imag_real = tl.sum(real * x_imag, 0), tl.sum(imag * x_real, 0)
@@ -127,8 +137,8 @@ def _gradients(
         b_imag = tl.load(there + stride_part, twin, other=0).to(tl.float32)
         sum_real, sum_imag = (a_real + b_real)[None], (a_imag + b_imag)[None]
         less_real, less_imag = (a_real - b_real)[None], (a_imag - b_imag)[None]
-        cos, sin = _wave(circle_y, height, ky)
-        form, d_mu, d_sigma = _gaussian(spread, circle_y, height, ky, radius)
+        cos, sin = _frequency(circle_y, height, ky)
+        form, d_mu, d_sigma = _gaussian(spread, cos, sin, radius)
         hat_real, hat_imag = _turned(at_real, at_imag, 1 - beyond_y + beyond_y * cos, beyond_y * sin)
         both_real = sum_real * hat_real - less_imag * hat_imag
         both_imag = sum_imag * hat_real + less_real * hat_imag
@@ -148,8 +158,8 @@ def _gradients(
         there += stride_frequency
         at_real, at_imag = _turned(at_real, at_imag, step_real, step_imag)
     at_real, at_imag = _wave(circle_x, width, pixel_x * kx)
-    cos, sin = _wave(circle_x, width, kx)
-    form, d_mu, d_sigma = _gaussian(spread, circle_x, width, kx, radius)
+    cos, sin = _frequency(circle_x, width, kx)
+    form, d_mu, d_sigma = _gaussian(spread, cos, sin, radius)
     x_real, x_imag = _turned(at_real, at_imag, 1 - beyond_x + beyond_x * cos, beyond_x * sin)
     amplitude = tl.load(weight + number, known, other=0).to(tl.float32)
     every = units.to(tl.int64) * pairs
