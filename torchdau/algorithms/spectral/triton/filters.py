@@ -12,7 +12,7 @@ from torchdau.profile import Profile
 NUMBERS = 256
 """Units that a program works on."""
 
-LAYER = ["pairs", "outputs", "inputs", "units", "height", "width", "radius"]
+LAYER = ["pairs", "outputs", "inputs", "units", "height", "width"]
 """Arguments that do not change the code that is made."""
 
 
@@ -36,7 +36,7 @@ def _turned(real, imag, by_real, by_imag):
 
 
 @triton.jit
-def _gaussian(sigma, cos, sin, radius):
+def _gaussian(sigma, cos, sin, RADIUS: tl.constexpr):
     """Spectra of a unit's Gaussian, of its derivative in the displacement over i, and of that in sigma.
 
     ``cos`` and ``sin`` are those of one pixel at the frequency.
@@ -45,7 +45,7 @@ def _gaussian(sigma, cos, sin, radius):
     norm = sharp * 0 + 1
     value, d_mu, second, spread = norm, norm * 0, norm * 0, norm * 0
     at_cos, at_sin = cos, sin
-    for j in range(1, radius + 1):
+    for j in tl.static_range(1, RADIUS + 1):  # unrolled: what does not depend on the frequency leaves the loops
         both = 2 * tl.exp(-0.5 * j * j * sharp)
         norm += both
         value += both * at_cos
@@ -72,8 +72,8 @@ def _units(displacement, sigma, pairs, units, SHARED: tl.constexpr, UNITS: tl.co
 
 @triton.jit(do_not_specialize=LAYER)
 def _spectra(
-    weight, displacement, sigma, circle_y, circle_x, filters, pairs, units, height, width, radius,
-    SHARED: tl.constexpr, PRECISION: tl.constexpr, UNITS: tl.constexpr, PAIRS: tl.constexpr,
+    weight, displacement, sigma, circle_y, circle_x, filters, pairs, units, height, width,
+    RADIUS: tl.constexpr, SHARED: tl.constexpr, PRECISION: tl.constexpr, UNITS: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip
     """Writes filters (column, row, 2, pairs); programs: blocks of pairs of channels, columns of frequencies."""
     kx = tl.program_id(1)
@@ -83,7 +83,7 @@ def _spectra(
     real, imag = _wave(circle_x, width, pixel_x * kx)
     cos, sin = _frequency(circle_x, width, kx)
     real, imag = _turned(real, imag, 1 - beyond_x + beyond_x * cos, beyond_x * sin)
-    form, _, _ = _gaussian(spread, cos, sin, radius)
+    form, _, _ = _gaussian(spread, cos, sin, RADIUS)
     form *= tl.load(weight + number, known, other=0).to(tl.float32)
     x_real, x_imag = form * real, form * imag
     step_real, step_imag = _wave(circle_y, height, pixel_y)
@@ -92,7 +92,7 @@ def _spectra(
     mirror = target + (height // 2).to(tl.int64) * 2 * pairs  # the row of -ky
     for ky in range(height // 2 + 1):
         cos, sin = _frequency(circle_y, height, ky)
-        gauss, _, _ = _gaussian(spread, cos, sin, radius)
+        gauss, _, _ = _gaussian(spread, cos, sin, RADIUS)
         real, imag = _turned(at_real, at_imag, gauss * (1 - beyond_y + beyond_y * cos), gauss * beyond_y * sin)
         real_real, imag_imag = tl.sum(real * x_real, 0), tl.sum(imag * x_imag, 0)
         real_imag, imag_real = tl.sum(real * x_imag, 0), tl.sum(imag * x_real, 0)
@@ -108,8 +108,8 @@ def _spectra(
 
 @triton.jit(do_not_specialize=LAYER)
 def _gradients(
-    grad, weight, displacement, sigma, circle_y, circle_x, sums, pairs, outputs, inputs, units, height, width, radius,
-    stride_part, stride_frequency, stride_group, stride_output, stride_input,
+    grad, weight, displacement, sigma, circle_y, circle_x, sums, pairs, outputs, inputs, units, height, width,
+    stride_part, stride_frequency, stride_group, stride_output, stride_input, RADIUS: tl.constexpr,
     SHARED: tl.constexpr, EXACT: tl.constexpr, SIGMA: tl.constexpr, UNITS: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip
     """Writes what each column gives to the gradients of weight, displacement and sigma, (column, numbers).
@@ -138,7 +138,7 @@ def _gradients(
         sum_real, sum_imag = (a_real + b_real)[None], (a_imag + b_imag)[None]
         less_real, less_imag = (a_real - b_real)[None], (a_imag - b_imag)[None]
         cos, sin = _frequency(circle_y, height, ky)
-        form, d_mu, d_sigma = _gaussian(spread, cos, sin, radius)
+        form, d_mu, d_sigma = _gaussian(spread, cos, sin, RADIUS)
         hat_real, hat_imag = _turned(at_real, at_imag, 1 - beyond_y + beyond_y * cos, beyond_y * sin)
         both_real = sum_real * hat_real - less_imag * hat_imag
         both_imag = sum_imag * hat_real + less_real * hat_imag
@@ -159,7 +159,7 @@ def _gradients(
         at_real, at_imag = _turned(at_real, at_imag, step_real, step_imag)
     at_real, at_imag = _wave(circle_x, width, pixel_x * kx)
     cos, sin = _frequency(circle_x, width, kx)
-    form, d_mu, d_sigma = _gaussian(spread, cos, sin, radius)
+    form, d_mu, d_sigma = _gaussian(spread, cos, sin, RADIUS)
     x_real, x_imag = _turned(at_real, at_imag, 1 - beyond_x + beyond_x * cos, beyond_x * sin)
     amplitude = tl.load(weight + number, known, other=0).to(tl.float32)
     every = units.to(tl.int64) * pairs
@@ -209,7 +209,8 @@ class Filters:
         self._pairs = groups * outputs * inputs
         self._columns = bases.columns(lengths[1])
         units = triton.next_power_of_2(self._count)
-        self._options = {"SHARED": sigma.ndim == 0, "UNITS": units, "PAIRS": max(16, NUMBERS // units)}
+        self._options = {"RADIUS": profile.radius, "SHARED": sigma.ndim == 0, "UNITS": units}
+        self._options["PAIRS"] = max(16, NUMBERS // units)
         self._spectra: Tensor | None = None
         self._grads: list[Tensor] | None = None
         self._grid = -(-self._pairs // self._options["PAIRS"]), self._columns
@@ -221,7 +222,7 @@ class Filters:
             self._spectra = self._like.new_empty(shape)
             _spectra[self._grid](
                 *self._units, *self._circles, self._spectra, self._pairs, self._count, *self._lengths,
-                self._profile.radius, PRECISION=self._precision, **self._options, num_warps=4,
+                PRECISION=self._precision, **self._options, num_warps=4,
             )  # fmt: skip
         return self._spectra.transpose(0, 1)
 
@@ -230,8 +231,8 @@ class Filters:
         weight, displacement, _ = self._units
         sums = weight.new_empty(self._columns, (4 if self._sigma_needed else 3) * weight.numel(), dtype=torch.float32)
         _gradients[self._grid](
-            grad, *self._units, *self._circles, sums, self._pairs, *weight.shape[1:], *self._lengths,
-            self._profile.radius, *grad.stride(), EXACT=self._profile.displacement_gradient == "exact",
+            grad, *self._units, *self._circles, sums, self._pairs, *weight.shape[1:], *self._lengths, *grad.stride(),
+            EXACT=self._profile.displacement_gradient == "exact",
             SIGMA=self._sigma_needed, **self._options, num_warps=4,
         )  # fmt: skip
         widths = weight.numel(), displacement.numel(), *[weight.numel()] * self._sigma_needed
