@@ -8,6 +8,7 @@ import torch
 
 import torchdau
 from torchdau.__main__ import main
+from torchdau.algorithms.spectral import operators
 
 SHARED = "PYTEST_XDIST_WORKER" in os.environ
 if SHARED:
@@ -21,6 +22,7 @@ def _start(doctest_namespace):
     torch.manual_seed(0)
     torch.set_default_device(os.environ.get("TORCHDAU_TEST_DEVICE"))  # "cuda" runs tests/test_operator.py there
     torch.set_num_threads(1 if SHARED else 2)
+    operators._task.cache_clear()  # tests change what tasks are made from
     torch._dynamo.reset()  # tests must not use up each other's limit of recompilations
     doctest_namespace.update(torch=torch, nn=torch.nn, torchdau=torchdau)
 

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchdau.algorithms.spectral import triton
-from torchdau.algorithms.spectral.task import Layer
+from torchdau.algorithms.spectral.task import Layer, Tensors
 from torchdau.algorithms.spectral.triton import filters, products, transforms
 from torchdau.algorithms.spectral.triton.task import Task
 from torchdau.profile import Profile
@@ -115,13 +114,13 @@ def passes(channels: int, side: int, stride: int) -> tuple[list[Launch], list[La
     shape = channels, channels, UNITS
     profile = Profile("bilinear", "smooth", BOUND, SIGMA)
     units = torch.zeros(shape), torch.zeros(*shape, 2), torch.tensor(SIGMA)
-    layer = Layer(x, *units, None, (stride, stride), (0, 0), 1, profile)
-    kept = x.new_empty(triton.kept_spectra(x, (stride, stride), (0, 0), profile))
-    Task(layer, kept, known=False)  # makes the constant matrices
+    layer = Layer(tuple(x.shape), shape, (stride, stride), (0, 0), 1, profile, x.dtype, x.device)
+    task, tensors = Task(layer, tf32=True), Tensors(x, *units, None)
+    kept = x.new_empty(task.kept)
     with Launches(run=False) as forward:
-        output = Task(layer, kept, known=False).forward()
+        output = task.forward(tensors, kept)
     with Launches(run=False) as backward:
-        Task(layer, kept, known=True).backward(output, [True, True, True, False, False])
+        task.backward(tensors, output, [True, True, True, False, False], kept)
     return forward.made, backward.made
 
 

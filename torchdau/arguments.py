@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
+from torch.nn import Parameter
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from torchdau.profile import MAX_SIGMA
 
@@ -149,6 +151,13 @@ def under_autocast(input: Tensor) -> bool:
 def is_autocast_enabled(input: Tensor) -> bool:
     """Whether autocast is on for the device of a tensor; PyTorch would raise for the one that has no pixels."""
     return not input.is_meta and torch.is_autocast_enabled(input.device.type)
+
+
+def is_observed(*tensors: Tensor | None) -> bool:
+    """Whether something must see operators: a compiler, an export, a trace, a dispatch mode, a subclass, a fake."""
+    if torch.compiler.is_compiling() or torch._C._is_tracing() or is_in_torch_dispatch_mode():
+        return True
+    return any(type(t) not in (Tensor, Parameter) or t.is_meta for t in tensors if t is not None)
 
 
 def is_exporting() -> bool:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.algorithms.gpu import DEVICE
-from torchdau.algorithms.spectral import triton
+from torchdau.algorithms.spectral import operators, triton
 
 
 @pytest.fixture
@@ -54,4 +54,5 @@ def served(monkeypatch, tensor_cores):
     torch.backends.cudnn.allow_tf32 = False
     yield
     torch.backends.cudnn.allow_tf32 = before
+    operators._task.cache_clear()
     assert used

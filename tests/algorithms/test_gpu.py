@@ -113,16 +113,20 @@ def test_which_layers_fit(monkeypatch):
     monkeypatch.setattr(triton, "available", lambda device: True)
     x, w, profile = torch.empty(2, 64, 8, 8, device="meta"), torch.empty(64, 64, 2), Profile("bilinear", "smooth", 4, 1)
     x = _pretended("cuda", x)
-    assert triton.fits(x, w, (1, 1), profile)
+
+    def fits(x, w, stride=(1, 1), profile=profile):
+        return triton.fits(operators._layer(x, w, stride, (0, 0), 1, profile))
+
+    assert fits(x, w)
     assert operators.serves(x, w, (1, 1), profile)
-    assert not triton.fits(x, w, (8, 1), profile)
-    assert not triton.fits(x, w[:, :1], (1, 1), profile)
-    assert not triton.fits(x, torch.empty(64, 64, 17), (1, 1), profile)
-    assert not triton.fits(x, w, (1, 1), Profile("bilinear", "smooth", 64, 1))
-    assert not triton.fits(_pretended("cpu", x), w, (1, 1), profile)
+    assert not fits(x, w, (8, 1))
+    assert not fits(x, w[:, :1])
+    assert not fits(x, torch.empty(64, 64, 17))
+    assert not fits(x, w, profile=Profile("bilinear", "smooth", 64, 1))
+    assert not fits(_pretended("cpu", x), w)
     large = torch.empty(1, 64, 1 << 13, 1 << 12, device="meta")
-    assert not triton.fits(_pretended("cuda", large), w, (1, 1), profile)
-    assert triton.fits(_pretended("cuda", large[..., 1:]), w, (1, 1), profile)
+    assert not fits(_pretended("cuda", large), w)
+    assert fits(_pretended("cuda", large[..., 1:]), w)
 
 
 def _pretended(device, tensor):

@@ -7,7 +7,7 @@ from tests.algorithms.gpu import DEVICE
 from tests.operands import images, units
 from torchdau import dau_conv2d
 from torchdau.algorithms.spectral import operators, triton
-from torchdau.algorithms.spectral.task import Layer
+from torchdau.algorithms.spectral.task import Tensors
 from torchdau.profile import Profile
 
 pytest.importorskip("triton")
@@ -22,14 +22,13 @@ def test_few_launches(tensor_cores, layout):
     x = x.contiguous(memory_format=layout).to(DEVICE)
     w, mu, bias, sigma = (t.float().to(DEVICE) for t in (w, mu, bias, torch.tensor(0.3)))
     profile = Profile("bilinear", "smooth", 1.0, 0.5)
-    layer = Layer(x, w, mu, sigma, bias, (1, 1), (0, 0), 1, profile)
-    kept = x.new_empty(triton.kept_spectra(x, (1, 1), (0, 0), profile))
-    task.Task(layer, kept, known=False).forward()  # constant matrices are made once
+    made = task.Task(operators._layer(x, w, (1, 1), (0, 0), 1, profile), tf32=True)
+    tensors, kept = Tensors(x, w, mu, sigma, bias), x.new_empty(made.kept)
     with Launches(run=True) as launches:
-        output = task.Task(layer, kept, known=False).forward()
+        output = made.forward(tensors, kept)
         assert launches.names == ["_analysis", "_spectra", "_product", "_synthesis"]
         launches.made.clear()
-        task.Task(layer, kept, known=True).backward(output, [True, True, True, False, True])
+        made.backward(tensors, output, [True, True, True, False, True], kept)
     of_units = ["_product", "_gradients", "aten::sum.dim_IntList", "aten::sum.dim_IntList"]
     of_bias = ["aten::sum.dim_IntList", "aten::mul.Tensor"]
     assert sorted(launches.names) == sorted(["_analysis", "_spectra", "_product", "_synthesis", *of_units, *of_bias])
@@ -59,7 +58,7 @@ def test_registered_operators(layout):
     torch.library.opcheck(operators._spectral, (*leaves, *options, True), test_utils=tests)
     plain = [t.detach() for t in leaves]
     output, spectra = operators._spectral(*plain, *options, True)
-    assert spectra.shape == triton.kept_spectra(x, (1, 1), (0, 0), Profile(*options[3:]))
+    assert spectra.shape == triton.kept_spectra(operators._layer(x, w, *options[:3], Profile(*options[3:])))
     assert output.is_contiguous(memory_format=layout)
     torch.library.opcheck(
         operators._spectral_backward, (output, *plain, *options, spectra, [True] * 5), test_utils=tests

@@ -7,8 +7,7 @@ import torch
 
 from tests.algorithms.gpu import compare
 from tests.operands import images, units
-from torchdau.algorithms.spectral import triton
-from torchdau.algorithms.spectral.task import Layer
+from torchdau.algorithms.spectral import operators, triton
 from torchdau.algorithms.spectral.tiling import cut
 from torchdau.profile import Profile
 
@@ -26,6 +25,7 @@ def test_kept_spectra(monkeypatch):
     compare([x, w, mu, torch.tensor(0.3), bias], groups=2)
     assert known == [(2, 5 * 9, 2, 2, 2)]
     monkeypatch.setattr(triton, "KEPT", 1)
+    operators._task.cache_clear()
     compare([x, w, mu, torch.tensor(0.3), bias], groups=2)
     assert len(known) == 1
 
@@ -39,19 +39,19 @@ def test_pieces(monkeypatch):
         x = images(1, 2, *size)
         monkeypatch.setattr(task, "SPECTRA", spectra)
         monkeypatch.setattr(task, "FILTERS", room)
+        operators._task.cache_clear()
         w, mu = units(4, 2 // groups, 1, bound=1.0)
         compare([x, w, mu, torch.tensor(0.3), bias], groups=groups)
 
 
 @pytest.mark.parametrize(("size", "stride", "padding"), [(200, 1, -90), (2000, 1, -990), (128, 5, 0), (1000, 2, 3)])
 def test_no_transform_is_too_long(size, stride, padding):
-    x, (w, mu) = torch.empty(1, 1, size, 9), units(1, 1, 1, bound=1.0)
+    x, w = torch.empty(1, 1, size, 9), torch.empty(1, 1, 1)
     profile = Profile("bilinear", "smooth", 1.0, 0.3)
-    layer = Layer(x, w, mu, torch.tensor(0.3), None, (stride, 1), (padding, 0), 1, profile)
-    made = task.Task(layer, x.new_empty(0), known=False)
+    made = task.Task(operators._layer(x, w, (stride, 1), (padding, 0), 1, profile), tf32=True)
     assert max(made.lengths) <= triton.LONGEST
     assert made.y.whole == (size <= triton.LONGEST - profile.reach)
-    assert made.y.outputs.count * made.y.outputs.size >= made.output_size[0]
+    assert made.y.outputs.count * made.y.outputs.size >= made.output_shape[2]
 
 
 @pytest.mark.usefixtures("served")

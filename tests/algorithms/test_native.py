@@ -81,10 +81,15 @@ def test_error_at_the_shapes_that_are_timed(shape):
 def test_they_are_used(variant):
     """What the other tests compare is computed by the kernels and not by PyTorch."""
     x, (w, _) = images(1, 8, 6, 6), units(8, 8, 1)
-    assert native.serves(x.float(), w.float())
-    assert native.serves(x.bfloat16(), w.bfloat16())
-    assert not native.serves(x, w)
-    assert not native.serves(x.float(), w.float()[:, :1])
+    profile = Profile("bilinear", "smooth", 2.0, 0.5)
+
+    def serves(x, w):
+        return operators.serves(x, w, (1, 1), profile)
+
+    assert serves(x.float(), w.float())
+    assert serves(x.bfloat16(), w.bfloat16())
+    assert not serves(x, w)
+    assert not serves(x.float(), w.float()[:, :1])
 
 
 def test_pieces(variant, monkeypatch):

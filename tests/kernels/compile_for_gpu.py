@@ -14,7 +14,7 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
-from torchdau.algorithms.spectral.task import Layer
+from torchdau.algorithms.spectral.task import Layer, Tensors
 from torchdau.algorithms.spectral.triton import filters, products, transforms
 from torchdau.algorithms.spectral.triton.task import Task
 from torchdau.profile import Profile
@@ -91,15 +91,16 @@ def main() -> None:
 
 def run(n, layers, k, dtype, allow_tf32, learned) -> None:
     """A forward and a backward pass of some layers, channels_last."""
-    torch.backends.cudnn.allow_tf32 = allow_tf32
     for i, o, h, stride in layers:
         x = torch.zeros(n, i, h, h, dtype=dtype).contiguous(memory_format=torch.channels_last)
         sigma = torch.ones(o, i, k) if learned else torch.tensor(0.5)
         profile = Profile("bilinear", "smooth", 4.0, 1.0 if learned else 0.5)
         weight, displacement, bias = torch.zeros(o, i, k), torch.zeros(o, i, k, 2), torch.zeros(o)
-        layer = Layer(x, weight, displacement, sigma, bias, (stride, stride), (0, 0), 1, profile)
-        grad = torch.zeros_like(Task(layer, x.new_empty(0), known=False).forward())
-        Task(layer, x.new_empty(0), known=True).backward(grad, [True] * 5)
+        axes = (stride, stride), (0, 0)
+        layer = Layer(tuple(x.shape), tuple(weight.shape), *axes, 1, profile, x.dtype, x.device)
+        tensors, kept = Tensors(x, weight, displacement, sigma, bias), x.new_empty(0)
+        task = Task(layer, allow_tf32)
+        task.backward(tensors, torch.zeros_like(task.forward(tensors, kept)), [True] * 5, kept)
 
 
 if __name__ == "__main__":

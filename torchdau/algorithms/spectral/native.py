@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from torchdau.algorithms.spectral.planning import KERNELS, SPECTRA, narrow, plan
-from torchdau.algorithms.spectral.task import Layer, layout
+from torchdau.algorithms.spectral.task import Layer, Tensors, layout
 from torchdau.algorithms.spectral.tiling import Axis, output_size
-from torchdau.kernels import available, call, parallel_for
+from torchdau.kernels import call, parallel_for
 
 TABLES = 16 << 20
 """Bytes that tables of units may take; more are worked through in pieces of channels."""
@@ -36,26 +36,19 @@ class _Layer(ctypes.Structure):
     ]
 
 
-def fits(input: Tensor, weight: Tensor) -> bool:
+def fits(layer: Layer) -> bool:
     """Whether the layer is one for the kernels: on a CPU, up to float32, and not a few channels in many groups."""
-    precise = torch.promote_types(input.dtype, torch.float32) != torch.float32
-    return input.device.type == "cpu" and not precise and not narrow(input, weight)
-
-
-def serves(input: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels compute the layer."""
-    return fits(input, weight) and available()
+    precise = torch.promote_types(layer.dtype, torch.float32) != torch.float32
+    return layer.device.type == "cpu" and not precise and not narrow(layer.input, layer.weight)
 
 
 class Task:
-    """One call of the kernels; see :class:`torchdau.algorithms.spectral.task.Task`."""
+    """A layer by the kernels; see :class:`torchdau.algorithms.spectral.task.Task`."""
+
+    kept: tuple[int, ...] = (0,)
 
     def __init__(self, layer: Layer) -> None:
-        input, weight, displacement, sigma, bias, stride, padding, groups, profile = layer
-        self.originals = input, weight, displacement, sigma, bias
-        self.tensors = [None if t is None else t.float().contiguous() for t in self.originals]
-        n, channels, *size = input.shape
-        o, i, k = weight.shape
+        (n, channels, *size), (o, i, k), stride, padding, groups, profile, *_ = layer
         axes = tuple(zip(size, stride, padding, strict=True))
         self.output_shape = n, o, *(output_size(*axis) for axis in axes)
         y, x = plan(n, groups, i, o // groups, k, axes, profile.first, profile.last, rates=KERNELS)
@@ -74,39 +67,46 @@ class Task:
             first=profile.first,
             last=profile.last,
             radius=profile.radius,
-            shared_sigma=sigma.ndim == 0,
-            threads=torch.get_num_threads(),
             parallel_for=parallel_for(),
         )
         numbers = 2 * y.length * (x.length // 2 + 1) * (channels + o) * x.inputs.count  # of one row of tiles
         rows = n * y.inputs.count
-        room = SPECTRA // 4 + 2 * (input.numel() + math.prod(self.output_shape))
+        room = SPECTRA // 4 + 2 * (math.prod(layer.input) + math.prod(self.output_shape))
         pieces = -(-rows // max(1, room // numbers))
         self.layer.rows = -(-rows // pieces)
 
-    def forward(self) -> Tensor:
-        """The output."""
+    def forward(self, tensors: Tensors, kept: Tensor) -> Tensor:
+        """The output; no spectra are kept."""
         output = torch.empty(self.output_shape, dtype=torch.float32, device="cpu")
-        call("spectral_forward", self.layer, [*self.tensors, None, output, *[None] * 5])
-        image = self.originals[0]
-        return output.to(image.dtype).contiguous(memory_format=layout(image))
+        self._call("spectral_forward", tensors, [*_prepared(tensors), None, output, *[None] * 5])
+        return output.to(tensors.input.dtype).contiguous(memory_format=layout(tensors.input))
 
-    def backward(self, grad: Tensor, needed: Sequence[bool]) -> list[Tensor | None]:
+    def backward(self, tensors: Tensors, grad: Tensor, needed: Sequence[bool], kept: Tensor) -> list[Tensor | None]:
         """Gradients of input, weight, displacement, sigma and bias; None for one that is not ``needed``."""
-        image, weight, displacement, _, bias = self.tensors
+        image, weight, displacement, _, bias = prepared = _prepared(tensors)
         like = image, weight, displacement, weight, bias  # a sigma for each unit, to be summed where they share it
         totals = [
             None if t is None or not need else torch.empty_like(t) if t is image and self.whole else torch.zeros_like(t)
             for t, need in zip(like, needed, strict=True)
         ]
-        call("spectral_backward", self.layer, [*self.tensors, grad.float().contiguous(), None, *totals])
-        layouts = layout(self.originals[0]), *[torch.contiguous_format] * 4
+        self._call("spectral_backward", tensors, [*prepared, grad.float().contiguous(), None, *totals])
+        layouts = layout(tensors.input), *[torch.contiguous_format] * 4
         return [
             None
             if total is None or t is None
             else total.to(t.dtype).sum_to_size(t.shape).contiguous(memory_format=order)
-            for total, t, order in zip(totals, self.originals, layouts, strict=True)
+            for total, t, order in zip(totals, tensors, layouts, strict=True)
         ]
+
+    def _call(self, name: str, tensors: Tensors, arguments: list[Tensor | None]) -> None:
+        layer = _Layer.from_buffer_copy(self.layer)  # calls of other threads may have other numbers
+        layer.shared_sigma, layer.threads = tensors.sigma.ndim == 0, torch.get_num_threads()
+        call(name, layer, arguments)
+
+
+def _prepared(tensors: Tensors) -> list[Tensor | None]:
+    """The tensors as the kernels read them."""
+    return [None if t is None else t.float().contiguous() for t in tensors]
 
 
 def _axis(axis: Axis, pixels: int, outputs: int) -> _Axis:

@@ -1,14 +1,16 @@
 """The spectral algorithm as operators of PyTorch: what they return, and their derivatives."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from torchdau.algorithms.spectral import native, triton
-from torchdau.algorithms.spectral.task import Layer, Task, layout
+from torchdau.algorithms.spectral.task import Layer, Task, Tensors, layout
 from torchdau.algorithms.spectral.tiling import output_size
-from torchdau.arguments import is_exporting
+from torchdau.arguments import is_autocast_enabled, is_exporting, is_observed
 from torchdau.kernels import advise, available
 from torchdau.profile import Profile
 
@@ -26,19 +28,21 @@ def dau_conv2d(
     profile: Profile,
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
-    keep = (
-        torch.is_grad_enabled()
-        and any(t.requires_grad for t in (weight, displacement, sigma))
-        and not is_exporting()
-        and triton.fits(input, weight, stride, profile)
-    )
+    units = weight, displacement, sigma
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in units) and not is_exporting()
+    tensors = input, *units, bias
+    arguments = *tensors, stride, padding, groups, *profile.options, keep
     output: Tensor
-    output, _ = _spectral(input, weight, displacement, sigma, bias, stride, padding, groups, *profile.options, keep)
+    if is_observed(*tensors):
+        output, _ = _spectral(*arguments)
+    elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        output = _Eager.apply(*arguments)
+    else:
+        output, _ = _forward(*arguments)
     return output
 
 
-@torch.library.custom_op("torchdau::spectral", mutates_args=())
-def _spectral(
+def _forward(
     input: Tensor,
     weight: Tensor,
     displacement: Tensor,
@@ -55,14 +59,13 @@ def _spectral(
 ) -> tuple[Tensor, Tensor]:
     """The output and, where asked to ``keep`` them, the spectra of the input for the backward pass, or nothing."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
-    layer = Layer(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
-    spectra = _spectra(input, stride, padding, profile, keep)
-    with torch.cuda.device_of(input), torch.autocast(input.device.type, enabled=False):
-        return _task(layer, spectra, known=False).forward(), spectra
+    task = _task(_layer(input, weight, stride, padding, groups, profile), _tf32(), available())
+    with _plain(input):
+        kept = _room(task.kept if keep else (0,), input)
+        return task.forward(Tensors(input, weight, displacement, sigma, bias), kept), kept
 
 
-@torch.library.custom_op("torchdau::spectral_backward", mutates_args=())
-def _spectral_backward(
+def _backward(
     grad: Tensor,
     input: Tensor,
     weight: Tensor,
@@ -81,42 +84,69 @@ def _spectral_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is an empty tensor."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
-    layer = Layer(input, weight, displacement, sigma, bias, stride, padding, groups, profile)
-    with torch.cuda.device_of(input), torch.autocast(input.device.type, enabled=False):
-        grads = _task(layer, spectra, known=True).backward(grad, needed)
-    d_input, d_weight, d_displacement, d_sigma, d_bias = (grad.new_empty(0) if g is None else g for g in grads)
+    task = _task(_layer(input, weight, stride, padding, groups, profile), _tf32(), available())
+    with _plain(input):
+        grads = task.backward(Tensors(input, weight, displacement, sigma, bias), grad, needed, spectra)
+        d_input, d_weight, d_displacement, d_sigma, d_bias = (grad.new_empty(0) if g is None else g for g in grads)
     return d_input, d_weight, d_displacement, d_sigma, d_bias
 
 
-def _spectra(input: Tensor, stride: Sequence[int], padding: Sequence[int], profile: Profile, keep: bool) -> Tensor:
-    """Room for the spectra that a forward pass keeps."""
-    shape = triton.kept_spectra(input, stride, padding, profile) if keep else (0,)
-    return input.new_empty(shape, dtype=triton.spectra_dtype(input))
+def _layer(
+    input: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], groups: int, profile: Profile
+) -> Layer:
+    axes = tuple(stride), tuple(padding)
+    return Layer(tuple(input.shape), tuple(weight.shape), *axes, groups, profile, input.dtype, input.device)
 
 
-def _task(layer: Layer, spectra: Tensor, known: bool) -> Task | native.Task:
-    """The call, by the kernels for the GPU or the native ones where they serve, else by PyTorch."""
-    if triton.fits(layer.input, layer.weight, layer.stride, layer.profile):
+@lru_cache(maxsize=1024)
+def _task(layer: Layer, tf32: bool, native_kernels: bool) -> Task | native.Task:
+    """The layer by the kernels for the GPU or the native ones where they serve, else by PyTorch."""
+    if triton.fits(layer):
         from torchdau.algorithms.spectral.triton.task import Task as TritonTask
 
-        return TritonTask(layer, spectra, known)
-    if native.fits(layer.input, layer.weight) and layer.input.numel():
-        if available():
+        return TritonTask(layer, tf32)
+    if native.fits(layer) and 0 not in layer.input:
+        if native_kernels:
             return native.Task(layer)
         advise()
     return Task(layer)
 
 
+def _tf32() -> bool:
+    """Whether products of float32 may be made in TF32, as PyTorch's convolutions may."""
+    return bool(torch.backends.cudnn.conv.fp32_precision == "tf32")  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _plain(input: Tensor) -> Iterator[None]:
+    """Without autocast, on the device of the input."""
+    autocast = torch.autocast(input.device.type, enabled=False) if is_autocast_enabled(input) else nullcontext()
+    with torch.cuda.device_of(input), autocast:
+        yield
+
+
+def _room(shape: Sequence[int], input: Tensor) -> Tensor:
+    """Room for the spectra that a forward pass keeps."""
+    return input.new_empty(shape, dtype=triton.spectra_dtype(input.dtype))
+
+
 def serves(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile) -> bool:
     """Whether kernels compute the layer, and not PyTorch."""
-    return triton.fits(input, weight, stride, profile) or native.serves(input, weight)
+    layer = _layer(input, weight, stride, (0, 0), 1, profile)
+    return triton.fits(layer) or (native.fits(layer) and available())
+
+
+_spectral = torch.library.custom_op("torchdau::spectral", _forward, mutates_args=())
+_spectral_backward = torch.library.custom_op("torchdau::spectral_backward", _backward, mutates_args=())
 
 
 @_spectral.register_fake
 def _(input, weight, displacement, sigma, bias, stride, padding, groups, *options):  # type: ignore[no-untyped-def]
     size = [output_size(*axis) for axis in zip(input.shape[2:], stride, padding, strict=True)]
     output = input.new_empty(input.shape[0], weight.shape[0], *size).to(memory_format=layout(input))
-    return output, _spectra(input, stride, padding, Profile(*options[:4]), options[4])
+    layer = _layer(input, weight, stride, padding, groups, Profile(*options[:4]))
+    keep = options[4] and triton.fits(layer)
+    return output, _room(triton.kept_spectra(layer) if keep else (0,), input)
 
 
 @_spectral_backward.register_fake
@@ -137,11 +167,15 @@ def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _autograd(ctx, grad, _):  # type: ignore[no-untyped-def]
+    return _gradients(ctx, grad, _spectral_backward)
+
+
+def _gradients(ctx, grad, backward):  # type: ignore[no-untyped-def]
     if grad is None:
         return (None,) * len(ctx.needs_input_grad)
     *tensors, spectra = ctx.saved_tensors
     needed = list(ctx.needs_input_grad[:5])
-    grads = _spectral_backward(grad, *tensors, *ctx.options, spectra, needed)
+    grads = backward(grad, *tensors, *ctx.options, spectra, needed)
     return *(g if need else None for g, need in zip(grads, needed, strict=True)), *[None] * (len(ctx.options) + 1)
 
 
@@ -154,3 +188,19 @@ def _no_second_derivative(ctx, *grads):  # type: ignore[no-untyped-def]
 
 _spectral.register_autograd(_autograd, setup_context=_setup_context)
 _spectral_backward.register_autograd(_no_second_derivative)
+
+
+class _Eager(torch.autograd.Function):
+    """The same where nobody looks on: without the half of a small layer's time that a registered operator takes."""
+
+    @staticmethod
+    def forward(ctx, *arguments):  # type: ignore[no-untyped-def]
+        output, spectra = _forward(*arguments)
+        ctx.save_for_backward(*arguments[:5], spectra)
+        ctx.options = arguments[5:-1]
+        return output
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        # with a graph of the gradient, the operator, which says that there is none
+        return _gradients(ctx, grad, _spectral_backward if torch.is_grad_enabled() else _backward)

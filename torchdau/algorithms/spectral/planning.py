@@ -1,10 +1,9 @@
 """What the spectral algorithm costs, and the tiles that make it cheapest."""
 
 import itertools
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
-
-from torch import Tensor
 
 from torchdau.algorithms.spectral.tiling import Axis, cut, output_size
 
@@ -35,9 +34,9 @@ PYTORCH = Rates(7.5, 1.5, 45, 75)
 KERNELS = Rates(1, 0.75, 45, 20)
 
 
-def narrow(input: Tensor, weight: Tensor) -> bool:
-    """Whether the layer has few channels in many groups, and is not for the kernels."""
-    return LEAST > weight.shape[1] != input.shape[1]
+def narrow(input: Sequence[int], weight: Sequence[int]) -> bool:
+    """Whether a layer of such shapes has few channels in many groups, and is not for the kernels."""
+    return LEAST > weight[1] != input[1]
 
 
 @lru_cache(maxsize=256)

@@ -27,54 +27,82 @@ BLOCK = 1 << 18
 """Numbers of the spectra that are made at a time: few enough for the cache, many enough for a matrix product."""
 
 
-class Layer(NamedTuple):
-    """The arguments of one call; see :mod:`torchdau.algorithms`."""
+class Tensors(NamedTuple):
+    """The tensors of one call; see :mod:`torchdau.algorithms`."""
 
     input: Tensor
     weight: Tensor
     displacement: Tensor
     sigma: Tensor
     bias: Tensor | None
-    stride: Sequence[int]
-    padding: Sequence[int]
+
+
+class Layer(NamedTuple):
+    """What calls with the same :class:`Task` have in common.
+
+    Attributes:
+        input: shape of the images (N, C, H, W).
+        weight: shape of the amplitudes (O, I, K).
+        stride: per axis, as padding.
+        padding: zeros before each axis.
+        groups: groups of channels.
+        profile: the form of the units.
+        dtype: type of the images.
+        device: where they are.
+    """
+
+    input: tuple[int, ...]
+    weight: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
     groups: int
     profile: Profile
+    dtype: torch.dtype
+    device: torch.device
 
 
 class Task:
-    """One call in PyTorch: its tensors by groups, how it is cut, and the two passes over the pieces.
+    """A layer in PyTorch: how it is cut, and the two passes over the pieces.
 
     A tile of the output is the synthesis of the product of the analysis of a tile of the input with the spectra of
     the filters. The way back goes through conjugate spectra, so that the same filters serve: the gradient of the input
     is the synthesis of the product of the analysis of the output's gradient with them, and that of a filter's spectrum
     the product of the two analyses. A constant is one frequency, where the bias is added and its gradient read.
+
+    A task holds nothing of a call, and serves all with the same layer.
+
+    Attributes:
+        kept: shape of the spectra of the input that the forward pass keeps for the backward pass if asked to; (0,)
+            where it keeps none.
     """
+
+    kept: tuple[int, ...] = (0,)
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        input, weight, _, _, _, stride, padding, groups, _ = layer
-        self.n, channels, *size = input.shape
-        self.groups, self.i, self.o, self.k = groups, channels // groups, len(weight) // groups, weight.shape[2]
-        axes = tuple(zip(size, stride, padding, strict=True))
-        self.output_size = [output_size(*axis) for axis in axes]
+        self.n, _, *size = layer.input
+        self.groups, (o, self.i, self.k) = layer.groups, layer.weight
+        self.o = o // self.groups
+        axes = tuple(zip(size, layer.stride, layer.padding, strict=True))
+        self.output_shape = self.n, o, *(output_size(*axis) for axis in axes)
         self.y, self.x = y, x = self._axes(axes)
         self.lengths = y.length, x.length
         self.columns = bases.columns(x.length)
         self.scale = math.sqrt(y.length * x.length)  # between a constant and its number among the frequencies
-        self.like = torch.empty(0, dtype=self._spectra_dtype(), device=input.device)
-        self.inside, self.outside = self._side(y.inputs, x.inputs), self._side(y.outputs, x.outputs)
+        self.inside = self._side(y.inputs, x.inputs, size)
+        self.outside = self._side(y.outputs, x.outputs, self.output_shape[2:])
+        self.channel_pieces, self.image_pieces = self._channel_pieces(), self._image_pieces()
 
-    def forward(self) -> Tensor:
-        """The output."""
-        input, *_, bias = self.layer[:5]
-        shape = self.n, len(self.layer.weight), *self.output_size
-        output = torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=layout(input))
+    def forward(self, tensors: Tensors, kept: Tensor) -> Tensor:
+        """The output. Writes the spectra of the input into ``kept``, if there is room in it."""
+        input, *_, bias = tensors
+        output = torch.empty(self.output_shape, dtype=input.dtype, device=input.device, memory_format=layout(input))
         sources, targets = self._by_groups(input, 1), self._by_groups(output, 1)
-        for channels in self._channel_pieces():
-            filters = self._filters(channels, sigma_needed=False)
+        for channels in self.channel_pieces:
+            filters = self._filters(tensors, channels, sigma_needed=False)
             constant = None if bias is None else self._by_groups(bias, 0)[:, channels]
-            for images, tiles in self._image_pieces():
-                source = self._analyse_input(sources, images, tiles)
+            for images, tiles in self.image_pieces:
+                source = self._analyse_input(sources, images, tiles, kept, known=False)
                 target = self.outside.synthesise(targets[images, :, channels], tiles, False, add=False)
                 for columns in self._blocks(channels, images, tiles):
                     w, s = filters.spectra(columns), source.spectra(columns)
@@ -82,24 +110,27 @@ class Task:
                 target.finish()
         return output
 
-    def backward(self, grad: Tensor, needed: Sequence[bool]) -> list[Tensor | None]:
-        """Gradients of input, weight, displacement, sigma and bias; None for one that is not ``needed``."""
+    def backward(self, tensors: Tensors, grad: Tensor, needed: Sequence[bool], kept: Tensor) -> list[Tensor | None]:
+        """Gradients of input, weight, displacement, sigma and bias; None for one that is not ``needed``.
+
+        ``kept`` are the spectra that the forward pass wrote, if there are any.
+        """
         if not self.n:
-            tensors = zip(self.layer[:5], needed, strict=True)
-            return [torch.zeros_like(t) if need and t is not None else None for t, need in tensors]
-        units_needed, pieces = any(needed[1:4]), self._channel_pieces()
-        add = len(pieces) > 1 or not self.y.whole or not self.x.whole
-        d_input = self._room_for_input(add) if needed[0] else self.layer.input
-        inputs, outputs, targets = (self._by_groups(t, 1) for t in (self.layer.input, grad, d_input))
+            pairs = zip(tensors, needed, strict=True)
+            return [torch.zeros_like(t) if need and t is not None else None for t, need in pairs]
+        units_needed = any(needed[1:4])
+        add = len(self.channel_pieces) > 1 or not self.y.whole or not self.x.whole
+        d_input = self._room_for_input(tensors.input, add) if needed[0] else tensors.input
+        inputs, outputs, targets = (self._by_groups(t, 1) for t in (tensors.input, grad, d_input))
         unit_parts: list[list[Tensor]] = []
         bias_parts: list[Tensor] = []
-        for channels in pieces:
-            filters = self._filters(channels, sigma_needed=needed[3])
+        for channels in self.channel_pieces:
+            filters = self._filters(tensors, channels, sigma_needed=needed[3])
             bias_sums: list[Tensor] = []
-            for images, tiles in self._image_pieces():
+            for images, tiles in self.image_pieces:
                 output = self.outside.analyse(outputs[images, :, channels], tiles, True, "output")
                 if units_needed:
-                    input = self._analyse_input(inputs, images, tiles)
+                    input = self._analyse_input(inputs, images, tiles, kept, known=True)
                 if needed[0]:
                     target = self.inside.synthesise(targets[images], tiles, True, add)
                 for columns in self._blocks(channels, images, tiles):
@@ -118,9 +149,9 @@ class Task:
             if needed[4]:
                 bias_parts.append(functools.reduce(torch.add, bias_sums))
         parts = *(zip(*unit_parts, strict=True) if units_needed else [()] * 3), bias_parts
-        others = zip(parts, self.layer[1:5], needed[1:], strict=True)
+        others = zip(parts, tensors[1:], needed[1:], strict=True)
         return [
-            d_input.to(self.layer.input.dtype) if needed[0] else None,
+            d_input.to(tensors.input.dtype) if needed[0] else None,
             *(_joined(part, t) if need and t is not None else None for part, t, need in others),
         ]
 
@@ -131,41 +162,36 @@ class Task:
 
     def _dtype(self) -> torch.dtype:
         """The type of the computation."""
-        return torch.promote_types(self.layer.input.dtype, torch.float32)
+        return torch.promote_types(self.layer.dtype, torch.float32)
 
-    def _spectra_dtype(self) -> torch.dtype:
-        """The type of the spectra."""
-        return self._dtype()
-
-    def _room_for_input(self, add: bool) -> Tensor:
+    def _room_for_input(self, input: Tensor, add: bool) -> Tensor:
         """Allocate the gradient of the input, as zeros in the type of the computation if tiles are added to it."""
-        input = self.layer.input
         if add:
             return torch.zeros_like(input, dtype=self._dtype(), memory_format=layout(input))
         return torch.empty_like(input, memory_format=layout(input))
 
     def _by_groups(self, tensor: Tensor, axis: int) -> Tensor:
         """A view with the channels of ``axis`` as (groups, channels of a group)."""
-        return tensor.unflatten(axis, (self.groups, -1))
+        return tensor.unflatten(axis, (self.groups, -1)) if self.groups > 1 else tensor.unsqueeze(axis)
 
-    def _side(self, ys: Tiles, xs: Tiles) -> Any:
+    def _side(self, ys: Tiles, xs: Tiles, pixels: Sequence[int]) -> Any:
         """Return a side in PyTorch. The Triton task returns its own, with the same methods; likewise filters below."""
-        return Side(ys, xs, self.lengths, self.like)
+        return Side(ys, xs, self.lengths, torch.empty(0, dtype=self._dtype(), device=self.layer.device))
 
-    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice) -> Any:
+    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice, kept: Tensor, known: bool) -> Any:
         return self.inside.analyse(inputs[images], tiles, False, "input")
 
     def _product(self, a: Tensor, b: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
         return product(a, b, name, bias, self.scale)
 
-    def _units(self, channels: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def _units(self, tensors: Tensors, channels: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Weight, displacement and sigma of some output channels of each group."""
-        weight, displacement, sigma = self.layer[1:4]
+        weight, displacement, sigma = tensors[1:4]
         weight, displacement = (self._by_groups(t, 0)[:, channels] for t in (weight, displacement))
         return weight, displacement, self._by_groups(sigma, 0)[:, channels] if sigma.ndim else sigma
 
-    def _filters(self, channels: slice, sigma_needed: bool) -> Any:
-        return Filters(self.layer.profile, self.lengths, *self._units(channels), sigma_needed)
+    def _filters(self, tensors: Tensors, channels: slice, sigma_needed: bool) -> Any:
+        return Filters(self.layer.profile, self.lengths, *self._units(tensors, channels), sigma_needed)
 
     def _channel_pieces(self) -> list[slice]:
         """Slices of a group's output channels whose units' spectra fit into the workspace."""

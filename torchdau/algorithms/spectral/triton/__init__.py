@@ -2,15 +2,13 @@
 
 import importlib.util
 import os
-from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from torchdau.algorithms.spectral.planning import narrow
+from torchdau.algorithms.spectral.task import Layer
 from torchdau.algorithms.spectral.tiling import output_size, whole_length
 from torchdau.kernels import TURNED_OFF
-from torchdau.profile import Profile
 
 CAPABILITY = (8, 0)
 """Compute capability from which a GPU has what the kernels use."""
@@ -53,33 +51,34 @@ def reason() -> str:
     return "Triton" if available(device) else f"none: they need compute capability {CAPABILITY[0]}.{CAPABILITY[1]}"
 
 
-def fits(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile) -> bool:
+def fits(layer: Layer) -> bool:
     """Whether the kernels are for such a layer: on an NVIDIA GPU of capability 8.0 or newer, float32 and half types."""
-    if input.device.type != "cuda" or input.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+    if layer.device.type != "cuda" or layer.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return False
-    if profile.interpolation != "bilinear" or weight.shape[2] > UNITS or narrow(input, weight):
+    (n, i, height, width), (o, _, k) = layer.input, layer.weight
+    if layer.profile.interpolation != "bilinear" or k > UNITS or narrow(layer.input, layer.weight):
         return False
-    largest = max(input.shape[1], weight.shape[0]) * input.shape[2] * input.shape[3]
-    if largest >= 1 << 31:  # places within an image are numbers of 32 bits
+    if max(i, o) * height * width >= 1 << 31:  # places within an image are numbers of 32 bits
         return False
-    return 16 * max(stride) + profile.size <= LONGEST and input.numel() > 0 and available(input.device)
+    return 16 * max(layer.stride) + layer.profile.size <= LONGEST and n > 0 and available(layer.device)
 
 
-def kept_spectra(input: Tensor, stride: Sequence[int], padding: Sequence[int], profile: Profile) -> tuple[int, ...]:
+def kept_spectra(layer: Layer) -> tuple[int, ...]:
     """Return the shape (N, frequencies, 2, C) of the spectra to keep, or (0,) to keep none.
 
     None are kept of images that are cut into several tiles, and none that are larger than ``KEPT`` allows.
     """
-    n, channels, *size = input.shape
+    n, channels, *size = layer.input
+    profile = layer.profile
     height, width = (
         whole_length(pixels, output_size(pixels, s, p), s, p, profile.first, profile.last)
-        for pixels, s, p in zip(size, stride, padding, strict=True)
+        for pixels, s, p in zip(size, layer.stride, layer.padding, strict=True)
     )
     frequencies = (width // 2 + 1) * height
-    few = 2 * frequencies * spectra_dtype(input).itemsize <= KEPT * size[0] * size[1] * input.dtype.itemsize
+    few = 2 * frequencies * spectra_dtype(layer.dtype).itemsize <= KEPT * size[0] * size[1] * layer.dtype.itemsize
     return (n, frequencies, 2, channels) if few and height <= LONGEST and width <= LONGEST else (0,)
 
 
-def spectra_dtype(input: Tensor) -> torch.dtype:
+def spectra_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the type of the spectra. float16 would overflow: a transform multiplies the mean of a tile by its side."""
-    return torch.bfloat16 if input.dtype == torch.bfloat16 else torch.float32
+    return torch.bfloat16 if dtype == torch.bfloat16 else torch.float32

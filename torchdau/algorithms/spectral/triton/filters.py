@@ -187,7 +187,7 @@ def _circle(length: int, device: torch.device) -> Tensor:
 class Filters:
     """Spectra of filters and gradients of units, as :class:`torchdau.algorithms.spectral.filters.Filters`.
 
-    ``precision`` and ``like`` are those of :class:`torchdau.algorithms.spectral.triton.transforms.Side`.
+    ``dtype`` and ``precision`` are those of :class:`torchdau.algorithms.spectral.triton.transforms.Side`.
     """
 
     def __init__(
@@ -198,10 +198,10 @@ class Filters:
         displacement: Tensor,
         sigma: Tensor,
         sigma_needed: bool,
-        like: Tensor,
+        dtype: torch.dtype,
         precision: str,
     ) -> None:
-        self._profile, self._lengths, self._precision, self._like = profile, lengths, precision, like
+        self._profile, self._lengths, self._dtype, self._precision = profile, lengths, dtype, precision
         self._sigma_needed = sigma_needed
         self._units = weight.contiguous(), displacement.contiguous(), sigma.contiguous()
         self._circles = [_circle(length, weight.device) for length in lengths]
@@ -219,7 +219,7 @@ class Filters:
         """Return the spectra of all ``columns``, made once."""
         if self._spectra is None:
             shape = self._columns * self._lengths[0], 2, *self._units[0].shape[:3]
-            self._spectra = self._like.new_empty(shape)
+            self._spectra = torch.empty(shape, dtype=self._dtype, device=self._units[0].device)
             _spectra[self._grid](
                 *self._units, *self._circles, self._spectra, self._pairs, self._count, *self._lengths,
                 PRECISION=self._precision, **self._options, num_warps=4,

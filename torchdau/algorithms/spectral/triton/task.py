@@ -1,5 +1,8 @@
 """One call of the spectral algorithm by the Triton kernels: what differs from PyTorch's."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,24 +20,21 @@ SPECTRA = 256 << 20
 
 
 class Task(task.Task):
-    """One call; see :class:`torchdau.algorithms.spectral.task.Task`.
+    """A layer; see :class:`torchdau.algorithms.spectral.task.Task`.
 
     All columns are worked through at once. Spectra of bfloat16 are kept in that type, others in float32, whose products
-    have the precision that PyTorch's convolutions have (``torch.backends.cudnn``).
+    have the precision "tf32" or "tf32x3".
 
     Args:
         layer: what is computed.
-        kept: room for the spectra of the input, of which :func:`torchdau.algorithms.spectral.triton.kept_spectra` says
-            the shape; or nothing.
-        known: whether they are there already, from the forward pass.
+        tf32: whether products of float32 may be made in TF32.
     """
 
-    def __init__(self, layer: task.Layer, kept: Tensor, known: bool) -> None:
-        self._kept, self._known = kept, known
-        dtype = layer.input.dtype
-        exact = dtype == torch.float32 and torch.backends.cudnn.conv.fp32_precision != "tf32"  # type: ignore[attr-defined]
-        self._precision = "tf32x3" if exact else "tf32"
+    def __init__(self, layer: task.Layer, tf32: bool) -> None:
+        self._precision = "tf32" if tf32 or layer.dtype != torch.float32 else "tf32x3"
+        self._spectra_dtype = triton.spectra_dtype(layer.dtype)
         super().__init__(layer)
+        self.kept = triton.kept_spectra(layer)
 
     def _axes(self, axes: tuple[tuple[int, int, int], ...]) -> tuple[Axis, Axis]:
         y, x = (self._axis(*axis) for axis in axes)
@@ -49,37 +49,34 @@ class Task(task.Task):
         longest = triton.TILE if 16 * stride + profile.size <= triton.TILE else triton.LONGEST
         return cut(max(2, -(-options[1] // ((longest - profile.size) // stride + 1))), *options)
 
-    def _spectra_dtype(self) -> torch.dtype:
-        return triton.spectra_dtype(self.layer.input)
+    def _side(self, ys: Tiles, xs: Tiles, pixels: Sequence[int]) -> Side:
+        return Side(ys, xs, pixels, self.lengths, self._spectra_dtype, self.layer.device, self._precision)
 
-    def _side(self, ys: Tiles, xs: Tiles) -> Side:
-        return Side(ys, xs, self.lengths, self.like, self._precision)
-
-    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice) -> Kept:
-        if not self._kept.numel():
+    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice, kept: Tensor, known: bool) -> Kept:
+        if not kept.numel():
             return Analysis(self.inside, inputs[images], tiles, False)
-        kept = self._kept[images].unflatten(3, (self.groups, self.i))
-        return Kept(kept) if self._known else Analysis(self.inside, inputs[images], tiles, False, kept)
+        kept = kept[images].unflatten(3, (self.groups, self.i))
+        return Kept(kept) if known else Analysis(self.inside, inputs[images], tiles, False, kept)
 
     def _product(self, a: Tensor, b: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
         return product(a, b, self._precision, bias, self.scale)
 
-    def _filters(self, channels: slice, sigma_needed: bool) -> Filters:
-        units = self._units(channels)
-        return Filters(self.layer.profile, self.lengths, *units, sigma_needed, self.like, self._precision)
+    def _filters(self, tensors: task.Tensors, channels: slice, sigma_needed: bool) -> Filters:
+        units = self._units(tensors, channels)
+        kind = self._spectra_dtype, self._precision
+        return Filters(self.layer.profile, self.lengths, *units, sigma_needed, *kind)
 
     def _channel_pieces(self) -> list[slice]:
         if self.groups > 1:  # a part of the channels of several groups is not contiguous
             return [slice(0, self.o)]
-        each = 2 * self.columns * self.y.length * self.i * self.like.itemsize
+        each = 2 * self.columns * self.y.length * self.i * self._spectra_dtype.itemsize
         return task.slices(self.o, FILTERS // each)
 
     def _rows(self) -> int:
-        input = self.layer.input
-        images = input.numel() + self.n * self.groups * self.o * self.output_size[0] * self.output_size[1]
+        images = math.prod(self.layer.input) + math.prod(self.output_shape)
         numbers = 2 * self.columns * self.y.length * (self.i + self.o) * self.groups
-        row = numbers * self.x.inputs.count * self.like.itemsize
-        return (SPECTRA + 4 * images * input.itemsize) // row
+        row = numbers * self.x.inputs.count * self._spectra_dtype.itemsize
+        return (SPECTRA + 4 * images * self.layer.dtype.itemsize) // row
 
     def _blocks(self, channels: slice, images: slice, tiles: slice) -> list[slice]:
         return [slice(0, self.columns)]

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -179,15 +180,38 @@ def _second(
 class Side:
     """One side of a layer, as :class:`torchdau.algorithms.spectral.transforms.Side`.
 
-    ``precision`` is that of products of float32, "tf32" or "tf32x3"; ``like`` has the type of the spectra.
+    Args:
+        ys: the tiles along y.
+        xs: the tiles along x.
+        pixels: height and width of the images.
+        lengths: transform length along y and along x.
+        dtype: type of the spectra.
+        device: the GPU.
+        precision: of products of float32, "tf32" or "tf32x3".
     """
 
-    def __init__(self, ys: Tiles, xs: Tiles, lengths: tuple[int, int], like: Tensor, precision: str) -> None:
-        self.ys, self.xs, self.like, self.precision = ys, xs, like, precision
-        kind = precision, like.dtype, like.device
+    def __init__(
+        self,
+        ys: Tiles,
+        xs: Tiles,
+        pixels: Sequence[int],
+        lengths: tuple[int, int],
+        dtype: torch.dtype,
+        device: torch.device,
+        precision: str,
+    ) -> None:
+        self.ys, self.xs, self.pixels, self.dtype = ys, xs, pixels, dtype
+        kind = precision, dtype, device
         self.columns, self.rows = bases.columns(lengths[1]), 2 * lengths[0]
         self.first = _first(xs.positions, lengths[1], lengths[0], *kind)
         self.seconds = [_second(ys.positions, lengths[0], conjugate, *kind) for conjugate in (False, True)]
+        rows, width = len(self.seconds[0]), self.first.shape[1]
+        others = (WIDE if dtype.itemsize > 2 else OTHERS)[rows > 128]
+        chosen = [({} if dtype.itemsize > 2 else table).get((rows, width), others) for table in (ANALYSIS, SYNTHESIS)]
+        same = {"PRECISION": precision, "WIDTH": width, "ROWS": rows}
+        # adding to float32 takes more memory than writing
+        self.analysis, self.synthesis, self.addition = (blocks._asdict() | same for blocks in (*chosen, others))
+        self._parts: dict[tuple[int, int], tuple[Tiles, list[int]]] = {}
 
     def analyse(self, images: Tensor, part: slice, conjugate: bool, name: str) -> "Analysis":
         """Return the spectra of rows ``part`` of the tiles of images (N, G, C, H, W)."""
@@ -197,19 +221,15 @@ class Side:
         """Return the synthesis that writes such tiles into images, or adds them to images if ``add``."""
         return Synthesis(self, images, part, conjugate, add)
 
-    def geometry(self, images: Tensor, tiles: Tiles) -> list[int]:
-        """Numbers of the kernels, from ``columns`` to ``matrix``."""
-        axes = tiles, self.xs
-        numbers = [self.columns, self.rows, *(a.count for a in axes), *(a.start for a in axes), *(a.step for a in axes)]
-        return [*numbers, *(a.size for a in axes), *images.shape[-2:], self.seconds[0].shape[2]]
-
-
-def _blocks(table: dict[tuple[int, int], Blocks], side: Side) -> dict[str, int]:
-    """Options of a kernel for a side."""
-    rows, width = len(side.seconds[0]), side.first.shape[1]
-    wide = side.like.dtype.itemsize > 2
-    blocks = WIDE[rows > 128] if wide else table.get((rows, width), OTHERS[rows > 128])
-    return {**blocks._asdict(), "WIDTH": width, "ROWS": rows}
+    def part(self, rows: slice) -> tuple[Tiles, list[int]]:
+        """Return some rows of tiles along y, and the numbers of the kernels for them from ``columns`` to ``matrix``."""
+        key = rows.start, rows.stop
+        if key not in self._parts:
+            axes = tiles, _ = self.ys.part(rows), self.xs
+            numbers = [self.columns, self.rows, *(a.count for a in axes), *(a.start for a in axes)]
+            numbers += [*(a.step for a in axes), *(a.size for a in axes), *self.pixels, self.seconds[0].shape[2]]
+            self._parts[key] = tiles, numbers
+        return self._parts[key]
 
 
 def _strides(images: Tensor) -> tuple[int, ...]:
@@ -234,14 +254,14 @@ class Analysis(Kept):
 
     def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool, spectra: Tensor | None = None) -> None:
         n, groups, c = images.shape[:3]
-        options = _blocks(ANALYSIS, side)
-        tiles = side.ys.part(part)
+        options = side.analysis
+        tiles, numbers = side.part(part)
         count = n * tiles.count * side.xs.count
         if spectra is None:
-            spectra = side.like.new_empty(count, side.columns * side.rows // 2, 2, groups, c)
+            shape = count, side.columns * side.rows // 2, 2, groups, c
+            spectra = torch.empty(shape, dtype=side.dtype, device=images.device)
         _analysis[count * -(-groups * c // options["CHANNELS"]) * -(-side.columns // options["COLUMNS"]),](
-            images, side.first, side.seconds[conjugate], spectra, groups * c, *side.geometry(images, tiles),
-            *_strides(images), PRECISION=side.precision, **options,
+            images, side.first, side.seconds[conjugate], spectra, groups * c, *numbers, *_strides(images), **options,
         )  # fmt: skip
         super().__init__(spectra)
 
@@ -250,23 +270,22 @@ class Synthesis:
     """The way back of :class:`Analysis`; tiles that overlap are added in phases, so that no two meet."""
 
     def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool, add: bool) -> None:
-        self._side, self._images, self._tiles = side, images, side.ys.part(part)
-        self._conjugate, self._add = conjugate, add
+        self._side, self._images, self._part, self._conjugate, self._add = side, images, part, conjugate, add
 
     def put(self, columns: slice, spectra: Tensor) -> None:
         """Take the spectra of all ``columns`` and write the images."""
         side, images = self._side, self._images
         n, groups, c = images.shape[:3]
-        options = _blocks({} if self._add else SYNTHESIS, side)  # adding to float32 takes more memory
-        programs = n * -(-groups * c // options["CHANNELS"]) * -(-self._tiles.size // options["PIXELS"])
-        counts, phases = (self._tiles.count, side.xs.count), (self._tiles.phases, side.xs.phases)
+        options = side.addition if self._add else side.synthesis
+        tiles, numbers = side.part(self._part)
+        programs = n * -(-groups * c // options["CHANNELS"]) * -(-tiles.size // options["PIXELS"])
+        phases = tiles.phases, side.xs.phases
         for phase in itertools.product(*map(range, phases)):
-            axes = zip(counts, phase, phases, strict=True)
+            axes = zip((tiles.count, side.xs.count), phase, phases, strict=True)
             meant = math.prod(-(-(count - first) // every) for count, first, every in axes)
             _synthesis[programs * meant,](
-                images, side.first, side.seconds[self._conjugate], spectra, groups * c,
-                *side.geometry(images, self._tiles), *phase, *phases, *_strides(images), ADD=self._add,
-                PRECISION=side.precision, **options,
+                images, side.first, side.seconds[self._conjugate], spectra, groups * c, *numbers, *phase, *phases,
+                *_strides(images), ADD=self._add, **options,
             )  # fmt: skip
 
     def finish(self) -> None:
