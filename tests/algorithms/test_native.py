@@ -16,8 +16,9 @@ from benchmarks import layer
 from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d
 from torchdau import kernels as kernels_module
-from torchdau.algorithms.spectral import native, planning
+from torchdau.algorithms.spectral import native, operators, planning
 from torchdau.kernels import ADVICE, NOT_BUILT, TURNED_OFF, VARIANTS, Kernels
+from torchdau.profile import Profile
 
 ROOT = Path(torchdau.__file__).parent.parent
 AVAILABLE = {

@@ -1,9 +1,35 @@
-"""What the kernels have in common: blocks, and operands of products in TF32."""
+"""What the kernels have in common: launches, blocks, and operands of products in TF32."""
+
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+_compiled: dict[tuple[Any, ...], Any] = {}
+"""Kernels by what they were compiled for and all numbers that they were called with."""
+
+MOST = 4096
+"""Number of kernels and numbers that are remembered."""
+
+
+def launch(kernel: Any, grid: tuple[int, int, int], *arguments: Any, **constants: int | bool | str) -> None:
+    """Launch a kernel, as ``kernel[grid](*arguments, **constants)`` does, which looks at each argument again.
+
+    A call with the numbers of an earlier one goes straight to the kernel that was compiled for them.
+    """
+    numbers = [(a.dtype, a.device, a.data_ptr() % 16) if isinstance(a, Tensor) else a for a in arguments]
+    key = id(kernel), *numbers, *constants.values()
+    compiled = _compiled.get(key)
+    if compiled is not None:
+        compiled[grid](*arguments, *(constants[name] for name in kernel.arg_names[len(arguments) :]))
+        return
+    compiled = kernel[grid](*arguments, **constants)
+    if compiled is not None:  # Triton's interpreter compiles nothing
+        if len(_compiled) >= MOST:
+            _compiled.clear()
+        _compiled[key] = compiled
 
 
 @triton.jit

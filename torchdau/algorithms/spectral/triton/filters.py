@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from torchdau.algorithms.spectral import bases
-from torchdau.algorithms.spectral.triton.blocks import operand
+from torchdau.algorithms.spectral.triton.blocks import launch, operand
 from torchdau.profile import Profile
 
 NUMBERS = 256
@@ -213,16 +213,16 @@ class Filters:
         self._options["PAIRS"] = max(16, NUMBERS // units)
         self._spectra: Tensor | None = None
         self._grads: list[Tensor] | None = None
-        self._grid = -(-self._pairs // self._options["PAIRS"]), self._columns
+        self._grid = -(-self._pairs // self._options["PAIRS"]), self._columns, 1
 
     def spectra(self, columns: slice) -> Tensor:
         """Return the spectra of all ``columns``, made once."""
         if self._spectra is None:
             shape = self._columns * self._lengths[0], 2, *self._units[0].shape[:3]
             self._spectra = torch.empty(shape, dtype=self._dtype, device=self._units[0].device)
-            _spectra[self._grid](
-                *self._units, *self._circles, self._spectra, self._pairs, self._count, *self._lengths,
-                PRECISION=self._precision, **self._options, num_warps=4,
+            launch(
+                _spectra, self._grid, *self._units, *self._circles, self._spectra, self._pairs, self._count,
+                *self._lengths, PRECISION=self._precision, **self._options, num_warps=4,
             )  # fmt: skip
         return self._spectra.transpose(0, 1)
 
@@ -230,9 +230,9 @@ class Filters:
         """Add what all ``columns`` give to the gradients."""
         weight, displacement, _ = self._units
         sums = weight.new_empty(self._columns, (4 if self._sigma_needed else 3) * weight.numel(), dtype=torch.float32)
-        _gradients[self._grid](
-            grad, *self._units, *self._circles, sums, self._pairs, *weight.shape[1:], *self._lengths, *grad.stride(),
-            EXACT=self._profile.displacement_gradient == "exact",
+        launch(
+            _gradients, self._grid, grad, *self._units, *self._circles, sums, self._pairs, *weight.shape[1:],
+            *self._lengths, *grad.stride(), EXACT=self._profile.displacement_gradient == "exact",
             SIGMA=self._sigma_needed, **self._options, num_warps=4,
         )  # fmt: skip
         widths = weight.numel(), displacement.numel(), *[weight.numel()] * self._sigma_needed

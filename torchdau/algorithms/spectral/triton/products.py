@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from torchdau.algorithms.spectral.triton.blocks import block, operand
+from torchdau.algorithms.spectral.triton.blocks import block, launch, operand
 
 
 @triton.jit(do_not_specialize=["bias_group", "bias_n", "scale", "groups"])
@@ -78,8 +78,10 @@ def product(a: Tensor, b: Tensor, precision: str, bias: Tensor | None = None, sc
     rows, columns = min(rows, block(m)), min(columns, block(n))
     strides = *a.stride(), *b.stride(), *out.stride()[:4]
     constant = bias, *(bias.stride() if bias is not None else (0, 0)), scale
-    _product[-(-m // rows) * -(-n // columns) * frequencies * groups,](
-        a, b, out, *constant, groups, m, n, k, *strides, BIAS=bias is not None, PRECISION=precision, M=rows, N=columns,
-        K=32, num_warps=8 if wide or turned else 4, num_stages=2 if wide else 3,
+    programs = -(-m // rows) * -(-n // columns) * frequencies * groups
+    launch(
+        _product, (programs, 1, 1), a, b, out, *constant, groups, m, n, k, *strides,
+        BIAS=bias is not None, PRECISION=precision, M=rows, N=columns, K=32,
+        num_warps=8 if wide or turned else 4, num_stages=2 if wide else 3,
     )  # fmt: skip
     return out

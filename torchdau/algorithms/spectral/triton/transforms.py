@@ -13,7 +13,7 @@ from torch import Tensor
 
 from torchdau.algorithms.spectral import bases
 from torchdau.algorithms.spectral.tiling import Tiles
-from torchdau.algorithms.spectral.triton.blocks import block, operand, rounded
+from torchdau.algorithms.spectral.triton.blocks import block, launch, operand, rounded
 
 GEOMETRY = [
     *("columns", "rows", "count_y", "count_x", "start_y", "start_x", "step_y", "step_x"),
@@ -260,8 +260,10 @@ class Analysis(Kept):
         if spectra is None:
             shape = count, side.columns * side.rows // 2, 2, groups, c
             spectra = torch.empty(shape, dtype=side.dtype, device=images.device)
-        _analysis[count * -(-groups * c // options["CHANNELS"]) * -(-side.columns // options["COLUMNS"]),](
-            images, side.first, side.seconds[conjugate], spectra, groups * c, *numbers, *_strides(images), **options,
+        programs = count * -(-groups * c // options["CHANNELS"]) * -(-side.columns // options["COLUMNS"])
+        launch(
+            _analysis, (programs, 1, 1), images, side.first, side.seconds[conjugate], spectra, groups * c, *numbers,
+            *_strides(images), **options,
         )  # fmt: skip
         super().__init__(spectra)
 
@@ -283,9 +285,9 @@ class Synthesis:
         for phase in itertools.product(*map(range, phases)):
             axes = zip((tiles.count, side.xs.count), phase, phases, strict=True)
             meant = math.prod(-(-(count - first) // every) for count, first, every in axes)
-            _synthesis[programs * meant,](
-                images, side.first, side.seconds[self._conjugate], spectra, groups * c, *numbers, *phase, *phases,
-                *_strides(images), ADD=self._add, **options,
+            launch(
+                _synthesis, (programs * meant, 1, 1), images, side.first, side.seconds[self._conjugate], spectra,
+                groups * c, *numbers, *phase, *phases, *_strides(images), ADD=self._add, **options,
             )  # fmt: skip
 
     def finish(self) -> None:
