@@ -30,6 +30,7 @@ from torchdau.profile import (
     MAX_SIGMA,
     MIN_SIGMA,
     Profile,
+    bound_,
     bounded,
 )
 
@@ -232,9 +233,9 @@ class DAUConv2d(nn.Module):
     def clip_parameters_(self) -> None:
         """Moves displacements and learned sigmas that an optimizer took out of their bounds back to them."""
         # Through .data, because a layer may be used twice before a backward pass, and because FSDP hands out views.
-        self.displacement.data.copy_(bounded(self.displacement.data, -self.max_displacement, self.max_displacement))
+        bound_(self.displacement.data, -self.max_displacement, self.max_displacement)
         if isinstance(self.sigma, Tensor):
-            self.sigma.data.copy_(bounded(self.sigma.data, MIN_SIGMA, self.max_sigma))
+            bound_(self.sigma.data, MIN_SIGMA, self.max_sigma)
 
     def units(self) -> tuple[Tensor, Tensor, float | Tensor]:
         """Weight (O, I / groups, K), displacement (O, I / groups, K, 2) and sigma as :func:`dau_conv2d` takes them."""

@@ -175,3 +175,8 @@ def bounded(values: Tensor, low: float, high: float) -> Tensor:
     if not torch.is_grad_enabled():
         return values.clamp(low, high).add_(values, alpha=0)  # infinity times 0 is NaN
     return values.detach().clamp(low, high).add_(values - values.detach())
+
+
+def bound_(values: Tensor, low: float, high: float) -> None:
+    """:func:`bounded`, in place."""
+    values.add_(values, alpha=0).clamp_(low, high)

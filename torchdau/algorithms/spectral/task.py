@@ -92,6 +92,7 @@ class Task:
         self.inside = self._side(y.inputs, x.inputs, size)
         self.outside = self._side(y.outputs, x.outputs, self.output_shape[2:])
         self.channel_pieces, self.image_pieces = self._channel_pieces(), self._image_pieces()
+        self._whole = len(self.channel_pieces) == len(self.image_pieces) == 1
 
     def forward(self, tensors: Tensors, kept: Tensor) -> Tensor:
         """The output. Writes the spectra of the input into ``kept``, if there is room in it."""
@@ -100,10 +101,10 @@ class Task:
         sources, targets = self._by_groups(input, 1), self._by_groups(output, 1)
         for channels in self.channel_pieces:
             filters = self._filters(tensors, channels, sigma_needed=False)
-            constant = None if bias is None else self._by_groups(bias, 0)[:, channels]
+            constant = None if bias is None else self._channels(bias, channels)
             for images, tiles in self.image_pieces:
-                source = self._analyse_input(sources, images, tiles, kept, known=False)
-                target = self.outside.synthesise(targets[images, :, channels], tiles, False, add=False)
+                source = self._analyse_input(self._piece(sources, images), tiles, self._kept(kept, images), known=False)
+                target = self.outside.synthesise(self._piece(targets, images, channels), tiles, False, add=False)
                 for columns in self._blocks(channels, images, tiles):
                     w, s = filters.spectra(columns), source.spectra(columns)
                     target.put(columns, self._product(s, w.mT, "product", None if columns.start else constant))
@@ -128,11 +129,13 @@ class Task:
             filters = self._filters(tensors, channels, sigma_needed=needed[3])
             bias_sums: list[Tensor] = []
             for images, tiles in self.image_pieces:
-                output = self.outside.analyse(outputs[images, :, channels], tiles, True, "output")
+                output = self.outside.analyse(self._piece(outputs, images, channels), tiles, True, "output")
                 if units_needed:
-                    input = self._analyse_input(inputs, images, tiles, kept, known=True)
+                    input = self._analyse_input(
+                        self._piece(inputs, images), tiles, self._kept(kept, images), known=True
+                    )
                 if needed[0]:
-                    target = self.inside.synthesise(targets[images], tiles, True, add)
+                    target = self.inside.synthesise(self._piece(targets, images), tiles, True, add)
                 for columns in self._blocks(channels, images, tiles):
                     g = output.spectra(columns)
                     if needed[0]:
@@ -178,8 +181,16 @@ class Task:
         """Return a side in PyTorch. The Triton task returns its own, with the same methods; likewise filters below."""
         return Side(ys, xs, self.lengths, torch.empty(0, dtype=self._dtype(), device=self.layer.device))
 
-    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice, kept: Tensor, known: bool) -> Any:
-        return self.inside.analyse(inputs[images], tiles, False, "input")
+    def _piece(self, tensor: Tensor, images: slice, channels: slice = slice(None)) -> Tensor:
+        """Images and channels of a group of a tensor (N, G, C, ...); what there is, where one piece is all."""
+        return tensor if self._whole else tensor[images, :, channels]
+
+    def _kept(self, kept: Tensor, images: slice) -> Tensor:
+        """The spectra of some images, of those that are kept."""
+        return kept[images] if kept.numel() and not self._whole else kept
+
+    def _analyse_input(self, inputs: Tensor, tiles: slice, kept: Tensor, known: bool) -> Any:
+        return self.inside.analyse(inputs, tiles, False, "input")
 
     def _product(self, a: Tensor, b: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
         return product(a, b, name, bias, self.scale)
@@ -187,8 +198,13 @@ class Task:
     def _units(self, tensors: Tensors, channels: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Weight, displacement and sigma of some output channels of each group."""
         weight, displacement, sigma = tensors[1:4]
-        weight, displacement = (self._by_groups(t, 0)[:, channels] for t in (weight, displacement))
-        return weight, displacement, self._by_groups(sigma, 0)[:, channels] if sigma.ndim else sigma
+        weight, displacement = (self._channels(t, channels) for t in (weight, displacement))
+        return weight, displacement, self._channels(sigma, channels) if sigma.ndim else sigma
+
+    def _channels(self, tensor: Tensor, channels: slice) -> Tensor:
+        """Some output channels of each group of a tensor (O, ...)."""
+        tensor = self._by_groups(tensor, 0)
+        return tensor if self._whole else tensor[:, channels]
 
     def _filters(self, tensors: Tensors, channels: slice, sigma_needed: bool) -> Any:
         return Filters(self.layer.profile, self.lengths, *self._units(tensors, channels), sigma_needed)

@@ -9,8 +9,8 @@ from torchdau.algorithms.spectral import bases
 from torchdau.algorithms.spectral.triton.blocks import launch, operand
 from torchdau.profile import Profile
 
-NUMBERS = 256
-"""Units that a program works on."""
+NUMBERS = 1024
+"""Units that a program works on for spectra; for gradients, half as many. Fastest on an H100."""
 
 LAYER = ["pairs", "outputs", "inputs", "units", "height", "width"]
 """Arguments that do not change the code that is made."""
@@ -210,19 +210,18 @@ class Filters:
         self._columns = bases.columns(lengths[1])
         units = triton.next_power_of_2(self._count)
         self._options = {"RADIUS": profile.radius, "SHARED": sigma.ndim == 0, "UNITS": units}
-        self._options["PAIRS"] = max(16, NUMBERS // units)
         self._spectra: Tensor | None = None
         self._grads: list[Tensor] | None = None
-        self._grid = -(-self._pairs // self._options["PAIRS"]), self._columns, 1
 
     def spectra(self, columns: slice) -> Tensor:
         """Return the spectra of all ``columns``, made once."""
         if self._spectra is None:
             shape = self._columns * self._lengths[0], 2, *self._units[0].shape[:3]
             self._spectra = torch.empty(shape, dtype=self._dtype, device=self._units[0].device)
+            pairs = max(16, NUMBERS // self._options["UNITS"])
             launch(
-                _spectra, self._grid, *self._units, *self._circles, self._spectra, self._pairs, self._count,
-                *self._lengths, PRECISION=self._precision, **self._options, num_warps=4,
+                _spectra, self._grid(pairs), *self._units, *self._circles, self._spectra, self._pairs, self._count,
+                *self._lengths, PRECISION=self._precision, PAIRS=pairs, **self._options, num_warps=4,
             )  # fmt: skip
         return self._spectra.transpose(0, 1)
 
@@ -230,10 +229,11 @@ class Filters:
         """Add what all ``columns`` give to the gradients."""
         weight, displacement, _ = self._units
         sums = weight.new_empty(self._columns, (4 if self._sigma_needed else 3) * weight.numel(), dtype=torch.float32)
+        pairs = max(16, NUMBERS // (2 * self._options["UNITS"]))
         launch(
-            _gradients, self._grid, grad, *self._units, *self._circles, sums, self._pairs, *weight.shape[1:],
+            _gradients, self._grid(pairs), grad, *self._units, *self._circles, sums, self._pairs, *weight.shape[1:],
             *self._lengths, *grad.stride(), EXACT=self._profile.displacement_gradient == "exact",
-            SIGMA=self._sigma_needed, **self._options, num_warps=4,
+            SIGMA=self._sigma_needed, PAIRS=pairs, **self._options, num_warps=4,
         )  # fmt: skip
         widths = weight.numel(), displacement.numel(), *[weight.numel()] * self._sigma_needed
         grads = [
@@ -241,6 +241,10 @@ class Filters:
             for part, t in zip(sums.split(widths, 1), (weight, displacement, weight), strict=False)
         ]
         self._grads = grads if self._grads is None else [a + b for a, b in zip(self._grads, grads, strict=True)]
+
+    def _grid(self, pairs: int) -> tuple[int, int, int]:
+        """Return the number of programs, each for so many pairs of channels and one column of frequencies."""
+        return -(-self._pairs // pairs), self._columns, 1
 
     def gradients(self) -> list[Tensor]:
         """Return gradients of weight, displacement and each unit's sigma (empty if not needed)."""

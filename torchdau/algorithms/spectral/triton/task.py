@@ -52,11 +52,11 @@ class Task(task.Task):
     def _side(self, ys: Tiles, xs: Tiles, pixels: Sequence[int]) -> Side:
         return Side(ys, xs, pixels, self.lengths, self._spectra_dtype, self.layer.device, self._precision)
 
-    def _analyse_input(self, inputs: Tensor, images: slice, tiles: slice, kept: Tensor, known: bool) -> Kept:
+    def _analyse_input(self, inputs: Tensor, tiles: slice, kept: Tensor, known: bool) -> Kept:
         if not kept.numel():
-            return Analysis(self.inside, inputs[images], tiles, False)
-        kept = kept[images].unflatten(3, (self.groups, self.i))
-        return Kept(kept) if known else Analysis(self.inside, inputs[images], tiles, False, kept)
+            return Analysis(self.inside, inputs, tiles, False)
+        kept = self._by_groups(kept, 3)
+        return Kept(kept) if known else Analysis(self.inside, inputs, tiles, False, kept)
 
     def _product(self, a: Tensor, b: Tensor, name: str, bias: Tensor | None = None) -> Tensor:
         return product(a, b, self._precision, bias, self.scale)

@@ -36,9 +36,9 @@ ANALYSIS = {
     (32, 16): Blocks(8, 32, 8, 8, 3),
     (64, 16): Blocks(8, 16, 16, 4, 2),
     (128, 32): Blocks(8, 32, 16, 8, 3),
-    (128, 64): Blocks(16, 16, 16, 8, 3),
+    (128, 64): Blocks(16, 16, 8, 8, 3),
 }
-"""By numbers of a column of the spectrum and pixels along x: fastest on an H100 in bfloat16 (a prototype)."""
+"""By numbers of a column of the spectrum and pixels along x: fastest on an H100 in bfloat16."""
 
 SYNTHESIS = {
     (32, 16): Blocks(8, 32, 8, 8, 3),
@@ -47,11 +47,18 @@ SYNTHESIS = {
     (128, 64): Blocks(8, 32, 16, 8, 2),
 }
 
-OTHERS = Blocks(8, 16, 16, 8, 2), Blocks(8, 8, 8, 8, 1)
-"""For other sizes: up to 128 numbers of a column, and above."""
+WIDE_ANALYSIS, WIDE_SYNTHESIS = Blocks(16, 8, 8, 4, 2), (Blocks(8, 16, 16, 4, 2), Blocks(8, 8, 16, 4, 2))
+"""In TF32, up to 128 numbers of a column; synthesis up to 32 pixels along x, and above.
 
-WIDE = Blocks(8, 16, 8, 8, 1), Blocks(8, 8, 8, 8, 1)
-"""The same in float32."""
+On an H100, analysis and the former synthesis are the fastest for images of 56 pixels; but that does not fit into the
+99 KB of shared memory of smaller GPUs where more than 32 pixels are written.
+"""
+
+OTHERS = Blocks(8, 16, 16, 8, 2), Blocks(8, 8, 8, 8, 1)
+"""For other sizes in bfloat16: up to 128 numbers of a column, and above."""
+
+WIDE_OTHERS = Blocks(8, 16, 8, 8, 1), Blocks(8, 8, 8, 8, 1)
+"""The same in float32: products of tf32x3, what is added to images (both take more memory), and the largest sizes."""
 
 ROOM = 16
 """Constant matrices have room for whole blocks of so many columns, or rows of pixels."""
@@ -206,10 +213,14 @@ class Side:
         self.first = _first(xs.positions, lengths[1], lengths[0], *kind)
         self.seconds = [_second(ys.positions, lengths[0], conjugate, *kind) for conjugate in (False, True)]
         rows, width = len(self.seconds[0]), self.first.shape[1]
-        others = (WIDE if dtype.itemsize > 2 else OTHERS)[rows > 128]
-        chosen = [({} if dtype.itemsize > 2 else table).get((rows, width), others) for table in (ANALYSIS, SYNTHESIS)]
+        wide, large = dtype.itemsize > 2, rows > 128
+        others = (WIDE_OTHERS if wide else OTHERS)[large]
+        if wide:
+            fast = precision == "tf32" and not large
+            chosen = (WIDE_ANALYSIS, WIDE_SYNTHESIS[width > 32]) if fast else (others, others)
+        else:
+            chosen = ANALYSIS.get((rows, width), others), SYNTHESIS.get((rows, width), others)
         same = {"PRECISION": precision, "WIDTH": width, "ROWS": rows}
-        # adding to float32 takes more memory than writing
         self.analysis, self.synthesis, self.addition = (blocks._asdict() | same for blocks in (*chosen, others))
         self._parts: dict[tuple[int, int], tuple[Tiles, list[int]]] = {}
 
