@@ -72,20 +72,21 @@ class Machine:
 
 
 def tests(machine: Machine) -> Iterator[tuple[str, Figures]]:
-    """The tests that have a form for the GPU: of the kernels, and of the operator with every algorithm."""
-    kernels = ["tests/algorithms", "-k", "gpu"]
-    if machine.smoke:
-        yield "tests of the kernels", _tested(["tests/algorithms", "-k", "which_layers_fit"])
-        return
-    workers = ["-n", "8"] if importlib.util.find_spec("xdist") else []
-    yield "tests of the kernels", _tested([*kernels, *workers])
-    yield "tests of the operator", _tested(["tests/test_operator.py", *workers], TORCHDAU_TEST_DEVICE="cuda")
+    """The tests of the kernels."""
+    yield "tests of the kernels", _tested(["tests/algorithms", "-k", "which_layers_fit" if machine.smoke else "gpu"])
+
+
+def operator_tests(machine: Machine) -> Iterator[tuple[str, Figures]]:
+    """The tests of the operator on the GPU, with every algorithm; last, for they take minutes."""
+    if not machine.smoke:
+        yield "tests of the operator", _tested(["tests/test_operator.py"], TORCHDAU_TEST_DEVICE="cuda")
 
 
 def _tested(selected: list[str], **environment: str) -> Figures:
+    selected = [*selected, "-n", "8"] if importlib.util.find_spec("xdist") else selected
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-W", "ignore"]
     environment = os.environ | environment
-    done = subprocess.run([*command, *selected], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, *selected], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
     return {"result": (done.stdout.strip().splitlines() or ["no output"])[-1], "failed": ", ".join(failed)}
 
@@ -119,15 +120,23 @@ def _units(i: int, o: int, stride: int, groups: int = 1) -> torchdau.DAUConv2d:
 
 
 def _times(machine: Machine, layer: nn.Module, image: Tensor) -> Figures:
-    """Return the times of a forward pass and of a training step (forward and backward, with all gradients)."""
-    with torch.no_grad():
-        forward = machine.milliseconds(lambda: layer(image))
-    image = image.clone(memory_format=torch.preserve_format).requires_grad_()
-    grad = torch.randn_like(layer(image))
-    leaves = [image, *layer.parameters()]
+    """Return the times of a forward pass and of a training step (forward and backward, with all gradients).
+
+    Called from Python, where a small layer waits for its calls, and in a CUDA graph, which has the GPU's time alone.
+    """
+    inference = _frozen(layer, image)
+    leaf = image.clone(memory_format=torch.preserve_format).requires_grad_()
+    grad = torch.randn_like(inference())
+    leaves = [leaf, *layer.parameters()]
+
+    def train() -> object:
+        return torch.autograd.grad(layer(leaf), leaves, grad)
+
     return {
-        "forward": forward,
-        "training": machine.milliseconds(lambda: torch.autograd.grad(layer(image), leaves, grad)),
+        "forward": machine.milliseconds(inference),
+        "training": machine.milliseconds(train),
+        "graph forward": machine.graph_milliseconds(inference),
+        "graph training": machine.graph_milliseconds(train),
     }
 
 
@@ -267,4 +276,4 @@ def count_compiled() -> None:
     knobs.runtime.jit_post_compile_hook = compiled
 
 
-PARTS = (tests, layers, networks, graphs, large, depthwise)
+PARTS = (tests, networks, layers, graphs, large, depthwise, operator_tests)

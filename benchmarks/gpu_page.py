@@ -4,7 +4,7 @@ import time
 
 import torch
 
-COLUMNS = ("forward", "training")
+COLUMNS = ("forward", "training", "graph forward", "graph training")
 Figures = dict[str, float | str]
 
 
@@ -28,13 +28,13 @@ def page(machine: str, results: list[tuple[str, str, Figures]]) -> str:
 def _conclusion(results: list[tuple[str, str, Figures]]) -> str:
     """Summarize the bfloat16 figures in a few sentences."""
     sentences = []
-    for column in COLUMNS:
+    for column in COLUMNS[2:]:
         rows = [figures for part, name, figures in results if part == "layers" and name.endswith("bf16")]
         ratios = [ratio for figures in rows if (ratio := _ratio(figures, column))]
         if ratios:
             low, high = min(ratios), max(ratios)
             sentences.append(
-                f"Unit layers take {low:.2f} to {high:.2f} times as long as a 3 x 3 convolution ({column})."
+                f"Unit layers take {low:.2f} to {high:.2f} times as long as a 3 x 3 convolution ({column.split()[1]}, GPU)."
             )
     times = {name: figures for part, name, figures in results if part == "networks"}
     units, plain = (times.get(f"ResNet-50 {label}, bf16", {}) for label in ("units", "convolutions"))
@@ -49,7 +49,8 @@ def _conclusion(results: list[tuple[str, str, Figures]]) -> str:
 
 def _ratio(figures: Figures, column: str) -> float | None:
     """Time of units over that of the convolution, of the faster layout of each."""
-    times = {k: v for k, v in figures.items() if k.endswith(column) and isinstance(v, float)}
+    ends = tuple(f"{layout} {column}" for layout in ("NCHW", "channels_last"))
+    times = {k: v for k, v in figures.items() if k.endswith(ends) and isinstance(v, float)}
     conv = [v for k, v in times.items() if k.startswith("conv ")]
     units = [v for k, v in times.items() if k.startswith("units ")]
     return min(units) / min(conv) if len(conv) == len(units) == 2 else None

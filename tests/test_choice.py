@@ -5,7 +5,7 @@ import torch
 
 from torchdau import dau_conv2d, kernels
 from torchdau.algorithms import ALGORITHMS, choose, direct
-from torchdau.algorithms.spectral import native, operators
+from torchdau.algorithms.spectral import operators, triton
 from torchdau.profile import Profile
 
 PROFILE = Profile("bilinear", "smooth", 4.0, 0.5)
@@ -39,6 +39,32 @@ def test_without_kernels(n, i, o, side, k, window, expected):
     assert chosen(n, i, o, side, k, profile, torch.float64) == expected
 
 
+@pytest.mark.parametrize(
+    ("n", "i", "o", "side", "stride", "groups", "expected"),
+    [
+        (128, 3, 64, 224, 2, 1, "dense"),
+        (64, 96, 96, 56, 1, 96, "dense"),
+        (64, 384, 384, 14, 1, 384, "dense"),
+        (64, 128, 128, 56, 1, 32, "dense"),
+        (128, 16, 16, 32, 1, 1, "spectral"),
+        (256, 64, 64, 56, 1, 1, "spectral"),
+        (256, 128, 128, 56, 2, 1, "spectral"),
+        (1, 256, 256, 14, 1, 1, "spectral"),
+        (128, 512, 512, 7, 1, 1, "spectral"),
+    ],
+)
+def test_on_a_gpu(monkeypatch, n, i, o, side, stride, groups, expected):
+    """What was faster in a training step on an H100, in bfloat16 and TF32."""
+    monkeypatch.setattr(triton, "available", lambda device: True)
+
+    class Images:
+        shape, dtype, device = (n, i, side, side), torch.bfloat16, torch.device("cuda")
+
+    outputs = -(-side // stride)
+    weight, sigma = torch.empty(o, i // groups, 2), torch.empty(())
+    assert choose(Images(), weight, sigma, (outputs, outputs), (stride, stride), groups, PROFILE) == expected
+
+
 @pytest.mark.skipif(not kernels.available(), reason="the kernels are not built: no C++ compiler")
 @pytest.mark.parametrize(
     ("n", "i", "o", "side", "k", "expected"),
@@ -62,7 +88,7 @@ def test_with_kernels(n, i, o, side, k, expected):
 
 
 def test_auto_calls_the_choice(monkeypatch):
-    for module in (direct, native, operators):
+    for module in (direct, operators):
         monkeypatch.setattr(module, "available", lambda: False)
     monkeypatch.setattr(operators, "advise", lambda: None)
     calls = []

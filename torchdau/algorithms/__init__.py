@@ -24,6 +24,12 @@ ALGORITHMS: dict[str, ModuleType] = {
 }
 """By name, in the order in which they came: the definition first."""
 
+ON_GPU = {True: 4, False: 25}
+"""How much more a multiply-add of "spectral" costs on a GPU beside one of "dense", by its kernels and without them.
+
+From training steps on an H100 of layers with few channels in a group, where the two are closest (docs/gpu.md).
+"""
+
 
 def choose(
     input: Tensor,
@@ -50,6 +56,8 @@ def choose(
     best, least = "dense", dense.cost(*layer)
     kernels = spectral.serves(input, weight, stride, profile)
     spectral_cost = spectral.native_cost(*layer) if kernels else spectral.cost(*layer)
+    if input.device.type == "cuda":
+        spectral_cost *= ON_GPU[kernels]
     if spectral_cost <= least:  # no min(key=), which torch.compile cannot trace for sizes that change
         best, least = "spectral", spectral_cost
     if direct.unsuitable(input, sigma, profile) is None and direct.cost(*layer) < least:
