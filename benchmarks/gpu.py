@@ -8,6 +8,7 @@ them. A second run in the same folder goes on where the first was stopped. ``--s
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -38,7 +39,7 @@ def main() -> None:
     count_compiled()
     if arguments.smoke:
         # by Triton's interpreter, which would take minutes for a network
-        torchdau.algorithms.spectral.triton.fits = lambda images, *layer: images.numel() < 400
+        torchdau.algorithms.spectral.triton.fits = lambda layer: math.prod(layer.input) < 400
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     arguments.folder.mkdir(parents=True, exist_ok=True)
     file = arguments.folder / "results.jsonl"

@@ -46,7 +46,6 @@ class Machine:
             from triton.testing import do_bench
 
             return float(do_bench(call, warmup=20, rep=60, return_mode="median"))
-        call()
         start = time.perf_counter()
         call()
         return 1000 * (time.perf_counter() - start)
@@ -54,7 +53,7 @@ class Machine:
     def graph_milliseconds(self, call: Callable[[], object]) -> float:
         """The time of a call that was recorded as a CUDA graph."""
         if self.smoke:
-            return self.milliseconds(call)
+            return 1.0
         from triton.testing import do_bench_cudagraph
 
         return float(do_bench_cudagraph(call, rep=30))
@@ -62,8 +61,7 @@ class Machine:
     def peak(self, call: Callable[[], object]) -> float:
         """Return the peak of allocated GPU memory in gigabytes."""
         if self.smoke:
-            call()
-            return 0.0
+            return 1.0
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         call()

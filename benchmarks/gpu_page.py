@@ -34,7 +34,7 @@ def _conclusion(results: list[tuple[str, str, Figures]]) -> str:
         if ratios:
             low, high = min(ratios), max(ratios)
             sentences.append(
-                f"Unit layers take {low:.2f} to {high:.2f} times as long as a 3 x 3 convolution ({column.split()[1]}, GPU)."
+                f"Unit layers take {low:.2f} to {high:.2f} times as long as a 3 x 3 one ({column.split()[1]}, GPU)."
             )
     times = {name: figures for part, name, figures in results if part == "networks"}
     units, plain = (times.get(f"ResNet-50 {label}, bf16", {}) for label in ("units", "convolutions"))
