@@ -230,3 +230,66 @@ def test_any_class():
     train(net, torchdau.optimizer(net, timm_optim.Lion, lr=1e-3, weight_decay=0.1))
     with pytest.raises(TypeError, match="momentun"):
         torchdau.optimizer(net, torch.optim.SGD, lr=0.1, momentun=0.9)
+
+
+def step(optimizer, net):
+    net(torch.randn(2, 3, 3, 3)).square().sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda net: torch.optim.SGD(net.parameters(), lr=0.1), r"group of SGD .*\(lr=0.1\).*far\. Create .*, SGD, lr"),
+        (lambda net: torch.optim.AdamW(net.parameters(), weight_decay=0.05), r"AdamW.*decay towards 0 .*0\.05"),
+        (lambda net: torch.optim.AdamW([{"params": [net[2].displacement]}], weight_decay=0.05), "decay towards 0"),
+    ],
+)
+@pytest.mark.parametrize(
+    "derive", [lambda net: net, copy.deepcopy, lambda net: torch.load(saved(net), weights_only=False)]
+)
+def test_an_optimizer_for_weights_is_warned_of_once(make, message, derive):
+    net = derive(model())
+    optimizer = make(net)
+    with pytest.warns(UserWarning, match=message) as caught:  # noqa: PT031
+        step(optimizer, net)
+        step(optimizer, net)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def saved(net):
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda net: torchdau.optimizer(net, torch.optim.AdamW, lr=1e-3, weight_decay=0.05),
+        lambda net: torch.optim.SGD(parameter_groups(net, lr=1e-3, weight_decay=0.05)),
+        lambda net: torch.optim.AdamW([net[0].weight, net[2].weight], weight_decay=0.05),
+        lambda net: torch.optim.SGD(
+            [{"params": [net[2].displacement], "lr": 1.0}, {"params": [net[0].weight]}], lr=0.1
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_others_are_not(make):
+    net = model()
+    step(make(net), net)
+
+
+def test_timm_lets_no_displacement_decay():
+    timm = pytest.importorskip("timm")
+    net = timm.create_model("test_vit")  # has parameters of its own that do not decay
+    spared = set(net.no_weight_decay())
+    net.patch_embed.proj = nn.Sequential(net.patch_embed.proj, nn.Conv2d(64, 64, 3, padding=1))
+    net = copy.deepcopy(torchdau.convert_(net, select="*.proj.1"))
+    assert net.no_weight_decay() == spared | {"*.displacement", "*.sigma"} != spared
+    optimizer = timm.optim.create_optimizer_v2(net, "sgd", lr=0.1, weight_decay=1e-4)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    layer = net.patch_embed.proj[1]
+    assert (decay[id(layer.displacement)], decay[id(layer.weight)]) == (0, 1e-4)

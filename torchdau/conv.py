@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,9 @@ from torchdau.profile import (
 )
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+LAYERS: "WeakSet[DAUConv2d]" = WeakSet()
+"""All layers that there are."""
 
 
 class DAUConv2d(nn.Module):
@@ -171,6 +175,11 @@ class DAUConv2d(nn.Module):
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
+        LAYERS.add(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        LAYERS.add(self)
 
     def reset_parameters(self) -> None:
         """Gives all parameters new starting values."""

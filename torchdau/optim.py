@@ -1,13 +1,16 @@
 """Optimizers for models with units: which parameters decay, and how displacements step."""
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from torchdau.conv import DAUConv2d
+from torchdau.conv import LAYERS, DAUConv2d
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 """The norms of torch; those of other libraries are known by their names."""
@@ -101,6 +104,31 @@ class _UnitOptimizer(torch.optim.Optimizer):
                 setattr(part, name, getattr(self, name, None))
             part.step()
         return loss
+
+
+def _warn_of_shared_groups(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """At the first step of any optimizer: whether displacements follow a rule that was meant for weights."""
+    if torch.compiler.is_compiling() or optimizer in _seen:
+        return
+    _seen.add(optimizer)
+    displacements = {id(layer.displacement) for layer in LAYERS}
+    for group in optimizer.param_groups:
+        found = [id(parameter) in displacements for parameter in group["params"]]
+        decay = group.get("weight_decay", 0)
+        if any(found) and (decay or not all(found)):
+            kind = type(optimizer).__name__
+            decaying = f" and decay towards 0 (weight_decay={decay})" if decay else ""
+            warnings.warn(
+                f"{sum(found)} displacements are in a group of {kind} for weights: they step at the rate of weights "
+                f"(lr={group['lr']}), which hardly moves them or moves them too far{decaying}. Create the optimizer "
+                f"with torchdau.optimizer(model, {kind}, lr=...), whose displacements step in pixels.",
+                stacklevel=4,
+            )
+            return
+
+
+_seen: WeakSet[torch.optim.Optimizer] = WeakSet()
+register_optimizer_step_pre_hook(_warn_of_shared_groups)
 
 
 def _steps_in_pixels(group: dict[str, Any]) -> bool:

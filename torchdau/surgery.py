@@ -4,6 +4,7 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -95,6 +96,9 @@ def convert_(
     if not new:
         raise ValueError(f"model must have a convolution to convert, got {len(found)} nn.Conv2d. {left}".rstrip())
     replace_(model, new)
+    # timm asks models for names of parameters that do not decay
+    spared = set(getattr(model, "no_weight_decay", set)())
+    model.no_weight_decay = partial(set, spared | {"*.displacement", "*.sigma"})  # type: ignore[assignment]
     logger.info("converted %d of %d convolutions to units. %s", len(new), len(found), left)
     return model
 
