@@ -28,12 +28,21 @@ def test_maps_show_where_the_weight_is():
     assert [axes.get_title().split("\n")[1] for axes in maps] == ["2 units", "1 units of at least 90%"]
 
 
-def test_starts_are_dots_where_they_are_few():
-    grid = placed([1.0, 1.0], [[-1.0, 1.0], [0.0, -1.0]])
-    (dots,) = [line for line in plot_displacements(grid, start=grid).axes[0].lines if line.get_marker() == "o"]
-    assert sorted(dots.get_xydata().tolist()) == [[-1, 0], [1, -1]]  # x, y
+def test_paths_of_the_strongest_units():
+    start = placed([1.0, -3.0], [[-1.0, 1.0], [0.0, -1.0]])
+    model = placed([1.0, -3.0], [[-1.0, 2.0], [2.0, -1.0]])
+    axes = [axes for axes in plot_displacements(model, (0, 0.9), start=start).axes if axes.images]
+    paths = [axes.collections[0].get_segments() for axes in axes]
+    assert [sorted(path.tolist() for path in row) for row in paths] == [
+        [[[-1, 0], [-1, 2]], [[1, -1], [2, -1]]],  # x, y
+        [[[-1, 0], [-1, 2]]],
+    ]
+    (dots,) = [line for line in axes[1].lines if line.get_marker() == "o"]
+    assert dots.get_xydata().tolist() == [[-1, 2]]
     many = DAUConv2d(8, 8, 4)
-    assert not [line for line in plot_displacements(many, start=many).axes[0].lines if line.get_marker() == "o"]
+    assert len(plot_displacements(many, start=many).axes[0].collections[0].get_segments()) == 60
+    pruned = placed([1.0], [[0.0, 0.0]])
+    assert not plot_displacements(model, start=pruned).axes[0].collections
 
 
 def test_distances_are_the_distribution():

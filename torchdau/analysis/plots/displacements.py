@@ -2,17 +2,22 @@
 
 from collections.abc import Sequence
 
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import nn
 
-from torchdau.analysis.displacements import displacement_distribution, distance_distribution, units_of
+from torchdau.analysis.displacements import LayerUnits, displacement_distribution, distance_distribution, units_of
 from torchdau.analysis.plots.layers import shown
 from torchdau.analysis.plots.style import COLOURS, LINES, SEQUENTIAL
 
-MOST_STARTS = 100
-"""More starting positions than these are random ones, of which dots would hide the map."""
+PATH = "#d62728"
+
+PATHS = 60
+"""Units of a layer whose way is drawn, the strongest: more would hide the map."""
 
 
 def plot_displacements(
@@ -27,7 +32,7 @@ def plot_displacements(
         model: a model with unit layers.
         shares: for each a row of maps, of the units whose absolute weight is at least this share of the largest.
         layers: names of the layers to show. Default: all.
-        start: the model as it was before training; if its units stood on a grid, red dots show it.
+        start: the model as it was before training: red lines lead from there to where the strongest units are now.
 
     Returns:
         A figure with a column for each layer; axes in pixels, y down as in an image, the bound as a dashed square.
@@ -39,7 +44,7 @@ def plot_displacements(
         Figure 7 of the paper.
     """
     units = shown(model, layers)
-    starts = {each.name: each.displacement.unique(dim=0) for each in units_of(start)} if start else {}
+    starts = {each.name: each for each in units_of(start)} if start else {}
     figure = Figure(figsize=(3.2 * len(units) + 0.8, 3.3 * len(shares) + 0.3), layout="constrained")
     grid = figure.subplots(len(shares), len(units), squeeze=False)
     for row, share in zip(grid, shares, strict=True):
@@ -50,8 +55,8 @@ def plot_displacements(
             image = axes.imshow((100 * density).numpy(), cmap=SEQUENTIAL, extent=extent, norm=PowerNorm(0.5, 0))
             b = layer.max_displacement
             axes.plot([-b, b, b, -b, -b], [-b, -b, b, b, -b], "w--", linewidth=0.8)
-            if len(points := starts.get(layer.name, ())) and len(points) <= MOST_STARTS:
-                axes.plot(points[:, 1], points[:, 0], "o", color="#d62728", markersize=3)
+            if layer.name in starts and len(starts[layer.name].weight) == len(layer.weight):
+                _draw_paths(axes, layer, starts[layer.name], share)
             kept = f" of at least {share:.0%}" if share else ""
             axes.set(title=f"{layer.name}\n{len(strongest.weight):,} units{kept}")
             for axis in (axes.xaxis, axes.yaxis):
@@ -62,6 +67,16 @@ def plot_displacements(
     for axes in grid[-1]:
         axes.set_xlabel("x [px]")
     return figure
+
+
+def _draw_paths(axes: Axes, layer: LayerUnits, start: LayerUnits, share: float) -> None:
+    """Lines from the start of the strongest units to dots where they are now."""
+    strength = layer.weight.abs()
+    strongest = strength.argsort(descending=True)[:PATHS]
+    strongest = strongest[strength[strongest] >= share * strength.max()]
+    now, before = (each.displacement[strongest].flip(1) for each in (layer, start))  # x, y
+    axes.add_collection(LineCollection(list(torch.stack([before, now], 1).numpy()), colors=PATH, linewidths=0.7))
+    axes.plot(*now.T.numpy(), "o", color=PATH, markersize=2)
 
 
 def plot_distances(

@@ -135,6 +135,7 @@ def _layers(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images
             section.notes.append(f"{name} has no unit layers.")
             continue
         start = _start(paths.get(name), units)
+        section.notes.append(_learned(name, units, start))
         rows: list[Sequence[str]] = [("layer", *COSTS, *PLACES)]
         for cost in layer_costs(network, images[:1]):
             layer, module = units[cost.name], cast("DAUConv2d", network.get_submodule(cost.name))
@@ -159,6 +160,24 @@ def _start(checkpoint: Path | None, units: Mapping[str, LayerUnits]) -> dict[str
     network = restore_start(checkpoint) if checkpoint else None
     start = units_of(network) if network else []
     return {layer.name: layer for layer in start if len(layer.weight) == len(units[layer.name].weight)}
+
+
+def _learned(name: str, units: Mapping[str, LayerUnits], start: Mapping[str, LayerUnits]) -> str:
+    """What the displacements of a network did, in a sentence."""
+
+    def mean(values: Iterable[Tensor]) -> float:
+        return torch.cat([value.float() for value in values]).mean().item()
+
+    reach, bound = (mean(getattr(layer, what) for layer in units.values()) for what in ("distance", "at_bound"))
+    if set(start) != set(units):
+        return f"The units of {name} reach {reach:.2f} pixels in the mean; {bound:.1%} are at their bound."
+    before = mean(layer.distance for layer in start.values())
+    went = mean(moved(layer, start[key]) for key, layer in units.items())
+    grew = "grew" if reach > before else "shrank"
+    return (
+        f"The reach of the units of {name} {grew} from {before:.2f} to {reach:.2f} pixels in the mean; they moved by "
+        f"{went:.2f} pixels, and {bound:.1%} are at their bound."
+    )
 
 
 def _bounds(layers: Iterable[LayerUnits]) -> list[str]:
