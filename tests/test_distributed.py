@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.test_optim import names_by_group
-from torchdau import DAUConv2d, convert_, parameter_groups, prune_units_
+from torchdau import DAUConv2d, convert_, optimizer, parameter_groups, prune_units_
 
 
 @contextmanager
@@ -40,14 +40,23 @@ def local(parameter):
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter
 
 
-def train_a_step(rank, shard, file):
+def by_factor(model):
+    """The paper's rule; with either, a step takes displacements beyond their bound."""
+    return torch.optim.SGD(parameter_groups(model, 0.1, displacement_lr=1e5), momentum=0.9)
+
+
+def in_pixels(model):
+    return optimizer(model, torch.optim.SGD, 0.1, displacement_lr=10, momentum=0.9)
+
+
+def train_a_step(rank, shard, make, file):
     with process(rank, file):
         torch.manual_seed(0)
         layer = DAUConv2d(2, 4)
         model = shard(nn.Sequential(layer, nn.ReLU(), DAUConv2d(4, 2)))
-        groups = parameter_groups(model, 0.1, displacement_lr=1e6)  # a step far beyond the bound
+        optimizer = make(model)
+        groups = optimizer.param_groups
         assert [len(names) for names in names_by_group(groups, model).values()] == [2, 2, 2]
-        optimizer = torch.optim.SGD(groups)
         model(torch.randn(1, 2, 8, 8)).square().sum().backward()
         optimizer.step()
         for module in model.modules():
@@ -58,9 +67,10 @@ def train_a_step(rank, shard, file):
         assert max(p.abs().max() for p in displacements if p.numel()) == 4
 
 
+@pytest.mark.parametrize("make", [by_factor, in_pixels])
 @pytest.mark.parametrize("shard", [shard_1, shard_2])
-def test_a_sharded_layer_stays_within_its_bounds(shard, tmp_path):
-    torch.multiprocessing.spawn(train_a_step, args=(shard, tmp_path / "store"), nprocs=2)
+def test_a_sharded_layer_stays_within_its_bounds(shard, make, tmp_path):
+    torch.multiprocessing.spawn(train_a_step, args=(shard, make, tmp_path / "store"), nprocs=2)
 
 
 def network(kind):
@@ -70,9 +80,9 @@ def network(kind):
     return prune_units_(model, 0.4) if kind == "pruned" else model
 
 
-def train(model, inner, images):
+def train(model, inner, make, images):
     """Three steps with a rate that takes displacements to their bound."""
-    optimizer = torch.optim.SGD(parameter_groups(inner, 0.1, displacement_lr=1e4), momentum=0.9)
+    optimizer = make(inner)
     for batch in images.chunk(3):
         optimizer.zero_grad()
         share = batch.chunk(distributed.get_world_size())[distributed.get_rank()] if model is not inner else batch
@@ -81,16 +91,17 @@ def train(model, inner, images):
     return inner.state_dict()
 
 
-def train_replicas(rank, kind, images, alone, file):
+def train_replicas(rank, kind, make, images, alone, file):
     with process(rank, file):
         inner = network(kind)
-        after = train(DistributedDataParallel(inner), inner, images)
+        after = train(DistributedDataParallel(inner), inner, make, images)
         torch.testing.assert_close(after, alone, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("make", [by_factor, in_pixels])
 @pytest.mark.parametrize("kind", ["converted", "pruned"])
-def test_replicas_equal_one_process(kind, tmp_path):
+def test_replicas_equal_one_process(kind, make, tmp_path):
     images, model = torch.randn(12, 3, 10, 10, dtype=torch.float64), network(kind)
-    alone = train(model, model, images)
+    alone = train(model, model, make, images)
     assert alone["0.displacement"].abs().max() == 4
-    torch.multiprocessing.spawn(train_replicas, args=(kind, images, alone, tmp_path / "store"), nprocs=2)
+    torch.multiprocessing.spawn(train_replicas, args=(kind, make, images, alone, tmp_path / "store"), nprocs=2)

@@ -192,7 +192,9 @@ def test_units_are_watched(units):
     (unit_layer, *_) = sorted({tag.split("/")[1] for tag in events.Tags()["scalars"] if tag.startswith("units/")})
     assert [event.step for event in events.Scalars(f"units/{unit_layer}/at_bound")] == [5, 10]
     assert 0 < events.Scalars(f"units/{unit_layer}/mean_distance")[0].value < 5
-    steps, in_all = ([e.value for e in events.Scalars(f"units/{unit_layer}/{tag}")] for tag in ("moved", "moved_in_all"))
+    steps, in_all = (
+        [e.value for e in events.Scalars(f"units/{unit_layer}/{tag}")] for tag in ("moved", "moved_in_all")
+    )
     assert steps[0] == in_all[0] > 0
     assert max(in_all[0], steps[1]) <= in_all[1] + 1e-3 <= sum(steps) + 2e-3
     assert f"units/{unit_layer}/distance" in events.Tags()["histograms"]
