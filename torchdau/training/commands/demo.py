@@ -30,10 +30,14 @@ REACH = 0.9
 """Share of the influence on the output that the reach of a network holds."""
 
 
+Tracked = Callable[[range], Iterable[int]]
+
+
 @dataclass(frozen=True)
 class Result:
     """What one network achieved; fields are effective receptive fields."""
 
+    untrained: nn.Module
     network: nn.Module
     accuracy: float
     before: ReceptiveField
@@ -66,7 +70,7 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 15) -> None:
     with Progress(console=console) as progress:
         for name, dilation in kinds.items():
             torch.manual_seed(0)
-            network = _network(dilation).to(device)
+            network = make_network(dilation).to(device)
             results[name] = _trained(network, training, test, epochs, partial(progress.track, description=name))
     table = Table("network", "test accuracy", "parameters", "reach before", "reach after", "time")
     for name, result in results.items():
@@ -83,10 +87,10 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 15) -> None:
         f"Reach is the radius that holds {REACH:.0%} of the influence on the output. The units found theirs, the "
         "dilation was set by hand. The task was chosen because reach matters; docs/results.md shows where it does not."
     )
-    units = results["units"].network
+    units = results["units"]
     pictures = {
         "reach.png": plot_reach({name: (r.before, r.after) for name, r in results.items()}, test[0][3, 0]),
-        "displacements.png": plot_displacements(units),
+        "displacements.png": plot_displacements(units.network, start=units.untrained),
     }
     for name, figure in pictures.items():
         figure.savefig(output / name, dpi=150)
@@ -99,7 +103,7 @@ def digits(train: bool) -> tuple[Tensor, Tensor]:
     return F.interpolate(images / 255, size=SIDE, mode="bilinear"), labels
 
 
-def _network(dilation: int | None) -> nn.Sequential:
+def make_network(dilation: int | None) -> nn.Sequential:
     """Three layers of 16 channels, of units or of 3 x 3 kernels with a dilation, and the mean over the image."""
     layers: list[nn.Module] = [nn.BatchNorm2d(1)]
     for inputs in (1, CHANNELS, CHANNELS):
@@ -116,13 +120,28 @@ def _trained(
     training: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
     epochs: int,
-    tracked: Callable[[range], Iterable[int]],
+    tracked: Tracked,
 ) -> Result:
     """Train a network and measure it on the test set; ``tracked`` shows the progress of the steps."""
-    device = next(network.parameters()).device
-    images, labels = (part.to(device) for part in training)
     start, untrained = time.perf_counter(), copy.deepcopy(network)
     optimizer = unit_optimizer(network, torch.optim.SGD, lr=0.05, momentum=0.9)
+    train(network, training, optimizer, epochs, tracked)
+    right = accuracy(network, test)
+    seconds = time.perf_counter() - start
+    before, after = (receptive_field(each.cpu().eval(), "0", test[0][:8]) for each in (untrained, network))
+    return Result(untrained, network, right, before, after, seconds)
+
+
+def train(
+    network: nn.Module,
+    training: tuple[Tensor, Tensor],
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+    tracked: Tracked = iter,
+) -> None:
+    """Train a network on images and labels in batches of 32, with rates of one cycle."""
+    device = next(network.parameters()).device
+    images, labels = (part.to(device) for part in training)
     steps = epochs * (len(images) // BATCH)
     rates = [group["lr"] for group in optimizer.param_groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
@@ -135,9 +154,11 @@ def _trained(
         F.cross_entropy(network(images[batch]), labels[batch]).backward()
         optimizer.step()
         schedule.step()
-    network.eval()
-    with torch.no_grad():
-        right = network(test[0].to(device)).argmax(1).cpu() == test[1]
-    seconds = time.perf_counter() - start
-    before, after = (receptive_field(each.cpu(), "0", test[0][:8]) for each in (untrained, network))
-    return Result(network, right.float().mean().item(), before, after, seconds)
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, test: tuple[Tensor, Tensor]) -> float:
+    """Return the share of images that a network names as labelled."""
+    device = next(network.parameters()).device
+    classes = network.eval()(test[0].to(device)).argmax(1).cpu()
+    return (classes == test[1]).float().mean().item()
