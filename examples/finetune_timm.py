@@ -21,10 +21,9 @@ test = torch.arange(len(labels)) % 5 == 0
 batches = DataLoader(TensorDataset(images[~test], labels[~test]), batch_size=32, shuffle=True)
 
 
-def train(model: nn.Module, epochs: int, lr: float, displacement_lr: float) -> None:
-    """Trains with Adam."""
-    groups = torchdau.parameter_groups(model, lr, weight_decay=1e-4, displacement_lr=displacement_lr)
-    optimizer = torch.optim.AdamW(groups)
+def train(model: nn.Module, epochs: int, lr: float, displacement_lr: float = 0.05) -> None:
+    """Trains with AdamW; displacements step in pixels, less far where they start from trained kernels."""
+    optimizer = torchdau.optimizer(model, torch.optim.AdamW, lr, weight_decay=1e-4, displacement_lr=displacement_lr)
     model.train()
     for _ in range(epochs):
         for batch, targets in batches:
@@ -42,7 +41,7 @@ def report(title: str, model: nn.Module) -> None:
 
 arguments = {"in_chans": 1, "num_classes": 10}
 model = timm.create_model("test_resnet", **arguments)
-train(model, epochs=3, lr=0.002, displacement_lr=0)
+train(model, epochs=3, lr=0.002)
 report("3 x 3 convolutions", model)
 
 torchdau.convert_(model, num_units=2, init="fit")  # the units that come closest to the trained kernels

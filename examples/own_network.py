@@ -28,9 +28,8 @@ model = nn.Sequential(
     nn.Linear(64, 10),
 )
 
-# Displacements are in pixels: they have a rate of their own, and no weight decay.
-groups = torchdau.parameter_groups(model, lr=0.003, weight_decay=1e-4, displacement_lr=0.02)
-optimizer = torch.optim.Adam(groups)
+# Displacements step in pixels, by default 0.05 at most or about.
+optimizer = torchdau.optimizer(model, torch.optim.AdamW, lr=0.003, weight_decay=1e-4)
 for epoch in range(1, 9):
     model.train()
     for batch, targets in batches:
