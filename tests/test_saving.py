@@ -14,7 +14,7 @@ from torch import nn
 from torchdau import DAUConv2d, convert_, load_model, prune_units_, rescale_, save_model
 from torchdau.hub import DAUModelHubMixin
 from torchdau.models import library_model
-from torchdau.prune import PrunedDAUConv2d
+from torchdau.surgery.prune import PrunedDAUConv2d
 
 
 def plain():

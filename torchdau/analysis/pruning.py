@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from torchdau.conv import DAUConv2d
-from torchdau.prune import prune_units_
 from torchdau.saving import save_model
+from torchdau.surgery import prune_units_
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torchdau.conv import DAUConv2d
-from torchdau.surgery import Pooled, replace_, rescale_
+from torchdau.surgery import rescale_
+from torchdau.surgery.replace import replace_
+from torchdau.surgery.strides import Pooled
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -2,16 +2,14 @@
 
 import logging
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from torchdau.arguments import check_number
 from torchdau.conv import DAUConv2d
-from torchdau.surgery import keep_kernel_size, replace_, unit_layers
-
-Model = TypeVar("Model", bound=nn.Module)
+from torchdau.surgery.replace import Model, keep_kernel_size, replace_, unit_layers
 
 logger = logging.getLogger("torchdau")
 

@@ -1,7 +1,5 @@
 """Unit layers to plain convolutions of equal output: for places without torchdau."""
 
-from typing import TypeVar
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -9,9 +7,7 @@ from torch import nn
 from torchdau.algorithms.dense import MOST_NUMBERS
 from torchdau.arguments import sides
 from torchdau.conv import DAUConv2d
-from torchdau.surgery import replace_, unit_layers
-
-Model = TypeVar("Model", bound=nn.Module)
+from torchdau.surgery.replace import Model, replace_, unit_layers
 
 
 def fold_(model: Model) -> Model:

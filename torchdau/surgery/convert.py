@@ -1,23 +1,21 @@
 """What a whole model's convolutions become: unit layers; nothing numeric."""
 
-import copy
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from torchdau import init as placements
 from torchdau.arguments import check_option
-from torchdau.candidates import Convolution, Select, convolutions, geometry, has_hooks, is_quantized, obstacle_to
 from torchdau.conv import DAUConv2d
-from torchdau.fitting import fit_units
-from torchdau.profile import MAX_DISPLACEMENT
-
-Model = TypeVar("Model", bound=nn.Module)
+from torchdau.surgery.candidates import Convolution, Select, convolutions, geometry, is_quantized, obstacle_to
+from torchdau.surgery.fitting import fit_units
+from torchdau.surgery.replace import Model, keep_kernel_size, replace_
+from torchdau.surgery.strides import Pooled
 
 INITS = ("uniform", "fit")
 STRIDES = ("keep", "max_pool")
@@ -103,43 +101,6 @@ def convert_(
     return model
 
 
-def rescale_(model: Model, factor: float) -> Model:
-    """Scales the displacements of all unit layers and their bound, for images or features of another resolution.
-
-    Args:
-        model: a unit layer, or a model with some.
-        factor: what the resolution is multiplied by: 4 where two poolings by 2 before the layers are left out.
-
-    Returns:
-        ``model``.
-
-    Raises:
-        TypeError: the factor is not a number.
-        ValueError: there are no unit layers, or the factor is not above 0 or takes a bound beyond what is possible.
-
-    Reference:
-        Section 4.3 of the paper, which rescales a network for segmentation.
-
-    Example:
-        >>> torchdau.rescale_(torchdau.DAUConv2d(3, 8), 2).max_displacement
-        8.0
-    """
-    layers = unit_layers(model)
-    farthest = max(layer.max_displacement for layer in layers)
-    if isinstance(factor, bool) or not isinstance(factor, int | float):
-        raise TypeError(f"factor must be a number, got factor={factor!r}.")
-    if not factor > 0 or not factor * farthest <= MAX_DISPLACEMENT:
-        raise ValueError(
-            f"factor must be above 0 and keep max_displacement within {MAX_DISPLACEMENT} pixels, got factor={factor} "
-            f"for max_displacement={farthest}."
-        )
-    for displacement in {layer.displacement for layer in layers}:  # each once, where layers share one
-        displacement.data.mul_(factor)
-    for layer in layers:
-        layer.max_displacement *= factor
-    return model
-
-
 def _progress(convolutions: Sequence[Convolution]) -> Iterable[Convolution]:
     """Shows a bar where tqdm is installed: many kernels take minutes to fit."""
     try:
@@ -191,79 +152,3 @@ def _units(
     keep_kernel_size(layer, conv)
     layer.train(conv.training)
     return Pooled(conv.stride, layer).train(conv.training) if pooled else layer
-
-
-class Pooled(nn.Sequential):
-    """A max-pool that takes the stride of a convolution, and after it a layer of stride 1: the paper's way."""
-
-    def __init__(self, stride: Sequence[int], layer: nn.Module) -> None:
-        super().__init__(nn.MaxPool2d((stride[0], stride[1]), ceil_mode=True), layer)
-        self.stride = stride[0], stride[1]
-
-
-def pool_strides_(model: Model, select: Select | None = None) -> Model:
-    """Lets max-pools take the strides of convolutions, as in the paper's residual networks, plain and with units.
-
-    Args:
-        model: the model; each strided convolution inside of it goes behind a max-pool, with stride 1. Its weights and
-            the size of its output stay.
-        select: which convolutions, as in :func:`convert_`. Default: all that have a stride.
-
-    Returns:
-        ``model``.
-
-    Raises:
-        ValueError: there is no such convolution, or one whose output has not ``ceil(size / stride)`` pixels.
-
-    Reference:
-        Section 5.2 of the paper.
-
-    Example:
-        >>> pool_strides_(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1)))[0][0].kernel_size
-        (2, 2)
-    """
-    new: dict[nn.Module, nn.Module] = {}
-    for convolution in convolutions(model, select):
-        conv = convolution.module
-        if convolution.reason == "not selected" or conv.stride == (1, 1):
-            continue
-        if any(map(any, geometry(conv)[0])):
-            raise ValueError(
-                f"model must have strided convolutions whose output has ceil(size / stride) pixels, as that of a "
-                f"max-pool, got {conv} in {convolution.names[0]!r}. Leave it out by select."
-            )
-        layer = copy.copy(conv)  # the same parameters
-        layer.stride = (1, 1)
-        new[conv] = Pooled(conv.stride, layer).train(conv.training)
-    if not new:
-        raise ValueError("model must have a convolution with a stride, got none.")
-    return replace_(model, new)
-
-
-def keep_kernel_size(new: nn.Module, old: nn.Module) -> None:
-    """Gives a layer what some models ask their convolutions, to pad an image themselves."""
-    for name in ("kernel_size", "dilation"):
-        if hasattr(old, name):
-            setattr(new, name, getattr(old, name))
-
-
-def unit_layers(model: nn.Module) -> list[DAUConv2d]:
-    """The unit layers of a model, of which there must be one."""
-    layers = [module for module in model.modules() if isinstance(module, DAUConv2d)]
-    if not layers:
-        raise ValueError(f"model must have unit layers, got {type(model).__name__} with none. Convert it first.")
-    return layers
-
-
-def replace_(model: Model, new: Mapping[nn.Module, nn.Module]) -> Model:
-    """Puts modules in the place of others, everywhere in the model, which must not be one of them."""
-    if model in new:
-        raise ValueError(f"model must contain its layers, got a bare {type(model).__name__}. Wrap it in nn.Sequential.")
-    for name, module in model.named_modules():
-        if module in new and has_hooks(module):
-            raise ValueError(f"model must have no hooks where layers are replaced, got some in {name!r}. Remove them.")
-    for parent in list(model.modules()):
-        for name, child in parent._modules.items():
-            if child is not None and child in new:
-                setattr(parent, name, new[child])
-    return model

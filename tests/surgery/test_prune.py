@@ -9,7 +9,7 @@ from torch import nn
 
 import torchdau
 from torchdau import DAUConv2d, fold_, kernels, prune_units_, rescale_, weak_units
-from torchdau.prune import PrunedDAUConv2d
+from torchdau.surgery.prune import PrunedDAUConv2d
 
 FORMS = [{}, {"learn_sigma": True}, {"groups": 2, "stride": 2, "bias": False, "dtype": torch.float64}]
 

@@ -9,8 +9,8 @@ from torch import nn
 import torchdau
 from benchmarks import architectures
 from torchdau import DAUConv2d, convert_, convolutions, fold_, pool_strides_, prune_units_, rescale_
-from torchdau.candidates import SAME, STANDARDISED
-from torchdau.surgery import Pooled
+from torchdau.surgery.candidates import SAME, STANDARDISED
+from torchdau.surgery.strides import Pooled
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch's own layer
 

@@ -1,0 +1,56 @@
+"""Max-pools that take the strides of convolutions, the paper's way."""
+
+import copy
+from collections.abc import Sequence
+
+from torch import nn
+
+from torchdau.surgery.candidates import Select, convolutions, geometry
+from torchdau.surgery.replace import Model, replace_
+
+
+class Pooled(nn.Sequential):
+    """A max-pool that takes the stride of a convolution, and after it a layer of stride 1: the paper's way."""
+
+    def __init__(self, stride: Sequence[int], layer: nn.Module) -> None:
+        super().__init__(nn.MaxPool2d((stride[0], stride[1]), ceil_mode=True), layer)
+        self.stride = stride[0], stride[1]
+
+
+def pool_strides_(model: Model, select: Select | None = None) -> Model:
+    """Lets max-pools take the strides of convolutions, as in the paper's residual networks, plain and with units.
+
+    Args:
+        model: the model; each strided convolution inside of it goes behind a max-pool, with stride 1. Its weights and
+            the size of its output stay.
+        select: which convolutions, as in :func:`convert_`. Default: all that have a stride.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        ValueError: there is no such convolution, or one whose output has not ``ceil(size / stride)`` pixels.
+
+    Reference:
+        Section 5.2 of the paper.
+
+    Example:
+        >>> pool_strides_(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1)))[0][0].kernel_size
+        (2, 2)
+    """
+    new: dict[nn.Module, nn.Module] = {}
+    for convolution in convolutions(model, select):
+        conv = convolution.module
+        if convolution.reason == "not selected" or conv.stride == (1, 1):
+            continue
+        if any(map(any, geometry(conv)[0])):
+            raise ValueError(
+                f"model must have strided convolutions whose output has ceil(size / stride) pixels, as that of a "
+                f"max-pool, got {conv} in {convolution.names[0]!r}. Leave it out by select."
+            )
+        layer = copy.copy(conv)  # the same parameters
+        layer.stride = (1, 1)
+        new[conv] = Pooled(conv.stride, layer).train(conv.training)
+    if not new:
+        raise ValueError("model must have a convolution with a stride, got none.")
+    return replace_(model, new)
