@@ -45,8 +45,8 @@ CLASSES: dict[str, tuple[Make, float]] = {
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 
 
-def in_pixels(model: nn.Module, make: Make, lr: float) -> torch.optim.Optimizer:
-    return torchdau.optimizer(model, make, lr)
+def in_pixels(model: nn.Module, make: Make, lr: float, displacement_lr: float = 0.05) -> torch.optim.Optimizer:
+    return torchdau.optimizer(model, make, lr, displacement_lr=displacement_lr)
 
 
 def by_factor(model: nn.Module, make: Make, lr: float) -> torch.optim.Optimizer:
@@ -110,6 +110,7 @@ def recovered(kind: str, start: float, shrink: bool, rule: Rule, seed: int, step
 def show_teacher(seeds: list[int]) -> Table:
     """Rows by images, starts and sigmas, columns by rules."""
     rules = {name: rule for name, rule in RULES.items() if name != "frozen"}
+    rules |= {f"{rate} pixels": partial(in_pixels, displacement_lr=rate) for rate in (0.2, 1.0)}
     table = Table("images", "start within", "sigma", *rules, box=None)
     rows = list(itertools.product(("photographs", "noise"), (1.5, FAR), (False, True)))
     cells = track(list(itertools.product(rows, rules.values())), "teacher")
