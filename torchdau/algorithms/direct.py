@@ -1,4 +1,4 @@
-"""Unit by unit on blurred images, by a native kernel: for one or a few small images, and for pruned layers.
+"""Unit by unit, by native kernels: for one or a few small images, pruned layers, and depthwise ones.
 
 It serves on a CPU, in float32 and below, for units of the bilinear form that share one sigma.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from torchdau.algorithms import depthwise
 from torchdau.kernels import available, call, kernels, parallel_for
 from torchdau.profile import Profile
 
@@ -53,6 +54,9 @@ def dau_conv2d(
     reason = unsuitable(input, sigma, profile)
     if reason:
         raise ValueError(f'algorithm="direct" {reason}. Take "auto", which chooses an algorithm that serves.')
+    if _is_depthwise(groups, weight.shape[1]):
+        same = input, weight, displacement, sigma, bias
+        return depthwise.dau_conv2d(*same, stride=stride, padding=padding, profile=profile)
     bounds = profile.displacement_gradient, profile.max_displacement, profile.max_sigma
     output: Tensor = _direct(input, weight, displacement, sigma, bias, stride, padding, groups, *bounds)
     return output
@@ -77,11 +81,18 @@ def cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
     """Multiply-adds of a forward pass; what runs slower counts by its time."""
+    if _is_depthwise(groups, i):
+        return depthwise.cost(n, groups, o, k, size, stride)
     rows, columns = size[0] + 2 * (-(-size[0] // 14)), 16 * (-(-size[1] // 15))  # as they are computed
     plane = (size[0] * stride[0] + window) * (size[1] * stride[1] + window)
     each = 3.4 if max(stride) == 1 else 12
     blur = 60 if groups * i * n * plane < CACHED else 130
     return groups * i * n * (o * k * rows * columns * each + blur * plane) + 1e7
+
+
+def _is_depthwise(groups: int, i: int) -> bool:
+    """Whether each group has one input channel: then the kernel for depthwise layers serves."""
+    return i == 1 and groups > 1
 
 
 def _output_size(size: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> list[int]:

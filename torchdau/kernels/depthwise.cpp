@@ -1,0 +1,385 @@
+// Depthwise layers whose units share one sigma: both passes, one channel of one image at a time (docs/algorithms.md).
+//
+// Everything is linear and the same everywhere, so the Gaussian comes once per channel, after the units:
+//
+//     z = sum over units of weight * (bilinear shift of the image),  output = Gaussian of z
+//
+// where z has a margin of the Gaussian's radius around the outputs. For the gradients the Gaussian goes over the output's
+// gradient first: the input's is the same sum of shifts back, and a unit's is the sum of products with the shifted image.
+// Rows of images are vectors; a stride is left out at the end, and filled with zeros at the beginning of the way back.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "memory.h"
+#include "parallel.h"
+#include "vector.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+// The arguments, as torchdau/algorithms/depthwise.py fills them in.
+extern "C" {
+
+struct TorchdauDepthwiseAxis {
+    int32_t pixels, outputs, stride, padding;
+};
+
+struct TorchdauDepthwise {
+    int64_t images, channels, multiplier, units;  // channels of the input, and outputs of each
+    TorchdauDepthwiseAxis y, x;
+    int32_t bound;   // of the displacements, in whole pixels
+    int32_t radius;  // of the sampled Gaussian
+    int32_t exact;   // gradient of displacements
+    int32_t threads;
+    ParallelFor parallel_for;
+};
+
+struct TorchdauDepthwiseTensors {
+    const float *input, *weight, *displacement, *sigma, *bias, *grad_output;
+    float *output, *grad_input, *grad_weight, *grad_displacement;
+};
+}
+
+namespace {
+
+constexpr int TALL = 8;  // rows that are accumulated in registers
+
+int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+// One axis: outputs at the resolution of the input, and with the Gaussian's margin.
+struct Axis {
+    int64_t pixels, outputs, stride, straight, spread, first;
+
+    Axis(const TorchdauDepthwiseAxis& a, int radius)
+        : pixels(a.pixels),
+          outputs(a.outputs),
+          stride(a.stride),
+          straight(int64_t(a.outputs - 1) * a.stride + 1),
+          spread(straight + 2 * radius),
+          first(-a.padding - radius) {}  // position of the margin's first pixel in the image
+};
+
+// Rows in memory: `line` numbers apart.
+struct Plane {
+    float* begin;
+    int64_t line;
+
+    float* row(int64_t y) const { return begin + y * line; }
+};
+
+// A unit as it is added up: where its upper left pixel lies, and the factors of its four pixels.
+struct Unit {
+    int64_t place;
+    float ratio, upper, lower;  // the right pixel's factor by the left one's, and the factors of rows with the left one's
+};
+
+// A displacement along one axis: whole pixels below it, and what is beyond them, less than 1. Not a number is beyond 0.
+struct Place {
+    int64_t pixel;
+    float beyond;
+
+    explicit Place(float mu) : pixel(mu == mu ? int64_t(std::floor(mu)) : 0), beyond(mu - pixel) {
+        if (beyond >= 1) ++pixel, beyond = 0;  // rounded up
+    }
+};
+
+class Depthwise {
+   public:
+    Depthwise(const TorchdauDepthwise& d, void* workspace)
+        : d_(d),
+          y_(d.y, d.radius),
+          x_(d.x, d.radius),
+          r_(d.radius),
+          wide_(up(x_.spread, LANES)),
+          memory_(workspace),
+          threads_{d.parallel_for, d.threads} {}
+
+    int64_t forward(const TorchdauDepthwiseTensors* tensors) {
+        make_gaussian();
+        const int64_t room = room_forward();
+        float* rooms = memory_.floats(room * d_.threads);
+        if (!tensors) return memory_.used();
+        const TorchdauDepthwiseTensors& t = *tensors;
+        fill_gaussian(t.sigma[0]);
+        std::memset(rooms, 0, sizeof(float) * room * d_.threads);
+        threads_.run(d_.images * d_.channels, [&](int64_t number, int64_t thread) {
+            Memory memory(rooms + thread * room);
+            const Plane image = source(memory), sums = spread(memory), rows{memory.floats(y_.spread * wide_), wide_};
+            Unit* units = reinterpret_cast<Unit*>(memory.floats(d_.units * sizeof(Unit) / sizeof(float)));
+            const int64_t channel = number % d_.channels;
+            read(t.input + number * y_.pixels * x_.pixels, image);
+            for (int64_t m = 0; m < d_.multiplier; ++m) {
+                const int64_t filter = channel * d_.multiplier + m;
+                for (int64_t k = 0; k < d_.units; ++k) units[k] = forth(t, filter * d_.units + k, image.line);
+                add_up(units, image, sums, y_.spread, x_.spread, false);
+                blur(sums, rows, t.bias ? t.bias[filter] : 0, t.output + (number * d_.multiplier + m) * y_.outputs * x_.outputs);
+            }
+        });
+        return memory_.used();
+    }
+
+    int64_t backward(const TorchdauDepthwiseTensors* tensors) {
+        make_gaussian();
+        const int64_t room = room_backward();
+        float* rooms = memory_.floats(room * d_.threads);
+        if (!tensors) return memory_.used();
+        fill_gaussian(tensors->sigma[0]);
+        std::memset(rooms, 0, sizeof(float) * room * d_.threads);
+        threads_.run(d_.channels, [&](int64_t channel, int64_t thread) { channel_back(*tensors, channel, rooms + thread * room); });
+        return memory_.used();
+    }
+
+   private:
+    void make_gaussian() {
+        gauss_ = memory_.floats(r_ + 1);
+        slope_ = memory_.floats(r_ + 1);
+    }
+
+    // The Gaussian at 0..r, and the derivative in its position (equation 16).
+    void fill_gaussian(float sigma) {
+        double total = 0;
+        for (int64_t j = -r_; j <= r_; ++j) total += std::exp(-0.5 * double(j * j) / (double(sigma) * sigma));
+        for (int64_t j = 0; j <= r_; ++j) {
+            const double value = std::exp(-0.5 * double(j * j) / (double(sigma) * sigma)) / total;
+            gauss_[j] = float(value);
+            slope_[j] = float(value * double(j) / (double(sigma) * sigma));
+        }
+    }
+
+    // The image with all that units read around it; numbers that were zero stay so.
+    Plane source(Memory& memory) const {
+        const int64_t line = wide_ + 2 * d_.bound + 2;
+        return {memory.floats((up(y_.spread, TALL) + 2 * d_.bound + 2) * line + LANES), line};
+    }
+
+    // The outputs with the Gaussian's margin, at the resolution of the input.
+    Plane spread(Memory& memory) const {
+        const int64_t line = wide_ + LANES;
+        return {memory.floats(up(y_.spread, TALL) * line + LANES), line};
+    }
+
+    int64_t room_forward() const {
+        Memory memory(nullptr);
+        source(memory), spread(memory), memory.floats(y_.spread * wide_);
+        memory.floats(d_.units * sizeof(Unit) / sizeof(float));
+        return memory.used() / sizeof(float);
+    }
+
+    void read(const float* image, const Plane& target) const {
+        const int64_t top = y_.first - d_.bound, left = x_.first - d_.bound;
+        const int64_t begin = left < 0 ? 0 : left, most = left + target.line, end = x_.pixels < most ? x_.pixels : most;
+        const int64_t rows = up(y_.spread, TALL) + 2 * d_.bound + 2;
+        for (int64_t y = top < 0 ? 0 : top; y < y_.pixels && y - top < rows && begin < end; ++y)
+            std::memcpy(target.row(y - top) + begin - left, image + y * x_.pixels + begin, sizeof(float) * (end - begin));
+    }
+
+    // A unit that reads the image where it stands.
+    Unit forth(const TorchdauDepthwiseTensors& t, int64_t unit, int64_t line) const {
+        const Place y(t.displacement[2 * unit]), x(t.displacement[2 * unit + 1]);
+        const float a = y.beyond, b = x.beyond, w = t.weight[unit] * (1 - b);
+        return {(y.pixel + d_.bound) * line + x.pixel + d_.bound, b / (1 - b), w * (1 - a), w * a};
+    }
+
+    // The same unit on the way back, from the outputs with their margin to the input.
+    Unit back(const TorchdauDepthwiseTensors& t, int64_t unit, int64_t line) const {
+        const Place y(t.displacement[2 * unit]), x(t.displacement[2 * unit + 1]);
+        const float a = y.beyond, b = x.beyond, w = t.weight[unit] * (b == 0 ? 1 : b);
+        return {(d_.bound - y.pixel) * line + d_.bound - x.pixel + (b == 0), b == 0 ? 0 : (1 - b) / b, w * a, w * (1 - a)};
+    }
+
+    // Rows and columns of the sum of all units; `more` adds to what is there.
+    void add_up(const Unit* units, const Plane& source, const Plane& target, int64_t rows, int64_t columns, bool more) const {
+        for (int64_t x = 0; x < columns; x += LANES)
+            for (int64_t y = 0; y < rows; y += TALL) {
+                Vector totals[TALL];
+                for (int row = 0; row < TALL; ++row) totals[row] = more ? load(target.row(y + row) + x) : Vector{};
+                for (int64_t k = 0; k < d_.units; ++k) {
+                    const float* pixels = source.row(y) + units[k].place + x;
+                    const float ratio = units[k].ratio, upper = units[k].upper, lower = units[k].lower;
+                    Vector above = load(pixels) + load(pixels + 1) * ratio;
+#pragma GCC unroll 8
+                    for (int row = 0; row < TALL; ++row) {
+                        pixels += source.line;
+                        const Vector below = load(pixels) + load(pixels + 1) * ratio;
+                        totals[row] += above * upper + below * lower;
+                        above = below;
+                    }
+                }
+                for (int row = 0; row < TALL; ++row) store(target.row(y + row) + x, totals[row]);
+            }
+    }
+
+    Vector blurred(const float* centre, int64_t step) const {
+        Vector total = load(centre) * gauss_[0];
+        for (int64_t j = 1; j <= r_; ++j) total += (load(centre - j * step) + load(centre + j * step)) * gauss_[j];
+        return total;
+    }
+
+    Vector sloped(const float* centre, int64_t step) const {
+        Vector total{};
+        for (int64_t j = 1; j <= r_; ++j) total += (load(centre - j * step) - load(centre + j * step)) * slope_[j];
+        return total;
+    }
+
+    // The Gaussian along x into `rows`, then along y into the output, of which a stride leaves out rows and columns.
+    void blur(const Plane& sums, const Plane& rows, float bias, float* output) const {
+        for (int64_t y = 0; y < y_.spread; ++y)
+            for (int64_t x = 0; x < x_.straight; x += LANES) store(rows.row(y) + x, blurred(sums.row(y) + r_ + x, 1));
+        for (int64_t y = 0; y < y_.outputs; ++y)
+            for (int64_t x = 0; x < x_.straight; x += LANES) {
+                const Vector total = blurred(rows.row(y * y_.stride + r_) + x, rows.line) + bias;
+                float* to = output + y * x_.outputs;
+                if (x_.stride == 1 && x + LANES <= x_.outputs) {
+                    store(to + x, total);
+                } else {
+                    for (int64_t lane = (x_.stride - x % x_.stride) % x_.stride; lane < LANES && x + lane < x_.straight; lane += x_.stride)
+                        to[(x + lane) / x_.stride] = total[lane];
+                }
+            }
+    }
+
+    // What a thread needs on the way back.
+    struct Room {
+        Plane image, along, slope_along, even, slope_y, slope_x, padded;
+        float* row;
+        Unit* units;
+        double* sums;
+        Plane out;
+    };
+
+    Room room(Memory& memory) const {
+        Room room;
+        room.image = source(memory);
+        const int64_t tall = y_.spread + 2 * r_;
+        for (Plane* plane : {&room.along, &room.slope_along}) *plane = {memory.floats(tall * wide_), wide_};
+        for (Plane* plane : {&room.even, &room.slope_y, &room.slope_x}) *plane = {memory.floats(y_.spread * wide_), wide_};
+        const int64_t line = up(x_.pixels, LANES) + 2 * d_.bound + 3, high = up(y_.pixels, TALL) + 2 * d_.bound + 2;
+        room.padded = {memory.floats(high * line + LANES), line};
+        room.row = memory.floats(wide_ + 2 * r_ + LANES);
+        room.units = reinterpret_cast<Unit*>(memory.floats(d_.units * sizeof(Unit) / sizeof(float)));
+        room.sums = reinterpret_cast<double*>(memory.floats(2 * 3 * d_.units * d_.multiplier));
+        room.out = {memory.floats(up(y_.pixels, TALL) * up(x_.pixels, LANES)), up(x_.pixels, LANES)};
+        return room;
+    }
+
+    int64_t room_backward() const {
+        Memory memory(nullptr);
+        room(memory);
+        return memory.used() / sizeof(float);
+    }
+
+    void channel_back(const TorchdauDepthwiseTensors& t, int64_t channel, float* block) const {
+        Memory memory(block);
+        const Room room = this->room(memory);
+        const int64_t all = d_.multiplier * d_.units;
+        for (int64_t i = 0; i < 3 * all; ++i) room.sums[i] = 0;
+        for (int64_t n = 0; n < d_.images; ++n) {
+            const int64_t number = n * d_.channels + channel;
+            if (t.grad_weight) read(t.input + number * y_.pixels * x_.pixels, room.image);
+            for (int64_t m = 0; m < d_.multiplier; ++m) {
+                const int64_t filter = channel * d_.multiplier + m;
+                spread_gradient(t.grad_output + (number * d_.multiplier + m) * y_.outputs * x_.outputs, room, t.grad_weight && !d_.exact);
+                if (t.grad_weight)
+                    for (int64_t k = 0; k < d_.units; ++k) {
+                        double* sums = room.sums + 3 * (m * d_.units + k);
+                        d_.exact ? unit_sums<true>(t, filter * d_.units + k, room, sums) : unit_sums<false>(t, filter * d_.units + k, room, sums);
+                    }
+                if (t.grad_input) {
+                    pad(room);
+                    for (int64_t k = 0; k < d_.units; ++k) room.units[k] = back(t, filter * d_.units + k, room.padded.line);
+                    add_up(room.units, room.padded, room.out, y_.pixels, x_.pixels, m > 0);
+                }
+            }
+            if (t.grad_input)
+                for (int64_t y = 0; y < y_.pixels; ++y)
+                    std::memcpy(t.grad_input + (number * y_.pixels + y) * x_.pixels, room.out.row(y), sizeof(float) * x_.pixels);
+        }
+        if (!t.grad_weight) return;
+        for (int64_t i = 0; i < all; ++i) {
+            const int64_t unit = channel * all + i;
+            t.grad_weight[unit] = float(room.sums[3 * i]);
+            for (int axis = 0; axis < 2; ++axis)
+                t.grad_displacement[2 * unit + axis] = float(t.weight[unit] * room.sums[3 * i + 1 + axis]);
+        }
+    }
+
+    // The Gaussian of the output's gradient with its margin and, for the smooth gradient, its derivatives along y and x.
+    void spread_gradient(const float* grad, const Room& room, bool slopes) const {
+        for (int64_t y = 0; y < y_.outputs; ++y) {
+            for (int64_t x = 0; x < x_.outputs; ++x) room.row[2 * r_ + x * x_.stride] = grad[y * x_.outputs + x];
+            const int64_t to = 2 * r_ + y * y_.stride;
+            for (int64_t x = 0; x < wide_; x += LANES) {
+                store(room.along.row(to) + x, blurred(room.row + r_ + x, 1));
+                if (slopes) store(room.slope_along.row(to) + x, sloped(room.row + r_ + x, 1));
+            }
+        }
+        for (int64_t x = 0; x < wide_; x += LANES)
+            for (int64_t y = 0; y < y_.spread; ++y) {
+                const float* centre = room.along.row(y + r_) + x;
+                store(room.even.row(y) + x, blurred(centre, wide_));
+                if (!slopes) continue;
+                store(room.slope_y.row(y) + x, sloped(centre, wide_));
+                store(room.slope_x.row(y) + x, blurred(room.slope_along.row(y + r_) + x, wide_));
+            }
+    }
+
+    // The spread gradient with all that units read around it on the way back.
+    void pad(const Room& room) const {
+        const int64_t left = x_.first + d_.bound + 1, top = y_.first + d_.bound + 1;
+        const int64_t begin = left < 0 ? -left : 0, most = room.padded.line - left, end = x_.spread < most ? x_.spread : most;
+        const int64_t high = up(y_.pixels, TALL) + 2 * d_.bound + 2;
+        for (int64_t y = top < 0 ? -top : 0; y < y_.spread && y + top < high && begin < end; ++y)
+            std::memcpy(room.padded.row(y + top) + left + begin, room.even.row(y) + begin, sizeof(float) * (end - begin));
+    }
+
+    // Adds the sums that give a unit's gradients: of its weight, and along y and x of its displacement, by its weight.
+    template <bool EXACT>
+    void unit_sums(const TorchdauDepthwiseTensors& t, int64_t unit, const Room& room, double* sums) const {
+        const Place y(t.displacement[2 * unit]), x(t.displacement[2 * unit + 1]);
+        const float a = y.beyond, b = x.beyond;
+        const float* source = room.image.row(y.pixel + d_.bound) + x.pixel + d_.bound;
+        Vector value{}, along_y{}, along_x{};
+        for (int64_t c = 0; c < wide_; c += LANES) {
+            const float* pixels = source + c;
+            Vector left = load(pixels), right = load(pixels + 1), above = left * (1 - b) + right * b, step = right - left;
+            for (int64_t row = 0; row < y_.spread; ++row) {
+                pixels += room.image.line;
+                left = load(pixels), right = load(pixels + 1);
+                const Vector below = left * (1 - b) + right * b, even = load(room.even.row(row) + c);
+                const Vector shifted = above * (1 - a) + below * a;
+                value += shifted * even;
+                if constexpr (EXACT) {
+                    along_y += (below - above) * even;
+                    along_x += (step * (1 - a) + (right - left) * a) * even;
+                    step = right - left;
+                } else {
+                    along_y += shifted * load(room.slope_y.row(row) + c);
+                    along_x += shifted * load(room.slope_x.row(row) + c);
+                }
+                above = below;
+            }
+        }
+        sums[0] += sum(value), sums[1] += sum(along_y), sums[2] += sum(along_x);
+    }
+
+    const TorchdauDepthwise& d_;
+    const Axis y_, x_;
+    const int64_t r_, wide_;
+    Memory memory_;
+    Threads threads_;
+    float *gauss_, *slope_;
+};
+
+}  // namespace
+
+extern "C" {
+
+// Return the bytes of workspace, at the start of a cache line, that they need; without tensors they do nothing else.
+EXPORT int64_t torchdau_depthwise_forward(const TorchdauDepthwise* layer, const TorchdauDepthwiseTensors* tensors, void* workspace) {
+    return Depthwise(*layer, workspace).forward(tensors);
+}
+
+EXPORT int64_t torchdau_depthwise_backward(const TorchdauDepthwise* layer, const TorchdauDepthwiseTensors* tensors, void* workspace) {
+    return Depthwise(*layer, workspace).backward(tensors);
+}
+}
