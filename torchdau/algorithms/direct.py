@@ -1,4 +1,4 @@
-"""Unit by unit, by native kernels: for one or a few small images, pruned layers, and depthwise ones.
+"""Unit by unit, by native kernels: for one or a few small images, pruned layers, and few channels.
 
 It serves on a CPU, in float32 and below, for units of the bilinear form that share one sigma.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchdau.algorithms import depthwise
+from torchdau.algorithms import narrow
 from torchdau.kernels import available, call, kernels, parallel_for
 from torchdau.profile import Profile
 
@@ -19,6 +19,9 @@ PLANES = 64 << 20
 
 CACHED = 4 << 20
 """Pixels of blurred images that stay in a cache."""
+
+MOST = 4
+"""Input channels of a group for which the kernel of :mod:`torchdau.algorithms.narrow` serves."""
 
 IMAGES = 16
 """Blurred images among which the kernel finds pixels by 32-bit numbers."""
@@ -54,9 +57,9 @@ def dau_conv2d(
     reason = unsuitable(input, sigma, profile)
     if reason:
         raise ValueError(f'algorithm="direct" {reason}. Take "auto", which chooses an algorithm that serves.')
-    if _is_depthwise(groups, weight.shape[1]):
+    if _is_narrow(weight.shape[1]):
         same = input, weight, displacement, sigma, bias
-        return depthwise.dau_conv2d(*same, stride=stride, padding=padding, profile=profile)
+        return narrow.dau_conv2d(*same, stride=stride, padding=padding, groups=groups, profile=profile)
     bounds = profile.displacement_gradient, profile.max_displacement, profile.max_sigma
     output: Tensor = _direct(input, weight, displacement, sigma, bias, stride, padding, groups, *bounds)
     return output
@@ -81,8 +84,8 @@ def cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
     """Multiply-adds of a forward pass; what runs slower counts by its time."""
-    if _is_depthwise(groups, i):
-        return depthwise.cost(n, groups, o, k, size, stride)
+    if _is_narrow(i):
+        return narrow.cost(n, groups, i, o, k, size, stride)
     rows, columns = size[0] + 2 * (-(-size[0] // 14)), 16 * (-(-size[1] // 15))  # as they are computed
     plane = (size[0] * stride[0] + window) * (size[1] * stride[1] + window)
     each = 3.4 if max(stride) == 1 else 12
@@ -90,9 +93,9 @@ def cost(
     return groups * i * n * (o * k * rows * columns * each + blur * plane) + 1e7
 
 
-def _is_depthwise(groups: int, i: int) -> bool:
-    """Whether each group has one input channel: then the kernel for depthwise layers serves."""
-    return i == 1 and groups > 1
+def _is_narrow(i: int) -> bool:
+    """Whether groups have few input channels: then the kernel for such layers serves."""
+    return i <= MOST
 
 
 def _output_size(size: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> list[int]:

@@ -1,6 +1,6 @@
-"""Depthwise layers by a native kernel, with gradients of its own: the Gaussian comes once per channel, after the units.
+"""Few input channels in a group, by a native kernel with gradients of its own: depthwise and first layers.
 
-It serves where :mod:`torchdau.algorithms.direct` serves, for groups of one input channel.
+The Gaussian comes once per output channel, after the units. It serves where :mod:`torchdau.algorithms.direct` does.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ class _Axis(ctypes.Structure):
 
 class _Layer(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("images", "channels", "multiplier", "units")),
+        *((name, ctypes.c_int64) for name in ("images", "groups", "inputs", "outputs", "units")),
         ("y", _Axis),
         ("x", _Axis),
         *((name, ctypes.c_int32) for name in ("bound", "radius", "exact", "threads")),
@@ -36,18 +36,19 @@ def dau_conv2d(
     *,
     stride: tuple[int, int],
     padding: tuple[int, int],
+    groups: int,
     profile: Profile,
 ) -> Tensor:
-    """The operator of docs/operator.md for one input channel in each group; else as :mod:`torchdau.algorithms` says."""
+    """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
     bounds = profile.displacement_gradient, profile.max_displacement, profile.max_sigma
-    output: Tensor = _depthwise(input, weight, displacement, sigma, bias, stride, padding, *bounds)
+    output: Tensor = _narrow(input, weight, displacement, sigma, bias, stride, padding, groups, *bounds)
     return output
 
 
-def cost(n: int, channels: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int]) -> float:
-    """Multiply-adds of a forward pass, by their time; ``o`` are outputs of a channel."""
+def cost(n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int]) -> float:
+    """Multiply-adds of a forward pass, by their time."""
     rows, columns = (pixels * step + 4 for pixels, step in zip(size, stride, strict=True))
-    return 2 * n * channels * rows * 16 * -(-columns // 16) * (4 + o * (3 * k + 12))
+    return 2 * n * groups * rows * 16 * -(-columns // 16) * (4 * i + o * (3 * k * i + 12))
 
 
 def _output_size(size: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> list[int]:
@@ -55,15 +56,16 @@ def _output_size(size: Sequence[int], stride: Sequence[int], padding: Sequence[i
 
 
 def _layer(
-    input: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], profile: Profile
+    input: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], groups: int, profile: Profile
 ) -> tuple[_Layer, list[int]]:
-    n, channels, *size = input.shape
+    n, _, *size = input.shape
     outputs = _output_size(size, stride, padding)
     y, x = (_Axis(*axis) for axis in zip(size, outputs, stride, padding, strict=True))
     layer = _Layer(
         images=n,
-        channels=channels,
-        multiplier=len(weight) // channels,
+        groups=groups,
+        inputs=weight.shape[1],
+        outputs=len(weight) // groups,
         units=weight.shape[2],
         y=y,
         x=x,
@@ -82,8 +84,8 @@ def _here(input: Tensor) -> bool:
     return input.device.type == "cpu" and not precise and available()
 
 
-@torch.library.custom_op("torchdau::depthwise", mutates_args=())
-def _depthwise(
+@torch.library.custom_op("torchdau::narrow", mutates_args=())
+def _narrow(
     input: Tensor,
     weight: Tensor,
     displacement: Tensor,
@@ -91,26 +93,27 @@ def _depthwise(
     bias: Tensor | None,
     stride: Sequence[int],
     padding: Sequence[int],
+    groups: int,
     displacement_gradient: str,
     max_displacement: float,
     max_sigma: float,
 ) -> Tensor:
     profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
     if not _here(input):
-        options = stride, padding, input.shape[1], *profile.options
+        options = stride, padding, groups, *profile.options
         elsewhere: Tensor
         elsewhere, _ = torch.ops.torchdau.spectral(input, weight, displacement, sigma, bias, *options, False)
         return elsewhere
-    layer, shape = _layer(input, weight, stride, padding, profile)
+    layer, shape = _layer(input, weight, stride, padding, groups, profile)
     output = torch.empty(shape, dtype=torch.float32, device="cpu")
     if len(input):
         tensors = [None if t is None else t.float().contiguous() for t in (input, weight, displacement, sigma, bias)]
-        call("depthwise_forward", layer, [*tensors, None, output, None, None, None])
+        call("narrow_forward", layer, [*tensors, None, output, None, None, None])
     return output.to(input.dtype)
 
 
-@torch.library.custom_op("torchdau::depthwise_backward", mutates_args=())
-def _depthwise_backward(
+@torch.library.custom_op("torchdau::narrow_backward", mutates_args=())
+def _narrow_backward(
     grad: Tensor,
     input: Tensor,
     weight: Tensor,
@@ -118,6 +121,7 @@ def _depthwise_backward(
     sigma: Tensor,
     stride: Sequence[int],
     padding: Sequence[int],
+    groups: int,
     displacement_gradient: str,
     max_displacement: float,
     max_sigma: float,
@@ -125,14 +129,14 @@ def _depthwise_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of input, weight and displacement; one that is not ``needed`` is an empty tensor."""
     layer, _ = _layer(
-        input, weight, stride, padding, Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
+        input, weight, stride, padding, groups, Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
     )
     units = needed[1] or needed[2]
     like = ((input, needed[0]), (weight, units), (displacement, units))
     grads = [torch.zeros(t.shape, dtype=torch.float32) if need else None for t, need in like]
     if len(input):
         tensors = [t.float().contiguous() for t in (input, weight, displacement, sigma)]
-        call("depthwise_backward", layer, [*tensors, None, grad.float().contiguous(), None, *grads])
+        call("narrow_backward", layer, [*tensors, None, grad.float().contiguous(), None, *grads])
     d_input, d_weight, d_displacement = (
         grad.new_empty(0) if d is None or not need else d.to(t.dtype)
         for d, (t, _), need in zip(grads, like, needed, strict=True)
@@ -140,13 +144,13 @@ def _depthwise_backward(
     return d_input, d_weight, d_displacement
 
 
-@_depthwise.register_fake
+@_narrow.register_fake
 def _(input, weight, displacement, sigma, bias, stride, padding, *options):  # type: ignore[no-untyped-def]
     n, _, *size = input.shape
     return input.new_empty(n, weight.shape[0], *_output_size(size, stride, padding))
 
 
-@_depthwise_backward.register_fake
+@_narrow_backward.register_fake
 def _(grad, input, weight, displacement, sigma, *options):  # type: ignore[no-untyped-def]
     tensors = zip((input, weight, displacement), options[-1], strict=True)
     return tuple(t.new_empty(t.shape) if need else grad.new_empty(0) for t, need in tensors)
@@ -161,11 +165,11 @@ def _autograd(ctx, grad):  # type: ignore[no-untyped-def]
     input, weight, displacement, sigma, bias = ctx.saved_tensors
     needed = list(ctx.needs_input_grad[:5])
     if needed[3] or not _here(input):  # a learned sigma that all units share
-        options = *ctx.options[:2], input.shape[1], "bilinear", *ctx.options[2:]
+        options = *ctx.options[:3], "bilinear", *ctx.options[3:]
         tensors = input, weight, displacement, sigma, bias
         grads = torch.ops.torchdau.spectral_backward(grad, *tensors, *options, grad.new_empty(0), needed)
     else:
-        grads = _depthwise_backward(grad, input, weight, displacement, sigma, *ctx.options, needed[:3])
+        grads = _narrow_backward(grad, input, weight, displacement, sigma, *ctx.options, needed[:3])
         d_bias = grad.sum((0, 2, 3), dtype=torch.float32).to(grad.dtype) if needed[4] else None
         grads = *grads, None, d_bias
     return *(g if need else None for g, need in zip(grads, needed, strict=True)), *[None] * len(ctx.options)
@@ -178,5 +182,5 @@ def _no_second_derivative(ctx, *grads):  # type: ignore[no-untyped-def]
     )
 
 
-_depthwise.register_autograd(_autograd, setup_context=_setup_context)
-_depthwise_backward.register_autograd(_no_second_derivative)
+_narrow.register_autograd(_autograd, setup_context=_setup_context)
+_narrow_backward.register_autograd(_no_second_derivative)

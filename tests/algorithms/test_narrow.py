@@ -1,4 +1,4 @@
-"""The kernel for depthwise layers: every library that this processor can run, against dense in float64."""
+"""The kernel for few channels in a group: every library that this processor can run, against dense in float64."""
 
 import itertools
 
@@ -8,7 +8,7 @@ import torch
 from tests.algorithms.test_direct import AVAILABLE, needs_kernels, variant
 from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d
-from torchdau.algorithms import choose, depthwise
+from torchdau.algorithms import choose, narrow
 from torchdau.profile import Profile
 
 __all__ = ["variant"]
@@ -18,25 +18,29 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernels are not built
 
 @pytest.mark.parametrize("gradient", ["smooth", "exact"])
 @pytest.mark.parametrize(
-    "case",  # N, channels, outputs of each, H, W, K, stride, padding, bound, sigma
+    "case",  # N, groups, inputs and outputs of each, H, W, K, stride, padding, bound, sigma
     [
-        *((2, 3, 1, side, side, 2, 1, 0, 4, 0.5) for side in (1, 2, 7, 15, 16, 17, 65)),
-        (1, 5, 3, 9, 33, 3, 1, 1, 8, 0.8),
-        (3, 2, 1, 31, 40, 6, 2, 0, 2.5, 0.5),
-        (2, 4, 2, 14, 14, 1, (3, 1), (2, 0), 1, 0.3),
-        (2, 4, 1, 12, 13, 2, (1, 2), 0, 0, 0.5),
-        (2, 3, 1, 12, 12, 2, 1, -2, 4, 1.0),
-        (1, 2, 1, 8, 8, 2, 1, 0, 30, 0.5),
-        (2, 3, 1, 3, 50, 2, 4, 3, 4, 3.0),
+        *((2, 3, 1, 1, side, side, 2, 1, 0, 4, 0.5) for side in (1, 2, 7, 15, 16, 17, 65)),
+        (1, 5, 1, 3, 9, 33, 3, 1, 1, 8, 0.8),
+        (3, 2, 1, 1, 31, 40, 6, 2, 0, 2.5, 0.5),
+        (2, 4, 1, 2, 14, 14, 1, (3, 1), (2, 0), 1, 0.3),
+        (2, 4, 1, 1, 12, 13, 2, (1, 2), 0, 0, 0.5),
+        (2, 3, 1, 1, 12, 12, 2, 1, -2, 4, 1.0),
+        (1, 2, 1, 1, 8, 8, 2, 1, 0, 30, 0.5),
+        (2, 3, 1, 1, 3, 50, 2, 4, 3, 4, 3.0),
+        (2, 1, 3, 16, 20, 21, 2, 2, 0, 4, 0.5),
+        (1, 1, 3, 5, 9, 8, 3, 1, 0, 4, 0.5),
+        (3, 2, 4, 3, 7, 19, 1, (1, 2), 1, 6, 0.8),
+        (2, 1, 1, 4, 10, 10, 2, 1, 0, 4, 0.5),
     ],
     ids=str,
 )
 def test_equals_dense(variant, case, gradient):
-    n, c, m, h, w, k, stride, padding, bound, sigma = case
-    x, (weight, mu), bias = images(n, c, h, w), units(c * m, 1, k, bound), images(c * m)
+    n, groups, i, o, h, w, k, stride, padding, bound, sigma = case
+    x, (weight, mu), bias = images(n, groups * i, h, w), units(groups * o, i, k, bound), images(groups * o)
     if k == 6:  # on pixels, where bilinear interpolation has its corners
         mu = mu.round().clamp(-bound, bound)
-    options = {"stride": stride, "padding": padding, "groups": c, "displacement_gradient": gradient}
+    options = {"stride": stride, "padding": padding, "groups": groups, "displacement_gradient": gradient}
     results = []
     for algorithm, dtype in (("dense", torch.float64), ("direct", torch.float32)):
         leaves = [t.to(dtype).detach().requires_grad_() for t in (x, weight, mu, bias)]
@@ -117,11 +121,11 @@ def test_registered_operators():
     for learned in (False, True):
         leaves = [t.float().detach().requires_grad_() for t in (x, w, mu)]
         arguments = *leaves, sigma.clone().requires_grad_(learned), bias.requires_grad_()
-        torch.library.opcheck(depthwise._depthwise, (*arguments, [1, 2], [1, 0], "smooth", 4.0, 0.5))
+        torch.library.opcheck(narrow._narrow, (*arguments, [1, 2], [1, 0], 3, "smooth", 4.0, 0.5))
     grad, tensors = torch.randn(2, 3, 8, 3), [t.detach() for t in (x, w.float(), mu.float(), sigma)]
     for needed in itertools.product((False, True), repeat=3):
-        options = [1, 2], [1, 0], "smooth", 4.0, 0.5, list(needed)
-        torch.library.opcheck(depthwise._depthwise_backward, (grad, *tensors, *options))
+        options = [1, 2], [1, 0], 3, "smooth", 4.0, 0.5, list(needed)
+        torch.library.opcheck(narrow._narrow_backward, (grad, *tensors, *options))
 
 
 @needs_kernels

@@ -1,8 +1,9 @@
-// Depthwise layers whose units share one sigma: both passes, one channel of one image at a time (docs/algorithms.md).
+// Layers with few input channels in a group, depthwise ones for one, whose units share one sigma: both passes
+// (docs/algorithms.md).
 //
-// Everything is linear and the same everywhere, so the Gaussian comes once per channel, after the units:
+// Everything is linear and the same everywhere, so the Gaussian comes once per output channel, after the units:
 //
-//     z = sum over units of weight * (bilinear shift of the image),  output = Gaussian of z
+//     z = sum over inputs and units of weight * (bilinear shift of the image),  output = Gaussian of z
 //
 // where z has a margin of the Gaussian's radius around the outputs. For the gradients the Gaussian goes over the output's
 // gradient first: the input's is the same sum of shifts back, and a unit's is the sum of products with the shifted image.
@@ -17,16 +18,16 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-// The arguments, as torchdau/algorithms/depthwise.py fills them in.
+// The arguments, as torchdau/algorithms/narrow.py fills them in.
 extern "C" {
 
-struct TorchdauDepthwiseAxis {
+struct TorchdauNarrowAxis {
     int32_t pixels, outputs, stride, padding;
 };
 
-struct TorchdauDepthwise {
-    int64_t images, channels, multiplier, units;  // channels of the input, and outputs of each
-    TorchdauDepthwiseAxis y, x;
+struct TorchdauNarrow {
+    int64_t images, groups, inputs, outputs, units;  // inputs and outputs of one group
+    TorchdauNarrowAxis y, x;
     int32_t bound;   // of the displacements, in whole pixels
     int32_t radius;  // of the sampled Gaussian
     int32_t exact;   // gradient of displacements
@@ -34,7 +35,7 @@ struct TorchdauDepthwise {
     ParallelFor parallel_for;
 };
 
-struct TorchdauDepthwiseTensors {
+struct TorchdauNarrowTensors {
     const float *input, *weight, *displacement, *sigma, *bias, *grad_output;
     float *output, *grad_input, *grad_weight, *grad_displacement;
 };
@@ -50,7 +51,7 @@ int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 struct Axis {
     int64_t pixels, outputs, stride, straight, spread, first;
 
-    Axis(const TorchdauDepthwiseAxis& a, int radius)
+    Axis(const TorchdauNarrowAxis& a, int radius)
         : pixels(a.pixels),
           outputs(a.outputs),
           stride(a.stride),
@@ -62,7 +63,7 @@ struct Axis {
 // Rows in memory: `line` numbers apart.
 struct Plane {
     float* begin;
-    int64_t line;
+    int64_t line, size = 0;  // numbers to the next plane, where there are several
 
     float* row(int64_t y) const { return begin + y * line; }
 };
@@ -83,9 +84,9 @@ struct Place {
     }
 };
 
-class Depthwise {
+class Narrow {
    public:
-    Depthwise(const TorchdauDepthwise& d, void* workspace)
+    Narrow(const TorchdauNarrow& d, void* workspace)
         : d_(d),
           y_(d.y, d.radius),
           x_(d.x, d.radius),
@@ -94,38 +95,47 @@ class Depthwise {
           memory_(workspace),
           threads_{d.parallel_for, d.threads} {}
 
-    int64_t forward(const TorchdauDepthwiseTensors* tensors) {
+    int64_t forward(const TorchdauNarrowTensors* tensors) {
         make_gaussian();
         const int64_t room = room_forward();
         float* rooms = memory_.floats(room * d_.threads);
         if (!tensors) return memory_.used();
-        const TorchdauDepthwiseTensors& t = *tensors;
+        const TorchdauNarrowTensors& t = *tensors;
         fill_gaussian(t.sigma[0]);
         std::memset(rooms, 0, sizeof(float) * room * d_.threads);
-        threads_.run(d_.images * d_.channels, [&](int64_t number, int64_t thread) {
+        const int64_t few = d_.images * d_.groups, wanted = (4 * d_.threads + few - 1) / few;  // enough for all threads
+        const int64_t each = (d_.outputs + wanted - 1) / wanted, blocks = (d_.outputs + each - 1) / each;
+        threads_.run(few * blocks, [&](int64_t job, int64_t thread) {
             Memory memory(rooms + thread * room);
-            const Plane image = source(memory), sums = spread(memory), rows{memory.floats(y_.spread * wide_), wide_};
-            Unit* units = reinterpret_cast<Unit*>(memory.floats(d_.units * sizeof(Unit) / sizeof(float)));
-            const int64_t channel = number % d_.channels;
-            read(t.input + number * y_.pixels * x_.pixels, image);
-            for (int64_t m = 0; m < d_.multiplier; ++m) {
-                const int64_t filter = channel * d_.multiplier + m;
-                for (int64_t k = 0; k < d_.units; ++k) units[k] = forth(t, filter * d_.units + k, image.line);
-                add_up(units, image, sums, y_.spread, x_.spread, false);
-                blur(sums, rows, t.bias ? t.bias[filter] : 0, t.output + (number * d_.multiplier + m) * y_.outputs * x_.outputs);
+            const Plane image = source(memory, d_.inputs), sums = spread(memory), rows{memory.floats(y_.spread * wide_), wide_};
+            const int64_t all = d_.inputs * d_.units, number = job / blocks, group = number % d_.groups;
+            Unit* units = reinterpret_cast<Unit*>(memory.floats(all * sizeof(Unit) / sizeof(float)));
+            for (int64_t i = 0; i < d_.inputs; ++i) read(input(t, number, i), at(image, i));
+            for (int64_t o = job % blocks * each; o < d_.outputs && o < (job % blocks + 1) * each; ++o) {
+                const int64_t filter = group * d_.outputs + o;
+                for (int64_t k = 0; k < all; ++k) {
+                    units[k] = forth(t, filter * all + k, image.line);
+                    units[k].place += k / d_.units * image.size;
+                }
+                add_up(units, all, image, sums, y_.spread, x_.spread, false);
+                blur(sums, rows, t.bias ? t.bias[filter] : 0, t.output + (number * d_.outputs + o) * y_.outputs * x_.outputs);
             }
         });
         return memory_.used();
     }
 
-    int64_t backward(const TorchdauDepthwiseTensors* tensors) {
+    int64_t backward(const TorchdauNarrowTensors* tensors) {
         make_gaussian();
         const int64_t room = room_backward();
         float* rooms = memory_.floats(room * d_.threads);
         if (!tensors) return memory_.used();
-        fill_gaussian(tensors->sigma[0]);
+        const TorchdauNarrowTensors& t = *tensors;
+        fill_gaussian(t.sigma[0]);
         std::memset(rooms, 0, sizeof(float) * room * d_.threads);
-        threads_.run(d_.channels, [&](int64_t channel, int64_t thread) { channel_back(*tensors, channel, rooms + thread * room); });
+        if (t.grad_weight)
+            threads_.run(d_.groups * d_.outputs, [&](int64_t filter, int64_t thread) { filter_back(t, filter, rooms + thread * room); });
+        if (t.grad_input)
+            threads_.run(d_.images * d_.groups, [&](int64_t number, int64_t thread) { inputs_back(t, number, rooms + thread * room); });
         return memory_.used();
     }
 
@@ -146,10 +156,17 @@ class Depthwise {
         }
     }
 
-    // The image with all that units read around it; numbers that were zero stay so.
-    Plane source(Memory& memory) const {
-        const int64_t line = wide_ + 2 * d_.bound + 2;
-        return {memory.floats((up(y_.spread, TALL) + 2 * d_.bound + 2) * line + LANES), line};
+    static Plane at(const Plane& planes, int64_t number) { return {planes.begin + number * planes.size, planes.line}; }
+
+    // An input channel of a group; `number` counts images and groups.
+    const float* input(const TorchdauNarrowTensors& t, int64_t number, int64_t i) const {
+        return t.input + (number * d_.inputs + i) * y_.pixels * x_.pixels;
+    }
+
+    // Images with all that units read around them; numbers that were zero stay so.
+    Plane source(Memory& memory, int64_t count) const {
+        const int64_t line = wide_ + 2 * d_.bound + 2, size = up((up(y_.spread, TALL) + 2 * d_.bound + 2) * line + LANES, LANES);
+        return {memory.floats(size * count), line, size};
     }
 
     // The outputs with the Gaussian's margin, at the resolution of the input.
@@ -160,8 +177,8 @@ class Depthwise {
 
     int64_t room_forward() const {
         Memory memory(nullptr);
-        source(memory), spread(memory), memory.floats(y_.spread * wide_);
-        memory.floats(d_.units * sizeof(Unit) / sizeof(float));
+        source(memory, d_.inputs), spread(memory), memory.floats(y_.spread * wide_);
+        memory.floats(d_.inputs * d_.units * sizeof(Unit) / sizeof(float));
         return memory.used() / sizeof(float);
     }
 
@@ -174,26 +191,26 @@ class Depthwise {
     }
 
     // A unit that reads the image where it stands.
-    Unit forth(const TorchdauDepthwiseTensors& t, int64_t unit, int64_t line) const {
+    Unit forth(const TorchdauNarrowTensors& t, int64_t unit, int64_t line) const {
         const Place y(t.displacement[2 * unit]), x(t.displacement[2 * unit + 1]);
         const float a = y.beyond, b = x.beyond, w = t.weight[unit] * (1 - b);
         return {(y.pixel + d_.bound) * line + x.pixel + d_.bound, b / (1 - b), w * (1 - a), w * a};
     }
 
     // The same unit on the way back, from the outputs with their margin to the input.
-    Unit back(const TorchdauDepthwiseTensors& t, int64_t unit, int64_t line) const {
+    Unit back(const TorchdauNarrowTensors& t, int64_t unit, int64_t line) const {
         const Place y(t.displacement[2 * unit]), x(t.displacement[2 * unit + 1]);
         const float a = y.beyond, b = x.beyond, w = t.weight[unit] * (b == 0 ? 1 : b);
         return {(d_.bound - y.pixel) * line + d_.bound - x.pixel + (b == 0), b == 0 ? 0 : (1 - b) / b, w * a, w * (1 - a)};
     }
 
-    // Rows and columns of the sum of all units; `more` adds to what is there.
-    void add_up(const Unit* units, const Plane& source, const Plane& target, int64_t rows, int64_t columns, bool more) const {
+    // Rows and columns of a sum of units; `more` adds to what is there.
+    void add_up(const Unit* units, int64_t count, const Plane& source, const Plane& target, int64_t rows, int64_t columns, bool more) const {
         for (int64_t x = 0; x < columns; x += LANES)
             for (int64_t y = 0; y < rows; y += TALL) {
                 Vector totals[TALL];
                 for (int row = 0; row < TALL; ++row) totals[row] = more ? load(target.row(y + row) + x) : Vector{};
-                for (int64_t k = 0; k < d_.units; ++k) {
+                for (int64_t k = 0; k < count; ++k) {
                     const float* pixels = source.row(y) + units[k].place + x;
                     const float ratio = units[k].ratio, upper = units[k].upper, lower = units[k].lower;
                     Vector above = load(pixels) + load(pixels + 1) * ratio;
@@ -240,25 +257,25 @@ class Depthwise {
 
     // What a thread needs on the way back.
     struct Room {
-        Plane image, along, slope_along, even, slope_y, slope_x, padded;
+        Plane image, along, slope_along, even, slope_y, slope_x, padded, out;
         float* row;
         Unit* units;
         double* sums;
-        Plane out;
     };
 
     Room room(Memory& memory) const {
         Room room;
-        room.image = source(memory);
+        room.image = source(memory, 1);
         const int64_t tall = y_.spread + 2 * r_;
         for (Plane* plane : {&room.along, &room.slope_along}) *plane = {memory.floats(tall * wide_), wide_};
         for (Plane* plane : {&room.even, &room.slope_y, &room.slope_x}) *plane = {memory.floats(y_.spread * wide_), wide_};
         const int64_t line = up(x_.pixels, LANES) + 2 * d_.bound + 3, high = up(y_.pixels, TALL) + 2 * d_.bound + 2;
         room.padded = {memory.floats(high * line + LANES), line};
+        const int64_t width = up(x_.pixels, LANES), size = up(y_.pixels, TALL) * width;
+        room.out = {memory.floats(size * d_.inputs), width, size};
         room.row = memory.floats(wide_ + 2 * r_ + LANES);
         room.units = reinterpret_cast<Unit*>(memory.floats(d_.units * sizeof(Unit) / sizeof(float)));
-        room.sums = reinterpret_cast<double*>(memory.floats(2 * 3 * d_.units * d_.multiplier));
-        room.out = {memory.floats(up(y_.pixels, TALL) * up(x_.pixels, LANES)), up(x_.pixels, LANES)};
+        room.sums = reinterpret_cast<double*>(memory.floats(2 * 3 * d_.inputs * d_.units));
         return room;
     }
 
@@ -268,39 +285,52 @@ class Depthwise {
         return memory.used() / sizeof(float);
     }
 
-    void channel_back(const TorchdauDepthwiseTensors& t, int64_t channel, float* block) const {
+    const float* gradient(const TorchdauNarrowTensors& t, int64_t number, int64_t o) const {
+        return t.grad_output + (number * d_.outputs + o) * y_.outputs * x_.outputs;
+    }
+
+    // Gradients of the units of an output channel.
+    void filter_back(const TorchdauNarrowTensors& t, int64_t filter, float* block) const {
         Memory memory(block);
         const Room room = this->room(memory);
-        const int64_t all = d_.multiplier * d_.units;
-        for (int64_t i = 0; i < 3 * all; ++i) room.sums[i] = 0;
+        const int64_t all = d_.inputs * d_.units, group = filter / d_.outputs;
+        for (int64_t k = 0; k < 3 * all; ++k) room.sums[k] = 0;
         for (int64_t n = 0; n < d_.images; ++n) {
-            const int64_t number = n * d_.channels + channel;
-            if (t.grad_weight) read(t.input + number * y_.pixels * x_.pixels, room.image);
-            for (int64_t m = 0; m < d_.multiplier; ++m) {
-                const int64_t filter = channel * d_.multiplier + m;
-                spread_gradient(t.grad_output + (number * d_.multiplier + m) * y_.outputs * x_.outputs, room, t.grad_weight && !d_.exact);
-                if (t.grad_weight)
-                    for (int64_t k = 0; k < d_.units; ++k) {
-                        double* sums = room.sums + 3 * (m * d_.units + k);
-                        d_.exact ? unit_sums<true>(t, filter * d_.units + k, room, sums) : unit_sums<false>(t, filter * d_.units + k, room, sums);
-                    }
-                if (t.grad_input) {
-                    pad(room);
-                    for (int64_t k = 0; k < d_.units; ++k) room.units[k] = back(t, filter * d_.units + k, room.padded.line);
-                    add_up(room.units, room.padded, room.out, y_.pixels, x_.pixels, m > 0);
+            const int64_t number = n * d_.groups + group;
+            spread_gradient(gradient(t, number, filter % d_.outputs), room, !d_.exact);
+            for (int64_t i = 0; i < d_.inputs; ++i) {
+                read(input(t, number, i), room.image);
+                for (int64_t k = i * d_.units; k < (i + 1) * d_.units; ++k) {
+                    if (d_.exact)
+                        unit_sums<true>(t, filter * all + k, room, room.sums + 3 * k);
+                    else
+                        unit_sums<false>(t, filter * all + k, room, room.sums + 3 * k);
                 }
             }
-            if (t.grad_input)
-                for (int64_t y = 0; y < y_.pixels; ++y)
-                    std::memcpy(t.grad_input + (number * y_.pixels + y) * x_.pixels, room.out.row(y), sizeof(float) * x_.pixels);
         }
-        if (!t.grad_weight) return;
-        for (int64_t i = 0; i < all; ++i) {
-            const int64_t unit = channel * all + i;
-            t.grad_weight[unit] = float(room.sums[3 * i]);
-            for (int axis = 0; axis < 2; ++axis)
-                t.grad_displacement[2 * unit + axis] = float(t.weight[unit] * room.sums[3 * i + 1 + axis]);
+        for (int64_t k = 0; k < all; ++k) {
+            const int64_t unit = filter * all + k;
+            t.grad_weight[unit] = float(room.sums[3 * k]);
+            for (int axis = 0; axis < 2; ++axis) t.grad_displacement[2 * unit + axis] = float(t.weight[unit] * room.sums[3 * k + 1 + axis]);
         }
+    }
+
+    // Gradients of the input channels of a group of an image.
+    void inputs_back(const TorchdauNarrowTensors& t, int64_t number, float* block) const {
+        Memory memory(block);
+        const Room room = this->room(memory);
+        for (int64_t o = 0; o < d_.outputs; ++o) {
+            spread_gradient(gradient(t, number, o), room, false);
+            pad(room);
+            for (int64_t i = 0; i < d_.inputs; ++i) {
+                const int64_t first = ((number % d_.groups * d_.outputs + o) * d_.inputs + i) * d_.units;
+                for (int64_t k = 0; k < d_.units; ++k) room.units[k] = back(t, first + k, room.padded.line);
+                add_up(room.units, d_.units, room.padded, at(room.out, i), y_.pixels, x_.pixels, o > 0);
+            }
+        }
+        for (int64_t i = 0; i < d_.inputs; ++i)
+            for (int64_t y = 0; y < y_.pixels; ++y)
+                std::memcpy(t.grad_input + ((number * d_.inputs + i) * y_.pixels + y) * x_.pixels, at(room.out, i).row(y), sizeof(float) * x_.pixels);
     }
 
     // The Gaussian of the output's gradient with its margin and, for the smooth gradient, its derivatives along y and x.
@@ -334,7 +364,7 @@ class Depthwise {
 
     // Adds the sums that give a unit's gradients: of its weight, and along y and x of its displacement, by its weight.
     template <bool EXACT>
-    void unit_sums(const TorchdauDepthwiseTensors& t, int64_t unit, const Room& room, double* sums) const {
+    void unit_sums(const TorchdauNarrowTensors& t, int64_t unit, const Room& room, double* sums) const {
         const Place y(t.displacement[2 * unit]), x(t.displacement[2 * unit + 1]);
         const float a = y.beyond, b = x.beyond;
         const float* source = room.image.row(y.pixel + d_.bound) + x.pixel + d_.bound;
@@ -362,7 +392,7 @@ class Depthwise {
         sums[0] += sum(value), sums[1] += sum(along_y), sums[2] += sum(along_x);
     }
 
-    const TorchdauDepthwise& d_;
+    const TorchdauNarrow& d_;
     const Axis y_, x_;
     const int64_t r_, wide_;
     Memory memory_;
@@ -375,11 +405,11 @@ class Depthwise {
 extern "C" {
 
 // Return the bytes of workspace, at the start of a cache line, that they need; without tensors they do nothing else.
-EXPORT int64_t torchdau_depthwise_forward(const TorchdauDepthwise* layer, const TorchdauDepthwiseTensors* tensors, void* workspace) {
-    return Depthwise(*layer, workspace).forward(tensors);
+EXPORT int64_t torchdau_narrow_forward(const TorchdauNarrow* layer, const TorchdauNarrowTensors* tensors, void* workspace) {
+    return Narrow(*layer, workspace).forward(tensors);
 }
 
-EXPORT int64_t torchdau_depthwise_backward(const TorchdauDepthwise* layer, const TorchdauDepthwiseTensors* tensors, void* workspace) {
-    return Depthwise(*layer, workspace).backward(tensors);
+EXPORT int64_t torchdau_narrow_backward(const TorchdauNarrow* layer, const TorchdauNarrowTensors* tensors, void* workspace) {
+    return Narrow(*layer, workspace).backward(tensors);
 }
 }
