@@ -16,6 +16,12 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernels are not built
 needs_kernels = pytest.mark.skipif(not kernels.available(), reason=f"kernels {kernels.kernels().reason}")
 
 
+@pytest.fixture(autouse=True)
+def _no_narrow_layers(monkeypatch):
+    """Small layers are computed as large ones are."""
+    monkeypatch.setattr(direct, "MOST", 0)
+
+
 @pytest.fixture(params=AVAILABLE)
 def variant(request, monkeypatch):
     library = ctypes.CDLL(str(AVAILABLE[request.param]))

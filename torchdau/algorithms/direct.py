@@ -20,7 +20,7 @@ PLANES = 64 << 20
 CACHED = 4 << 20
 """Pixels of blurred images that stay in a cache."""
 
-MOST = 4
+MOST = 16
 """Input channels of a group for which the kernel of :mod:`torchdau.algorithms.narrow` serves."""
 
 IMAGES = 16
