@@ -1,6 +1,6 @@
 """What a unit layer counts in torch.utils.flop_counter: the paper's cost, with both of the fast algorithms.
 
-The dense algorithm, which auto takes for depthwise and tiny layers, counts as the convolution that it is.
+The dense algorithm, which auto takes for tiny layers, counts as the convolution that it is.
 """
 
 import math
@@ -54,9 +54,21 @@ def _backward(grad: Shape, input: Shape, weight: Shape, *arguments: Any, out_sha
     return (x + w + 2 * mu + s) * _forward(grad, input, weight, Profile(form, gradient, bound, sigma).radius)
 
 
+def _narrow_backward(grad: Shape, input: Shape, weight: Shape, *arguments: Any, out_shape: Sequence[Shape]) -> int:
+    """The same, where no gradient of sigma is made."""
+    *_, gradient, bound, sigma, (x, w, mu) = arguments
+    return (x + w + 2 * mu) * _forward(grad, input, weight, Profile("bilinear", gradient, bound, sigma).radius)
+
+
 def _register(counter: ModuleType) -> None:
     operators = torch.ops.torchdau
-    formulas = {operators.spectral: _spectral, operators.direct: _direct, operators.spectral_backward: _backward}
+    formulas = {
+        operators.spectral: _spectral,
+        operators.direct: _direct,
+        operators.narrow: _direct,
+        operators.spectral_backward: _backward,
+        operators.narrow_backward: _narrow_backward,
+    }
     for operator, formula in formulas.items():
         if operator not in counter.flop_registry:
             counter.register_flop_formula(operator)(formula)

@@ -12,6 +12,9 @@
 namespace direct {
 #include "../../torchdau/kernels/direct.cpp"
 }
+namespace narrow {
+#include "../../torchdau/kernels/narrow.cpp"
+}
 
 typedef std::vector<float> Floats;
 
@@ -119,5 +122,17 @@ int main() {
     direct::TorchdauDirectTensors few{x.data(), weight.data(), displacement.data(), &SIGMA, bias.data(), out.data()};
     run(direct::torchdau_direct_forward, plain, few);
     compare("direct output", relative(out, y), 1e-6);
+
+    const narrow::TorchdauNarrow few_inputs{N, 1, I, O, K, {H, H, 1, 0}, {W, W, 1, 0}, R, RADIUS, exact, 1, nullptr};
+    narrow::TorchdauNarrowTensors all{x.data(), weight.data(), displacement.data(), &SIGMA, bias.data(), grad.data(),
+                                      out.data(), dx.data(), dw.data(), dmu.data()};
+    run(narrow::torchdau_narrow_forward, few_inputs, all);
+    compare("narrow output", relative(out, y), 1e-6);
+    run(narrow::torchdau_narrow_backward, few_inputs, all);
+    compare("gradient of images", std::fabs(dot(dx, x) / sum - 1), 1e-5);
+    compare("gradient of weights", std::fabs(dot(dw, weight) / sum - 1), 1e-5);
+    got.clear();
+    for (int i = 0; i < int(mu.size()); i += 251) got.push_back(dmu[i]);
+    compare("gradient of positions", relative(got, numeric), 1e-4);
     return failures;
 }

@@ -113,11 +113,13 @@ class Narrow {
             for (int64_t i = 0; i < d_.inputs; ++i) read(input(t, number, i), at(image, i));
             for (int64_t o = job % blocks * each; o < d_.outputs && o < (job % blocks + 1) * each; ++o) {
                 const int64_t filter = group * d_.outputs + o;
+                int64_t some = 0;
                 for (int64_t k = 0; k < all; ++k) {
-                    units[k] = forth(t, filter * all + k, image.line);
-                    units[k].place += k / d_.units * image.size;
+                    Unit& unit = units[some] = forth(t, filter * all + k, image.line);
+                    unit.place += k / d_.units * image.size;
+                    some += unit.upper != 0 || unit.lower != 0;  // others add nothing
                 }
-                add_up(units, all, image, sums, y_.spread, x_.spread, false);
+                add_up(units, some, image, sums, y_.spread, x_.spread, false);
                 blur(sums, rows, t.bias ? t.bias[filter] : 0, t.output + (number * d_.outputs + o) * y_.outputs * x_.outputs);
             }
         });
@@ -324,8 +326,12 @@ class Narrow {
             pad(room);
             for (int64_t i = 0; i < d_.inputs; ++i) {
                 const int64_t first = ((number % d_.groups * d_.outputs + o) * d_.inputs + i) * d_.units;
-                for (int64_t k = 0; k < d_.units; ++k) room.units[k] = back(t, first + k, room.padded.line);
-                add_up(room.units, d_.units, room.padded, at(room.out, i), y_.pixels, x_.pixels, o > 0);
+                int64_t some = 0;
+                for (int64_t k = 0; k < d_.units; ++k) {
+                    const Unit& unit = room.units[some] = back(t, first + k, room.padded.line);
+                    some += unit.upper != 0 || unit.lower != 0;
+                }
+                add_up(room.units, some, room.padded, at(room.out, i), y_.pixels, x_.pixels, o > 0);
             }
         }
         for (int64_t i = 0; i < d_.inputs; ++i)
