@@ -160,6 +160,11 @@ def is_observed(*tensors: Tensor | None) -> bool:
     return any(type(t) not in (Tensor, Parameter) or t.is_meta for t in tensors if t is not None)
 
 
+def needs_gradient(*tensors: Tensor | None) -> bool:
+    """Whether a result of these tensors will be differentiated."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
 def is_exporting() -> bool:
     """Whether torch.export is at work; what PyTorch 2.10 and 2.11 say for it is true of torch.compile too."""
     return torch.compiler._is_exporting_flag

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from torchdau.arguments import is_observed, needs_gradient
 from torchdau.kernels import available, call, parallel_for
 from torchdau.profile import Profile
 
@@ -41,7 +42,13 @@ def dau_conv2d(
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
     bounds = profile.displacement_gradient, profile.max_displacement, profile.max_sigma
-    output: Tensor = _narrow(input, weight, displacement, sigma, bias, stride, padding, groups, *bounds)
+    tensors = input, weight, displacement, sigma, bias
+    arguments = *tensors, stride, padding, groups, *bounds
+    output: Tensor
+    if is_observed(*tensors):
+        output = _narrow(*arguments)
+    else:
+        output = _Eager.apply(*arguments) if needs_gradient(*tensors) else _forward(*arguments)
     return output
 
 
@@ -84,8 +91,7 @@ def _here(input: Tensor) -> bool:
     return input.device.type == "cpu" and not precise and available()
 
 
-@torch.library.custom_op("torchdau::narrow", mutates_args=())
-def _narrow(
+def _forward(
     input: Tensor,
     weight: Tensor,
     displacement: Tensor,
@@ -112,8 +118,7 @@ def _narrow(
     return output.to(input.dtype)
 
 
-@torch.library.custom_op("torchdau::narrow_backward", mutates_args=())
-def _narrow_backward(
+def _backward(
     grad: Tensor,
     input: Tensor,
     weight: Tensor,
@@ -144,6 +149,10 @@ def _narrow_backward(
     return d_input, d_weight, d_displacement
 
 
+_narrow = torch.library.custom_op("torchdau::narrow", _forward, mutates_args=())
+_narrow_backward = torch.library.custom_op("torchdau::narrow_backward", _backward, mutates_args=())
+
+
 @_narrow.register_fake
 def _(input, weight, displacement, sigma, bias, stride, padding, *options):  # type: ignore[no-untyped-def]
     n, _, *size = input.shape
@@ -162,6 +171,10 @@ def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _autograd(ctx, grad):  # type: ignore[no-untyped-def]
+    return _gradients(ctx, grad, _narrow_backward)
+
+
+def _gradients(ctx, grad, backward):  # type: ignore[no-untyped-def]
     input, weight, displacement, sigma, bias = ctx.saved_tensors
     needed = list(ctx.needs_input_grad[:5])
     if needed[3] or not _here(input):  # a learned sigma that all units share
@@ -169,7 +182,7 @@ def _autograd(ctx, grad):  # type: ignore[no-untyped-def]
         tensors = input, weight, displacement, sigma, bias
         grads = torch.ops.torchdau.spectral_backward(grad, *tensors, *options, grad.new_empty(0), needed)
     else:
-        grads = _narrow_backward(grad, input, weight, displacement, sigma, *ctx.options, needed[:3])
+        grads = backward(grad, input, weight, displacement, sigma, *ctx.options, needed[:3])
         d_bias = grad.sum((0, 2, 3), dtype=torch.float32).to(grad.dtype) if needed[4] else None
         grads = *grads, None, d_bias
     return *(g if need else None for g, need in zip(grads, needed, strict=True)), *[None] * len(ctx.options)
@@ -184,3 +197,17 @@ def _no_second_derivative(ctx, *grads):  # type: ignore[no-untyped-def]
 
 _narrow.register_autograd(_autograd, setup_context=_setup_context)
 _narrow_backward.register_autograd(_no_second_derivative)
+
+
+class _Eager(torch.autograd.Function):
+    """The same where nobody looks on: without the time of a registered operator, much of that of a small layer."""
+
+    @staticmethod
+    def forward(ctx, *arguments):  # type: ignore[no-untyped-def]
+        _setup_context(ctx, arguments, None)
+        return _forward(*arguments)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        # with a graph of the gradient, the operator, which says that there is none
+        return _gradients(ctx, grad, _narrow_backward if torch.is_grad_enabled() else _backward)

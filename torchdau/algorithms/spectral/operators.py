@@ -10,7 +10,7 @@ from torch import Tensor
 from torchdau.algorithms.spectral import native, triton
 from torchdau.algorithms.spectral.task import Layer, Task, Tensors, layout
 from torchdau.algorithms.spectral.tiling import output_size
-from torchdau.arguments import is_autocast_enabled, is_exporting, is_observed
+from torchdau.arguments import is_autocast_enabled, is_exporting, is_observed, needs_gradient
 from torchdau.kernels import advise, available
 from torchdau.profile import Profile
 
@@ -29,13 +29,13 @@ def dau_conv2d(
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
     units = weight, displacement, sigma
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in units) and not is_exporting()
+    keep = needs_gradient(*units) and not is_exporting()
     tensors = input, *units, bias
     arguments = *tensors, stride, padding, groups, *profile.options, keep
     output: Tensor
     if is_observed(*tensors):
         output, _ = _spectral(*arguments)
-    elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+    elif needs_gradient(*tensors):
         output = _Eager.apply(*arguments)
     else:
         output, _ = _forward(*arguments)
