@@ -138,7 +138,8 @@ def _backward(
     )
     units = needed[1] or needed[2]
     like = ((input, needed[0]), (weight, units), (displacement, units))
-    grads = [torch.zeros(t.shape, dtype=torch.float32) if need else None for t, need in like]
+    room = torch.empty if len(input) else torch.zeros
+    grads = [room(t.shape, dtype=torch.float32, device="cpu") if need else None for t, need in like]
     if len(input):
         tensors = [t.float().contiguous() for t in (input, weight, displacement, sigma)]
         call("narrow_backward", layer, [*tensors, None, grad.float().contiguous(), None, *grads])

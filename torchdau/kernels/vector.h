@@ -40,6 +40,25 @@ static inline Vector loaded(const float* p) {
 
 static inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 
+// The first numbers of a vector, fewer than it has.
+static inline void store_some(float* p, Vector v, int64_t count) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), reinterpret_cast<__m512>(v));
+#else
+    std::memcpy(p, &v, sizeof(float) * count);
+#endif
+}
+
+// Copies numbers; what is a vector or less behind them may become zero.
+static inline void copy(float* to, const float* from, int64_t count) {
+#if defined(__AVX512F__)
+    for (; count >= LANES; count -= LANES, to += LANES, from += LANES) store(to, load(from));
+    _mm512_storeu_ps(to, _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from));
+#else
+    std::memcpy(to, from, sizeof(float) * count);
+#endif
+}
+
 // Stores past the caches what is read again only after much else: p is aligned to the vector.
 static inline void stream(float* p, Vector v) {
 #if defined(__AVX512F__)
