@@ -49,6 +49,15 @@ def test_less_precise(dtype, tolerance):
 
 
 @pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(("i", "o"), [(1, 1), (3, 1), (1, 3), (2, 2)])
+def test_few_channels_of_a_group_that_lie_side_by_side(i, o):
+    """In channels_last, PyTorch gives the axis of a group's only channel any stride."""
+    x, (w, mu) = images(2, 2 * i, 5, 4), units(2 * o, i, 2, bound=1.0)
+    layer = [x.contiguous(memory_format=torch.channels_last), w, mu, torch.tensor(0.3), images(2 * o)]
+    compare(layer, groups=2)
+
+
+@pytest.mark.usefixtures("served")
 def test_float16_of_large_mean():
     """A transform multiplies the mean of a tile by its side; where the output is within the type, so is the result."""
     x, w, mu = torch.full((1, 2, 16, 16), 30000.0), torch.full((1, 2, 1), 0.5), torch.zeros(1, 2, 1, 2)

@@ -1,167 +1,21 @@
-"""Images to spectra and back: each tile in one kernel, a product with a constant matrix along x and one along y."""
+"""Images to spectra and back by the kernels of ``tiles.py``: their constant matrices, and their launches."""
 
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-import triton
-import triton.language as tl
 from torch import Tensor
 
 from torchdau.algorithms.spectral import bases
 from torchdau.algorithms.spectral.tiling import Tiles
-from torchdau.algorithms.spectral.triton.blocks import block, launch, operand, rounded
-
-GEOMETRY = [
-    *("columns", "rows", "count_y", "count_x", "start_y", "start_x", "step_y", "step_x"),
-    *("size_y", "size_x", "pixels_y", "pixels_x", "phase_y", "phase_x", "phases_y", "phases_x", "matrix"),
-]
-"""Arguments that do not change the code that is made."""
-
-
-class Blocks(NamedTuple):
-    """How much of a tile a program takes at a time: columns of the spectrum, channels, rows of pixels."""
-
-    COLUMNS: int
-    CHANNELS: int
-    PIXELS: int
-    num_warps: int
-    num_stages: int
-
-
-ANALYSIS = {
-    (32, 16): Blocks(8, 32, 8, 8, 3),
-    (64, 16): Blocks(8, 16, 16, 4, 2),
-    (128, 32): Blocks(8, 32, 16, 8, 3),
-    (128, 64): Blocks(16, 16, 8, 8, 3),
-}
-"""By numbers of a column of the spectrum and pixels along x: fastest on an H100 in bfloat16."""
-
-SYNTHESIS = {
-    (32, 16): Blocks(8, 32, 8, 8, 3),
-    (64, 16): Blocks(8, 16, 16, 4, 3),
-    (128, 32): Blocks(8, 16, 16, 4, 3),
-    (128, 64): Blocks(8, 32, 16, 8, 2),
-}
-
-WIDE_ANALYSIS, WIDE_SYNTHESIS = Blocks(16, 8, 8, 4, 2), (Blocks(8, 16, 16, 4, 2), Blocks(8, 8, 16, 4, 2))
-"""In TF32, up to 128 numbers of a column; synthesis up to 32 pixels along x, and above.
-
-On an H100, analysis and the former synthesis are the fastest for images of 56 pixels; but that does not fit into the
-99 KB of shared memory of smaller GPUs where more than 32 pixels are written.
-"""
-
-OTHERS = Blocks(8, 16, 16, 8, 2), Blocks(8, 8, 8, 8, 1)
-"""For other sizes in bfloat16: up to 128 numbers of a column, and above."""
-
-WIDE_OTHERS = Blocks(8, 16, 8, 8, 1), Blocks(8, 8, 8, 8, 1)
-"""The same in float32: products of tf32x3, what is added to images (both take more memory), and the largest sizes."""
+from torchdau.algorithms.spectral.triton import sizes
+from torchdau.algorithms.spectral.triton.blocks import block, launch, rounded
+from torchdau.algorithms.spectral.triton.tiles import _analysis, _synthesis
 
 ROOM = 16
 """Constant matrices have room for whole blocks of so many columns, or rows of pixels."""
-
-
-@triton.jit
-def _pixels(
-    tile_y, tile_x, y, x, start_y, start_x, step_y, step_x, size_y, size_x, pixels_y, pixels_x, stride_y, stride_x
-):  # fmt: skip
-    """Where pixels (x, y) of a tile lie in an image, and which of them there are."""
-    image_y, image_x = start_y + tile_y * step_y + y, start_x + tile_x * step_x + x
-    there_y = (y < size_y) & (image_y >= 0) & (image_y < pixels_y)
-    there_x = (x < size_x) & (image_x >= 0) & (image_x < pixels_x)
-    return image_x * stride_x + image_y * stride_y, there_x & there_y
-
-
-@triton.jit(do_not_specialize=GEOMETRY)
-def _analysis(
-    images, first, second, spectra, channels, columns, rows, count_y, count_x, start_y, start_x, step_y, step_x,
-    size_y, size_x, pixels_y, pixels_x, matrix, stride_n, stride_c, stride_y, stride_x,
-    PRECISION: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
-    WIDTH: tl.constexpr, ROWS: tl.constexpr,
-):  # fmt: skip
-    """Writes spectra (tile, column, row and part, channel); programs: tiles, blocks of channels and of columns."""
-    blocks_k, blocks_c = tl.cdiv(columns, COLUMNS), tl.cdiv(channels, CHANNELS)
-    column = tl.program_id(0) % blocks_k * COLUMNS
-    channel = tl.program_id(0) // blocks_k % blocks_c * CHANNELS
-    tile = tl.program_id(0) // (blocks_k * blocks_c)
-    x = tl.arange(0, WIDTH)
-    pixel = tl.arange(0, PIXELS * CHANNELS)  # rows of pixels by channels
-    part = tl.arange(0, 2 * PIXELS)  # cosine, sine of x by rows of pixels
-    row = tl.arange(0, ROWS)
-    to_x = tl.load(first + (2 * column + tl.arange(0, 2 * COLUMNS))[:, None] * WIDTH + x[None])
-    source_channel = channel + pixel % CHANNELS
-    images += (tile // (count_y * count_x)).to(tl.int64) * stride_n
-    total = tl.zeros((ROWS, COLUMNS * CHANNELS), tl.float32)
-    for start in range(0, size_y, PIXELS):
-        y = start + pixel // CHANNELS
-        place, there = _pixels(
-            tile // count_x % count_y, tile % count_x, y[None], x[:, None], start_y, start_x, step_y, step_x, size_y,
-            size_x, pixels_y, pixels_x, stride_y, stride_x,
-        )  # fmt: skip
-        there = there & (source_channel < channels)[None]
-        values = tl.load(images + (place + source_channel[None] * stride_c), there, other=0)
-        half = tl.dot(to_x, operand(values, to_x.dtype, PRECISION), input_precision=PRECISION)
-        half = tl.permute(tl.reshape(half, (COLUMNS, 2, PIXELS, CHANNELS)), (1, 2, 0, 3))
-        half = operand(tl.reshape(half, (2 * PIXELS, COLUMNS * CHANNELS)), to_x.dtype, PRECISION)
-        to_y = tl.load(second + row[:, None] * (2 * matrix) + (part // PIXELS * matrix + start + part % PIXELS)[None])
-        total = tl.dot(to_y, half, total, input_precision=PRECISION)
-    number = tl.arange(0, COLUMNS * CHANNELS)
-    k, c = column + number // CHANNELS, channel + number % CHANNELS
-    spectra += tile.to(tl.int64) * columns * rows * channels
-    target = spectra + ((k[None] * rows + row[:, None]) * channels + c[None])
-    known = (row < rows)[:, None] & (k < columns)[None] & (c < channels)[None]
-    tl.store(target, operand(total, to_x.dtype, PRECISION), known)
-
-
-@triton.jit(do_not_specialize=GEOMETRY)
-def _synthesis(
-    images, first, second, spectra, channels, columns, rows, count_y, count_x, start_y, start_x, step_y, step_x,
-    size_y, size_x, pixels_y, pixels_x, matrix, phase_y, phase_x, phases_y, phases_x,
-    stride_n, stride_c, stride_y, stride_x, ADD: tl.constexpr,
-    PRECISION: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
-    WIDTH: tl.constexpr, ROWS: tl.constexpr,
-):  # fmt: skip
-    """Writes or adds tiles of one phase; programs: its tiles, blocks of channels and of rows of pixels."""
-    blocks_y, blocks_c = tl.cdiv(size_y, PIXELS), tl.cdiv(channels, CHANNELS)
-    start = tl.program_id(0) % blocks_y * PIXELS
-    channel = tl.program_id(0) // blocks_y % blocks_c * CHANNELS
-    number = tl.program_id(0) // (blocks_y * blocks_c)
-    meant_y, meant_x = tl.cdiv(count_y - phase_y, phases_y), tl.cdiv(count_x - phase_x, phases_x)
-    tile_y = phase_y + number // meant_x % meant_y * phases_y
-    tile_x = phase_x + number % meant_x * phases_x
-    image = number // (meant_y * meant_x)
-    images += image.to(tl.int64) * stride_n
-    spectra += ((image * count_y + tile_y) * count_x + tile_x).to(tl.int64) * columns * rows * channels
-    x = tl.arange(0, WIDTH)
-    pixel = tl.arange(0, PIXELS * CHANNELS)
-    part = tl.arange(0, 2 * PIXELS)
-    row = tl.arange(0, ROWS)
-    number = tl.arange(0, COLUMNS * CHANNELS)
-    to_y = tl.load(second + row[None] * (2 * matrix) + (part // PIXELS * matrix + start + part % PIXELS)[:, None])
-    c = channel + number % CHANNELS
-    total = tl.zeros((WIDTH, PIXELS * CHANNELS), tl.float32)
-    for column in range(0, columns, COLUMNS):
-        k = column + number // CHANNELS
-        source = spectra + ((k[None] * rows + row[:, None]) * channels + c[None])
-        known = (row < rows)[:, None] & (k < columns)[None] & (c < channels)[None]
-        half = tl.dot(to_y, tl.load(source, known, other=0), input_precision=PRECISION)
-        half = tl.permute(tl.reshape(half, (2, PIXELS, COLUMNS, CHANNELS)), (2, 0, 1, 3))
-        half = operand(tl.reshape(half, (2 * COLUMNS, PIXELS * CHANNELS)), to_y.dtype, PRECISION)
-        to_x = tl.load(first + (2 * column + tl.arange(0, 2 * COLUMNS))[None] * WIDTH + x[:, None])
-        total = tl.dot(to_x, half, total, input_precision=PRECISION)
-    y, target_channel = start + pixel // CHANNELS, channel + pixel % CHANNELS
-    place, there = _pixels(
-        tile_y, tile_x, y[None], x[:, None], start_y, start_x, step_y, step_x, size_y, size_x, pixels_y, pixels_x,
-        stride_y, stride_x,
-    )  # fmt: skip
-    there = there & (target_channel < channels)[None]
-    target = images + (place + target_channel[None] * stride_c)
-    if ADD:
-        total += tl.load(target, there, other=0)
-    tl.store(target, total, there)
 
 
 @bases.constant
@@ -213,15 +67,9 @@ class Side:
         self.first = _first(xs.positions, lengths[1], lengths[0], *kind)
         self.seconds = [_second(ys.positions, lengths[0], conjugate, *kind) for conjugate in (False, True)]
         rows, width = len(self.seconds[0]), self.first.shape[1]
-        wide, large = dtype.itemsize > 2, rows > 128
-        others = (WIDE_OTHERS if wide else OTHERS)[large]
-        if wide:
-            fast = precision == "tf32" and not large
-            chosen = (WIDE_ANALYSIS, WIDE_SYNTHESIS[width > 32]) if fast else (others, others)
-        else:
-            chosen = ANALYSIS.get((rows, width), others), SYNTHESIS.get((rows, width), others)
+        chosen = sizes.choose(rows, width, dtype.itemsize > 2, precision)
         same = {"PRECISION": precision, "WIDTH": width, "ROWS": rows}
-        self.analysis, self.synthesis, self.addition = (blocks._asdict() | same for blocks in (*chosen, others))
+        self.analysis, self.synthesis, self.addition = (blocks._asdict() | same for blocks in chosen)
         self._parts: dict[tuple[int, int], tuple[Tiles, list[int]]] = {}
 
     def analyse(self, images: Tensor, part: slice, conjugate: bool, name: str) -> "Analysis":
@@ -245,8 +93,9 @@ class Side:
 
 def _strides(images: Tensor) -> tuple[int, ...]:
     """Return the strides (N, C, H, W) of images (N, G, C, H, W) whose groups are contiguous channels."""
-    n, _, *others = images.stride()
-    return n, *others
+    n, group, channel, *others = images.stride()
+    groups, channels = images.shape[1:3]
+    return n, group // channels if groups > 1 else channel, *others  # the stride of a single channel means nothing
 
 
 class Kept:
