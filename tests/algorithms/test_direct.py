@@ -9,6 +9,7 @@ from tests.algorithms.test_native import AVAILABLE
 from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d, kernels
 from torchdau.algorithms import direct
+from torchdau.algorithms.direct import blurred
 from torchdau.kernels import Kernels
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernels are not built: no C++ compiler")
@@ -19,7 +20,7 @@ needs_kernels = pytest.mark.skipif(not kernels.available(), reason=f"kernels {ke
 @pytest.fixture(autouse=True)
 def _no_narrow_layers(monkeypatch):
     """Small layers are computed as large ones are."""
-    monkeypatch.setattr(direct, "MOST", 0)
+    monkeypatch.setattr(direct, "FEW", 0)
 
 
 @pytest.fixture(params=AVAILABLE)
@@ -60,8 +61,8 @@ def test_equals_dense(variant, case, monkeypatch):
         inputs[0], options["padding"] = inputs[0][..., 2:-2, 2:-2], 0
     expected = gradients(inputs, algorithm="dense", **options)
     single = [t.float() for t in inputs]
-    for planes in (1, direct.PLANES):
-        monkeypatch.setattr(direct, "PLANES", planes)
+    for planes in (1, blurred.PLANES):
+        monkeypatch.setattr(blurred, "PLANES", planes)
         got = gradients(single, algorithm="direct", **options)
         assert relative(got[0], expected[0]) < 1e-6
         for a, b in zip(got[1:], expected[1:], strict=True):
@@ -117,7 +118,7 @@ def test_a_bad_displacement_spoils_its_own_outputs_only(variant):
 def test_registered_operator(needed):
     tensors = [torch.randn(2, 4, 6, 5), torch.randn(6, 4, 2), torch.rand(6, 4, 2, 2), torch.tensor(0.5), torch.randn(6)]
     leaves = [t.requires_grad_(needed) for t in tensors]
-    torch.library.opcheck(direct._direct, (*leaves, [1, 2], [0, 1], 1, "smooth", 2.0, 0.5))
+    torch.library.opcheck(torch.ops.torchdau.direct.default, (*leaves, [1, 2], [0, 1], 1, "smooth", 2.0, 0.5))
 
 
 @needs_kernels

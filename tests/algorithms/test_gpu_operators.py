@@ -56,13 +56,13 @@ def test_registered_operators(layout):
     leaves = [t.float().to(DEVICE).requires_grad_() for t in (x, w, mu, torch.tensor(0.3), bias)]
     options = ([1, 1], [0, 0], 1, "bilinear", "smooth", 1.0, 0.3)
     tests = "test_schema", "test_autograd_registration", "test_faketensor"  # the others differentiate by the hundred
-    torch.library.opcheck(operators._spectral, (*leaves, *options, True), test_utils=tests)
+    torch.library.opcheck(torch.ops.torchdau.spectral.default, (*leaves, *options, True), test_utils=tests)
     plain = [t.detach() for t in leaves]
-    output, spectra = operators._spectral(*plain, *options, True)
+    output, spectra = torch.ops.torchdau.spectral(*plain, *options, True)
     assert spectra.shape == triton.kept_spectra(operators._layer(x, w, *options[:3], Profile(*options[3:])))
     assert output.is_contiguous(memory_format=layout)
     torch.library.opcheck(
-        operators._spectral_backward, (output, *plain, *options, spectra, [True] * 5), test_utils=tests
+        torch.ops.torchdau.spectral_backward.default, (output, *plain, *options, spectra, [True] * 5), test_utils=tests
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from tests.algorithms.test_direct import AVAILABLE, needs_kernels, variant
 from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d
-from torchdau.algorithms import choose, narrow
+from torchdau.algorithms import choose
 from torchdau.profile import Profile
 
 __all__ = ["variant"]
@@ -121,11 +121,11 @@ def test_registered_operators():
     for learned in (False, True):
         leaves = [t.float().detach().requires_grad_() for t in (x, w, mu)]
         arguments = *leaves, sigma.clone().requires_grad_(learned), bias.requires_grad_()
-        torch.library.opcheck(narrow._narrow, (*arguments, [1, 2], [1, 0], 3, "smooth", 4.0, 0.5))
+        torch.library.opcheck(torch.ops.torchdau.narrow.default, (*arguments, [1, 2], [1, 0], 3, "smooth", 4.0, 0.5))
     grad, tensors = torch.randn(2, 3, 8, 3), [t.detach() for t in (x, w.float(), mu.float(), sigma)]
     for needed in itertools.product((False, True), repeat=3):
         options = [1, 2], [1, 0], 3, "smooth", 4.0, 0.5, list(needed)
-        torch.library.opcheck(narrow._narrow_backward, (grad, *tensors, *options))
+        torch.library.opcheck(torch.ops.torchdau.narrow_backward.default, (grad, *tensors, *options))
 
 
 @needs_kernels

@@ -83,7 +83,9 @@ def test_registered_operators(needed, shared, dtype):
     tensors = [t.to(dtype) for t in (x, w, mu, sigma, bias)]
     leaves = [t.requires_grad_(need) for t, need in zip(tensors, needed, strict=True)]
     options = ([1, 2], [0, 1], 1, "bilinear", "smooth", 2.0, 0.5)
-    torch.library.opcheck(operators._spectral, (*leaves, *options, False))
+    torch.library.opcheck(torch.ops.torchdau.spectral.default, (*leaves, *options, False))
     plain = [t.detach() for t in leaves]
     grad = torch.randn(2, 6, 6, 4, dtype=dtype)
-    torch.library.opcheck(operators._spectral_backward, (grad, *plain, *options, x.new_empty(0), needed))
+    torch.library.opcheck(
+        torch.ops.torchdau.spectral_backward.default, (grad, *plain, *options, x.new_empty(0), needed)
+    )

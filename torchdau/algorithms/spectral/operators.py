@@ -3,14 +3,16 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from torchdau.algorithms.registered import Backward, Operator
 from torchdau.algorithms.spectral import native, triton
 from torchdau.algorithms.spectral.task import Layer, Task, Tensors, layout
 from torchdau.algorithms.spectral.tiling import output_size
-from torchdau.arguments import is_autocast_enabled, is_exporting, is_observed, needs_gradient
+from torchdau.arguments import is_autocast_enabled, is_exporting, needs_gradient
 from torchdau.kernels import advise, available
 from torchdau.profile import Profile
 
@@ -28,18 +30,9 @@ def dau_conv2d(
     profile: Profile,
 ) -> Tensor:
     """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
-    units = weight, displacement, sigma
-    keep = needs_gradient(*units) and not is_exporting()
-    tensors = input, *units, bias
-    arguments = *tensors, stride, padding, groups, *profile.options, keep
-    output: Tensor
-    if is_observed(*tensors):
-        output, _ = _spectral(*arguments)
-    elif needs_gradient(*tensors):
-        output = _Eager.apply(*arguments)
-    else:
-        output, _ = _forward(*arguments)
-    return output
+    keep = needs_gradient(weight, displacement, sigma) and not is_exporting()
+    options = stride, padding, groups, *profile.options
+    return _compute(input, weight, displacement, sigma, bias, *options, keep)
 
 
 def _forward(
@@ -136,12 +129,7 @@ def serves(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profil
     return triton.fits(layer) or (native.fits(layer) and available())
 
 
-_spectral = torch.library.custom_op("torchdau::spectral", _forward, mutates_args=())
-_spectral_backward = torch.library.custom_op("torchdau::spectral_backward", _backward, mutates_args=())
-
-
-@_spectral.register_fake
-def _(input, weight, displacement, sigma, bias, stride, padding, groups, *options):  # type: ignore[no-untyped-def]
+def _fake(input, weight, displacement, sigma, bias, stride, padding, groups, *options):  # type: ignore[no-untyped-def]
     size = [output_size(*axis) for axis in zip(input.shape[2:], stride, padding, strict=True)]
     output = input.new_empty(input.shape[0], weight.shape[0], *size).to(memory_format=layout(input))
     layer = _layer(input, weight, stride, padding, groups, Profile(*options[:4]))
@@ -149,8 +137,7 @@ def _(input, weight, displacement, sigma, bias, stride, padding, groups, *option
     return output, _room(triton.kept_spectra(layer) if keep else (0,), input)
 
 
-@_spectral_backward.register_fake
-def _(grad, input, weight, displacement, sigma, bias, *options):  # type: ignore[no-untyped-def]
+def _fake_backward(grad, input, weight, displacement, sigma, bias, *options):  # type: ignore[no-untyped-def]
     tensors = input, weight, displacement, sigma, bias
     layouts = layout(input), *[torch.contiguous_format] * 4
     return tuple(
@@ -159,48 +146,14 @@ def _(grad, input, weight, displacement, sigma, bias, *options):  # type: ignore
     )
 
 
-def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    ctx.save_for_backward(*inputs[:5], output[1])
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)  # no zeros for the spectra
-    ctx.options = inputs[5:-1]
+_compute_gradients = Backward("torchdau::spectral_backward", _backward, _fake_backward)
 
 
-def _autograd(ctx, grad, _):  # type: ignore[no-untyped-def]
-    return _gradients(ctx, grad, _spectral_backward)
+def _gradients(
+    observed: bool, grad: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor], options: Any, needed: list[bool]
+) -> Sequence[Tensor]:
+    grads: Sequence[Tensor] = _compute_gradients(observed, grad, *tensors, *options[:-1], *kept, needed)
+    return grads
 
 
-def _gradients(ctx, grad, backward):  # type: ignore[no-untyped-def]
-    if grad is None:
-        return (None,) * len(ctx.needs_input_grad)
-    *tensors, spectra = ctx.saved_tensors
-    needed = list(ctx.needs_input_grad[:5])
-    grads = backward(grad, *tensors, *ctx.options, spectra, needed)
-    return *(g if need else None for g, need in zip(grads, needed, strict=True)), *[None] * (len(ctx.options) + 1)
-
-
-def _no_second_derivative(ctx, *grads):  # type: ignore[no-untyped-def]
-    raise NotImplementedError(
-        'algorithm must be "dense" or "reference" for the gradient of a gradient, got "spectral" or "direct". '
-        'Pass algorithm="dense" to the layer or function that is differentiated twice.'
-    )
-
-
-_spectral.register_autograd(_autograd, setup_context=_setup_context)
-_spectral_backward.register_autograd(_no_second_derivative)
-
-
-class _Eager(torch.autograd.Function):
-    """The same where nobody looks on: without the half of a small layer's time that a registered operator takes."""
-
-    @staticmethod
-    def forward(ctx, *arguments):  # type: ignore[no-untyped-def]
-        output, spectra = _forward(*arguments)
-        ctx.save_for_backward(*arguments[:5], spectra)
-        ctx.options = arguments[5:-1]
-        return output
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        # with a graph of the gradient, the operator, which says that there is none
-        return _gradients(ctx, grad, _spectral_backward if torch.is_grad_enabled() else _backward)
+_compute = Operator("torchdau::spectral", _forward, _fake, _gradients)

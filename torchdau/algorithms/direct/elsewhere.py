@@ -1,0 +1,21 @@
+"""What the kernels cannot compute, by the registered operators of the spectral algorithm."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def forward(*arguments: Any) -> Tensor:
+    """Return the output, from the arguments of the direct operators."""
+    output: Tensor
+    output, _ = torch.ops.torchdau.spectral(*arguments[:8], "bilinear", *arguments[8:], False)
+    return output
+
+
+def gradients(grad: Tensor, tensors: Sequence[Tensor], options: Sequence[Any], needed: list[bool]) -> Sequence[Tensor]:
+    """Return the gradients of the five tensors, with the options of the direct operators."""
+    options = *options[:3], "bilinear", *options[3:]
+    grads: Sequence[Tensor] = torch.ops.torchdau.spectral_backward(grad, *tensors, *options, grad.new_empty(0), needed)
+    return grads
