@@ -6,28 +6,15 @@
 #include <cmath>
 #include <cstdint>
 
+#include "direct.h"
+#include "gaussian.h"
 #include "memory.h"
 #include "parallel.h"
 #include "vector.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
-// The arguments, as torchdau/algorithms/direct.py fills them in.
 extern "C" {
-
-struct TorchdauDirectAxis {
-    int32_t pixels, outputs, stride, padding;
-};
-
-struct TorchdauDirect {
-    int64_t images, groups, inputs, outputs, units;  // inputs and outputs of one group
-    int64_t planes;                                  // images that are worked on at a time
-    TorchdauDirectAxis y, x;
-    int32_t bound;   // of the displacements, in whole pixels
-    int32_t radius;  // of the sampled Gaussian
-    int32_t threads;
-    ParallelFor parallel_for;
-};
 
 struct TorchdauDirectTensors {
     const float *input, *weight, *displacement, *sigma, *bias;
@@ -129,7 +116,7 @@ AddUnits add_units_to(int rows, std::integer_sequence<int, COUNT...>) {
 class Direct {
    public:
     Direct(const TorchdauDirect& d, void* workspace)
-        : d_(d), plane_(d), memory_(workspace), threads_{d.parallel_for, d.threads}, gauss_(memory_.floats(d.radius + 1)) {
+        : d_(d), plane_(d), memory_(workspace), threads_{d.parallel_for, d.threads}, gauss_(d.radius, memory_) {
         columns_ = reinterpret_cast<int32_t*>(memory_.floats(2 * d.bound + 2));
         planes_ = memory_.floats(d.planes * d.groups * d.inputs * plane_.size());
         line_ = width() + 2 * d.radius + LANES;
@@ -139,7 +126,7 @@ class Direct {
 
     int64_t forward(const TorchdauDirectTensors* t) {
         if (!t) return memory_.used();
-        fill_gauss(*t->sigma);
+        gauss_.fill(*t->sigma);
         for (int x = 0; x < 2 * d_.bound + 2; ++x) columns_[x] = int32_t(plane_.column(x));
         want_large_pages(t->output, d_.images * d_.groups * d_.outputs * d_.y.outputs * d_.x.outputs * int64_t(sizeof(float)));
         for (int64_t first = 0; first < d_.images; first += d_.planes) {
@@ -165,13 +152,6 @@ class Direct {
     int64_t columns() const { return plane_.phases == 1 && d_.y.stride == 1 ? LANES - 1 : LANES; }
 
     int64_t width() const { return up(plane_.columns, LANES) * LANES; }
-
-    // One half of the zero-mean Gaussian, normalised: equation (4) of the paper.
-    void fill_gauss(float sigma) const {
-        double total = 0;
-        for (int j = -d_.radius; j <= d_.radius; ++j) total += std::exp(-0.5 * j * j / (double(sigma) * sigma));
-        for (int j = 0; j <= d_.radius; ++j) gauss_[j] = float(std::exp(-0.5 * j * j / (double(sigma) * sigma)) / total);
-    }
 
     // Reads `count` units, whose images are at `planes`, and returns how many of them add anything.
     int64_t read(const float* weight, const float* displacement, const int32_t* planes, int64_t count, Units& units) const {
@@ -228,17 +208,12 @@ class Direct {
         const int64_t first = top < 0 ? least(-top, all) : 0, last = least(all, h - top);  // of the lines within the image
         for (int64_t y = first; y < last && begin < end; ++y)
             std::memcpy(lines + y * line_ + begin - left, image + (top + y) * w + begin, sizeof(float) * (end - begin));
-        auto blurred = [&](const float* centre, int64_t step) {
-            Vector total = load(centre) * gauss_[0];
-            for (int64_t j = 1; j <= r; ++j) total += (load(centre - j * step) + load(centre + j * step)) * gauss_[j];
-            return total;
-        };
         for (int64_t y = first; y < last; ++y)
-            for (int64_t x = 0; x < wide; x += LANES) store(rows + y * wide + x, blurred(lines + y * line_ + r + x, 1));
+            for (int64_t x = 0; x < wide; x += LANES) store(rows + y * wide + x, gauss_.smoothed(lines + y * line_ + r + x, 1));
         for (int64_t y = 0; y < plane_.rows; ++y) {
             float* to = plane + y * plane_.row();
             float* straight = plane_.phases == 1 ? to : out;
-            for (int64_t x = 0; x < wide; x += LANES) store(straight + x, blurred(rows + (y + r) * wide + x, wide));
+            for (int64_t x = 0; x < wide; x += LANES) store(straight + x, gauss_.smoothed(rows + (y + r) * wide + x, wide));
             if (plane_.phases > 1)
                 for (int64_t phase = 0; phase < plane_.phases; ++phase)
                     for (int64_t j = 0, x = phase; x < plane_.columns; ++j, x += plane_.phases) to[phase * plane_.line + j] = out[x];
@@ -274,7 +249,8 @@ class Direct {
     const Plane plane_;
     Memory memory_;
     Threads threads_;
-    float *gauss_, *planes_, *slabs_;
+    const Gaussian gauss_;
+    float *planes_, *slabs_;
     int32_t* columns_;  // of what a unit reads, relative to an output's own place
     int64_t slab_, line_;
 };

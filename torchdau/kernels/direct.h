@@ -1,0 +1,24 @@
+// The arguments of both kernels of the direct algorithm, as torchdau/algorithms/direct/arguments.py fills them in.
+#pragma once
+
+#include <cstdint>
+
+#include "parallel.h"
+
+extern "C" {
+
+struct TorchdauDirectAxis {
+    int32_t pixels, outputs, stride, padding;
+};
+
+struct TorchdauDirect {
+    int64_t images, groups, inputs, outputs, units;  // inputs and outputs of one group
+    int64_t planes;                                  // blurred images that are worked on at a time
+    TorchdauDirectAxis y, x;
+    int32_t bound;   // of the displacements, in whole pixels
+    int32_t radius;  // of the sampled Gaussian
+    int32_t exact;   // whether the gradient of displacements is the exact one
+    int32_t threads;
+    ParallelFor parallel_for;
+};
+}
