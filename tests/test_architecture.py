@@ -12,15 +12,16 @@ import torchdau
 ROOT = Path(torchdau.__file__).parent
 ALLOWED = {
     "profile": set(),
+    "bounds": set(),
     "workspace": set(),
     "kernels": {"kernels", "workspace"},
     "environment": {"algorithms", "kernels"},
     "algorithms": {"algorithms", "arguments", "kernels", "profile", "workspace"},
     "arguments": {"profile"},
-    "functional": {"algorithms", "arguments", "profile"},
+    "functional": {"algorithms", "arguments", "bounds", "profile"},
     "init": {"arguments", "profile"},
     "padding": {"arguments"},
-    "conv": {"algorithms", "arguments", "functional", "init", "padding", "profile"},
+    "conv": {"algorithms", "arguments", "bounds", "functional", "init", "padding", "profile"},
     "optim": {"conv"},
     "surgery": {"algorithms", "arguments", "conv", "init", "profile", "surgery"},
     "models": {"arguments", "conv", "init", "models", "surgery"},

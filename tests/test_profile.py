@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from torchdau.profile import Profile, bounded
+from torchdau.bounds import bounded
+from torchdau.profile import Profile
 
 G1 = math.exp(-2)  # sigma 0.5: exp(-1 / (2 * 0.25))
 G2 = math.exp(-8)

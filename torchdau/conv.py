@@ -22,6 +22,7 @@ from torchdau.arguments import (
     sides,
     under_transform,
 )
+from torchdau.bounds import bound_, bounded, check_loaded
 from torchdau.functional import dau_conv2d
 from torchdau.padding import extend
 from torchdau.profile import (
@@ -31,14 +32,12 @@ from torchdau.profile import (
     MAX_SIGMA,
     MIN_SIGMA,
     Profile,
-    bound_,
-    bounded,
 )
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 LAYERS: "WeakSet[DAUConv2d]" = WeakSet()
-"""All layers that there are."""
+"""All layers, for torchdau.optim, which tells displacements from other parameters of an optimizer."""
 
 
 class DAUConv2d(nn.Module):
@@ -306,28 +305,11 @@ class DAUConv2d(nn.Module):
                 f"{prefix}weight was saved by a pruned layer. Apply prune_units_(model, 0) before loading."
             )
             return
-        allowed = {
+        bounds = {
             "displacement": (-self.max_displacement, self.max_displacement),
             "sigma": (MIN_SIGMA, self.max_sigma),
         }
-        for name, bounds in allowed.items():
-            key = prefix + name
-            values = state_dict.get(key)
-            if not isinstance(values, Tensor):
-                continue
-            state_dict[key] = values.to(torch.promote_types(values.dtype, torch.float32))  # kept where assign=True
-            if values.is_meta or not values.numel():
-                continue
-            low, high = values.amin().item(), values.amax().item()
-            least, most = torch.tensor(bounds, dtype=values.dtype).tolist()  # rounded as the values are
-            if not values.isfinite().all():
-                error_msgs.append(f"{key} must be finite, got NaN or infinity in the state dict.")
-            elif low < least or high > most:
-                error_msgs.append(
-                    f"{key} must be between {bounds[0]} and {bounds[1]} pixels, got values from {low} to {high} in the "
-                    f"state dict. Make the layer with the max_{name} that it was saved with."
-                )
-            else:
-                continue
+        if error := check_loaded(state_dict, prefix, bounds):
+            error_msgs.append(error)
             return
         super()._load_from_state_dict(state_dict, prefix, *args)

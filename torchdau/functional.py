@@ -24,6 +24,7 @@ from torchdau.arguments import (
     under_autocast,
     under_transform,
 )
+from torchdau.bounds import bounded
 from torchdau.profile import (
     DISPLACEMENT_GRADIENTS,
     INTERPOLATIONS,
@@ -31,7 +32,6 @@ from torchdau.profile import (
     MAX_SIGMA,
     MIN_SIGMA,
     Profile,
-    bounded,
 )
 
 

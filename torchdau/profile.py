@@ -168,15 +168,3 @@ class _Value(torch.autograd.Function):
 def _column(first: int, last: int, like: Tensor) -> Tensor:
     """The integers first..last as a column that broadcasts over ``like``."""
     return torch.arange(first, last + 1, dtype=like.dtype, device=like.device).view(-1, *[1] * like.ndim)
-
-
-def bounded(values: Tensor, low: float, high: float) -> Tensor:
-    """Values clipped to low..high, the gradient passed through; what is not finite becomes NaN, never a bound."""
-    if not torch.is_grad_enabled():
-        return values.clamp(low, high).add_(values, alpha=0)  # infinity times 0 is NaN
-    return values.detach().clamp(low, high).add_(values - values.detach())
-
-
-def bound_(values: Tensor, low: float, high: float) -> None:
-    """:func:`bounded`, in place."""
-    values.add_(values, alpha=0).clamp_(low, high)
