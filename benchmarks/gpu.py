@@ -19,10 +19,14 @@ if "--smoke" in sys.argv:
     os.environ["TRITON_INTERPRET"] = "1"
 
 import torch
-from gpu_measurements import PARTS, Machine, count_compiled
+from gpu_layers import few_channels, graphs, kernels, large, layers
+from gpu_machine import Machine
+from gpu_networks import count_compiled, networks, operator_tests, tests
 from gpu_page import Figures, page
 
 import torchdau
+
+PARTS = (tests, networks, layers, kernels, few_channels, graphs, large, operator_tests)
 
 SECONDS = 400
 """After this many seconds no further measurement is started; a second run in the same folder goes on."""

@@ -14,7 +14,6 @@ import copy
 import logging
 import statistics
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -27,7 +26,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
-from torchdau import convert_
+from torchdau import convert_, parameter_groups
 from torchdau.models import cifar_resnetv2, dau_cifar_resnetv2, dau_deeplab, deeplab
 
 TIMM = (
@@ -52,7 +51,7 @@ def converted(name: str) -> nn.Module:
 
 def steps(model: nn.Module, images: Tensor) -> dict[str, Step]:
     """Inference and a training step of a network or a layer."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    optimizer = torch.optim.SGD(parameter_groups(model, lr=1e-4), momentum=0.9)
     images = images.clone(memory_format=torch.preserve_format)
     training_images = images.clone(memory_format=torch.preserve_format)
     training_images.requires_grad_(isinstance(model, nn.Conv2d) or not list(model.children()))
@@ -185,7 +184,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     logging.getLogger("torchdau").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", "[0-9]* displacements are in a group")  # the same optimizer for both networks
     if options.layers:
         table = show_layers(options.layers, options.batch[0], options.size[0], options.repeats)
     else:

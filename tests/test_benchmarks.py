@@ -1,11 +1,15 @@
 """Benchmarks that cannot be run here at full size run small."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from benchmarks import networks, reach
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +30,36 @@ def test_what_measures_a_gpu_runs_small(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert not [row for row in rows if row["name"] == "failed"]
     parts = {row["part"] for row in rows if row["name"] == "finished"}
-    assert parts == {"layers", "networks", "graphs", "large", "depthwise", "tests", "operator_tests"}
-    assert all(f"## {part}" in (tmp_path / "page.md").read_text() for part in parts - {"operator_tests"})
+    assert parts == {"layers", "networks", "kernels", "few_channels", "graphs", "large", "tests", "operator_tests"}
+    assert all(f"## {part}" in (tmp_path / "page.md").read_text() for part in parts - {"kernels", "operator_tests"})
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.stdout == ""  # everything was there
+
+
+def test_networks_and_their_layers_are_compared(caplog):
+    caplog.set_level(logging.WARNING, "torchdau")
+    for table, rows in (
+        (networks.show_networks(["test_resnet"], [2], [32], repeats=1), 1),
+        (networks.show_layers("test_resnet", 2, 32, repeats=1), 9),
+    ):
+        assert table.row_count == rows
+        ratios = [float(cell) for column in table.columns if column.header.endswith("ratio") for cell in column.cells]
+        assert len(ratios) == 2 * rows
+        assert min(ratios) > 0
+
+
+def test_a_student_that_starts_where_the_teacher_stands_has_found_it(monkeypatch):
+    monkeypatch.setattr(reach.torchdau.init, "uniform_", lambda displacement, bound: displacement.data.fill_(1.0))
+    assert reach.recovered("noise", 1.5, False, reach.in_pixels, seed=0, steps=1) == 1
+    monkeypatch.undo()
+    assert reach.recovered("photographs", 1.5, True, reach.by_factor, seed=0, steps=1) < 0.5
+
+
+def test_units_that_read_digits_are_measured(monkeypatch):
+    whole = reach.digits
+    monkeypatch.setattr(reach, "digits", lambda train: [part[:64] for part in whole(train)])
+    accuracy, reached, bound = reach.read_digits(None, reach.in_pixels, torch.optim.AdamW, 0.003, seed=0)
+    assert 0 <= accuracy <= 1
+    assert 0.5 < reached < 4
+    assert bound == 0
+    assert reach.read_digits(1, reach.frozen, torch.optim.AdamW, 0.003, seed=0)[1] != reached  # no units: not a number
