@@ -7,13 +7,9 @@ with few input channels in a group, :mod:`blurred` all others.
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.direct import blurred, narrow
+from torchdau.algorithms.direct import blurred, operators
 from torchdau.kernels import available, kernels
 from torchdau.profile import Profile
-
-FEW = 16
-"""Most input channels of a group for the narrow kernel."""
-
 
 def dau_conv2d(
     input: Tensor,
@@ -31,7 +27,7 @@ def dau_conv2d(
     reason = unsuitable(input, sigma, profile)
     if reason:
         raise ValueError(f'algorithm="direct" {reason}. Take "auto", which chooses an algorithm that serves.')
-    compute = narrow.compute if weight.shape[1] <= FEW else blurred.compute
+    compute = operators.compute if weight.shape[1] <= operators.FEW else blurred.compute
     bounds = profile.displacement_gradient, profile.max_displacement, profile.max_sigma
     return compute(input, weight, displacement, sigma, bias, stride, padding, groups, *bounds)
 
@@ -55,6 +51,7 @@ def cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
     """Return the multiply-adds of a forward pass; what runs slower counts by its time."""
-    if i <= FEW:
-        return narrow.cost(n, groups, i, o, k, size, stride)
+    if i <= operators.FEW:
+        rows, columns = (pixels * step + 4 for pixels, step in zip(size, stride, strict=True))
+        return 2 * n * groups * rows * 16 * -(-columns // 16) * (4 * i + o * (3 * k * i + 12))
     return blurred.cost(n, groups, i, o, k, size, stride, window)

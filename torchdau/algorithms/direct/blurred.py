@@ -74,4 +74,4 @@ def _gradients(
     return elsewhere.gradients(grad, tensors, options, needed)
 
 
-compute = Operator("torchdau::direct", _forward, _fake, _gradients)
+compute = Operator("torchdau::blurred", _forward, _fake, _gradients)

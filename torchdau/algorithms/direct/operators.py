@@ -1,6 +1,7 @@
-"""Few input channels in a group, with gradients of its own: depthwise layers, and the first layers of networks.
+"""The native kernels of the direct algorithm as operators, with gradients of their own.
 
-The Gaussian comes once per output channel, after the units.
+``narrow`` is for few input channels in a group: depthwise layers, and the first layers of networks. ``lanes`` is for
+all others.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,13 @@ from torchdau.algorithms.registered import Backward, Operator
 from torchdau.kernels import call
 from torchdau.profile import Profile
 
+FEW = 16
+"""Most input channels of a group for the narrow kernel."""
 
-def cost(n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int]) -> float:
-    """Return the multiply-adds of a forward pass, by their time."""
-    rows, columns = (pixels * step + 4 for pixels, step in zip(size, stride, strict=True))
-    return 2 * n * groups * rows * 16 * -(-columns // 16) * (4 * i + o * (3 * k * i + 12))
+
+def kernel_of(channels: int, stride: Sequence[int]) -> str:
+    """The kernel for a number of input channels in a group."""
+    return "narrow" if channels <= FEW else "lanes"
 
 
 def _forward(
@@ -43,7 +46,7 @@ def _forward(
     if len(input):
         layer = layer_of(input, weight, stride, padding, groups, profile)
         arguments = prepared(input, weight, displacement, sigma, bias)
-        call("narrow_forward", layer, [*arguments, None, output, None, None, None])
+        call(f"{kernel_of(weight.shape[1], stride)}_forward", layer, [*arguments, None, output, None, None, None])
     return output.to(input.dtype)
 
 
@@ -74,7 +77,7 @@ def _backward(
         profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
         layer = layer_of(input, weight, stride, padding, groups, profile)
         arguments = prepared(input, weight, displacement, sigma, None, grad)
-        call("narrow_backward", layer, [*arguments, None, *grads])
+        call(f"{kernel_of(weight.shape[1], stride)}_backward", layer, [*arguments, None, *grads])
     d_input, d_weight, d_displacement = (
         grad.new_empty(0) if d is None or not need else d.to(t.dtype)
         for d, (t, _), need in zip(grads, like, needed, strict=True)
@@ -87,7 +90,7 @@ def _fake_backward(grad, input, weight, displacement, sigma, *options):  # type:
     return tuple(t.new_empty(t.shape) if need else grad.new_empty(0) for t, need in tensors)
 
 
-_compute_gradients = Backward("torchdau::narrow_backward", _backward, _fake_backward)
+_compute_gradients = Backward("torchdau::direct_backward", _backward, _fake_backward)
 
 
 def _gradients(
@@ -99,4 +102,4 @@ def _gradients(
     return *grads, None, grad.sum((0, 2, 3), dtype=torch.float32).to(grad.dtype) if needed[4] else None
 
 
-compute = Operator("torchdau::narrow", _forward, _fake, _gradients)
+compute = Operator("torchdau::direct", _forward, _fake, _gradients)

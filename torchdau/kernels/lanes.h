@@ -1,0 +1,200 @@
+// Images in lanes: a vector holds one pixel of as many tiles, of one image or of several.
+//
+// A displacement is then an address and nothing else, whatever the size of the images and the stride.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "gaussian.h"
+#include "memory.h"
+#include "vector.h"
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int TALLEST = 7;  // rows of a tile, whose pixels stay in registers
+#else
+constexpr int TALLEST = 3;
+#endif
+constexpr int WIDE = 4;  // columns of a tile
+
+// How images are cut into tiles.
+struct Tiles {
+    int64_t images, rows, columns;  // pixels of an image
+    int64_t tall, down, right;      // rows of a tile; tiles along both axes
+    int64_t vectors;                // that hold them all
+
+    // Of the most rows that pay; `even`: a tile's first row must be even.
+    Tiles(int64_t images, int64_t rows, int64_t columns, bool even, int64_t most = TALLEST)
+        : images(images), rows(rows), columns(columns), tall(1), right((columns + WIDE - 1) / WIDE) {
+        int64_t least = INT64_MAX;
+        for (int64_t t = 1; t <= most; ++t) {
+            if (even && t % 2 && t < rows) continue;
+            const int64_t time = count(t) * (3 * t + 2);
+            if (time < least) least = time, tall = t;
+        }
+        down = (rows + tall - 1) / tall, vectors = count(tall);
+    }
+
+    int64_t count(int64_t t) const { return (images * ((rows + t - 1) / t) * right + LANES - 1) / LANES; }
+    int64_t pixels() const { return tall * WIDE; }
+
+    // The tile in a lane: its image, and its number along both axes. Lanes behind the last tile have none.
+    struct Tile {
+        int64_t image, y, x;
+        bool real;
+    };
+    Tile tile(int64_t vector, int lane) const {
+        const int64_t number = vector * LANES + lane;
+        return {number / (down * right), number / right % down, number % right, number < images * down * right};
+    }
+};
+
+// What tiles read of their images: `rows` by `columns` pixels, of which the first lies at `first` + `step` * tile.
+struct Window {
+    int64_t rows, columns;
+    int64_t first_y, first_x, step_y, step_x;
+
+    int64_t size() const { return rows * columns * LANES; }
+    int64_t line() const { return columns * LANES; }
+    Window wider(int64_t by) const { return {rows + 2 * by, columns + 2 * by, first_y - by, first_x - by, step_y, step_x}; }
+};
+
+// Reads the windows of a vector of tiles, channel by channel. Pixels outside of an image are zero.
+class Reader {
+   public:
+    Reader(const Window& window, Memory& memory)
+        : window_(window),
+          stride_((window.rows * window.columns + 2 * LANES) / LANES * LANES),
+          rows_(memory.floats(LANES * stride_)),
+          places_(reinterpret_cast<int32_t*>(memory.floats(stride_))),
+          target_(memory.floats(window.size())) {}
+
+    // Takes the next tiles, of images of `high` by `wide` pixels.
+    void take(const Tiles& tiles, int64_t vector, int64_t high, int64_t wide) {
+        top_ = window_.rows, left_ = window_.columns, bottom_ = right_ = 0;
+        for (int lane = 0; lane < LANES; ++lane) {
+            const Tiles::Tile tile = tiles.tile(vector, lane);
+            Lane& l = lanes_[lane];
+            const int64_t y = window_.first_y + tile.y * window_.step_y, x = window_.first_x + tile.x * window_.step_x;
+            l.top = std::max<int64_t>(0, -y), l.bottom = std::min(window_.rows, high - y);
+            l.left = std::max<int64_t>(0, -x), l.right = std::min(window_.columns, wide - x);
+            l.image = tile.image, l.place = y * wide + x;
+            if (!tile.real || l.top >= l.bottom || l.left >= l.right) l.top = l.bottom = l.left = l.right = 0;
+            if (l.top == l.bottom) continue;
+            top_ = std::min(top_, l.top), bottom_ = std::max(bottom_, l.bottom);
+            left_ = std::min(left_, l.left), right_ = std::max(right_, l.right);
+        }
+        if (top_ > bottom_) top_ = bottom_ = left_ = right_ = 0;
+        wide_ = wide, pixels_ = (bottom_ - top_) * (right_ - left_);
+        for (int64_t y = top_, p = 0; y < bottom_; ++y)
+            for (int64_t x = left_; x < right_; ++x, ++p) places_[p] = int32_t((y * window_.columns + x) * LANES);
+        std::memset(rows_, 0, sizeof(float) * LANES * stride_);
+        std::memset(target_, 0, sizeof(float) * window_.size());
+    }
+
+    // The windows of a channel, whose images are `apart` numbers from each other.
+    const float* read(const float* channel, int64_t apart) {
+        const int64_t width = right_ - left_;
+        for (int lane = 0; lane < LANES; ++lane) {
+            const Lane& l = lanes_[lane];
+            float* to = rows_ + lane * stride_ + (l.top - top_) * width + l.left - left_;
+            const float* from = channel + l.image * apart + l.place + l.top * wide_ + l.left;
+            const int64_t columns = l.right - l.left;
+            if (columns == width && width == wide_) {
+                copy(to, from, columns * (l.bottom - l.top));
+            } else {
+                for (int64_t y = l.top; y < l.bottom; ++y, to += width, from += wide_)
+                    for (int64_t x = 0; x < columns; ++x) to[x] = from[x];
+            }
+        }
+        for (int64_t p = 0; p < pixels_; p += LANES) {
+            Vector numbers[LANES];
+            for (int lane = 0; lane < LANES; ++lane) numbers[lane] = load(rows_ + lane * stride_ + p);
+            transpose(numbers);
+            for (int64_t j = 0; j < LANES && p + j < pixels_; ++j) store(target_ + places_[p + j], numbers[j]);
+        }
+        return target_;
+    }
+
+    int64_t top() const { return top_; }
+    int64_t bottom() const { return bottom_; }
+
+   private:
+    struct Lane {
+        int64_t image, place;             // of the window's first pixel in the channel
+        int64_t top, bottom, left, right;  // what lies in the image
+    };
+    Window window_;
+    int64_t stride_;
+    float* rows_;  // of each lane
+    int32_t* places_;
+    float* target_;
+    Lane lanes_[LANES];
+    int64_t top_ = 0, bottom_ = 0, left_ = 0, right_ = 0;  // what lies in any lane's image
+    int64_t wide_ = 0, pixels_ = 0;
+};
+
+// Smoothed windows, and with them the slopes along y and x.
+class Blurred {
+   public:
+    Blurred(const Window& window, const Gaussian& gauss, bool slopes, Memory& memory)
+        : window_(window), gauss_(gauss), reader_(window.wider(gauss.radius), memory), raw_(window.wider(gauss.radius)) {
+        along_ = memory.floats(raw_.rows * window.line());
+        slope_along_ = slopes ? memory.floats(raw_.rows * window.line()) : nullptr;
+    }
+
+    void take(const Tiles& tiles, int64_t vector, int64_t high, int64_t wide) {
+        reader_.take(tiles, vector, high, wide);
+        for (float* rows : {along_, slope_along_})
+            if (rows) std::memset(rows, 0, sizeof(float) * raw_.rows * window_.line());
+    }
+
+    // Writes them one after another: smoothed, and if wanted, with the slope along y and along x.
+    void read(const float* channel, int64_t apart, float* target) {
+        const float* raw = reader_.read(channel, apart);
+        const int64_t line = window_.line(), r = gauss_.radius;
+        for (int64_t y = reader_.top(); y < reader_.bottom(); ++y)
+            for (int64_t x = 0; x < line; x += LANES) {
+                const float* centre = raw + y * raw_.line() + r * LANES + x;
+                store(along_ + y * line + x, gauss_.smoothed(centre, LANES));
+                if (slope_along_) store(slope_along_ + y * line + x, gauss_.sloped(centre, LANES));
+            }
+        for (int64_t y = 0; y < window_.rows; ++y)
+            for (int64_t x = 0; x < line; x += LANES) {
+                const int64_t centre = (y + r) * line + x;
+                float* to = target + y * line + x;
+                store(to, gauss_.smoothed(along_ + centre, line));
+                if (!slope_along_) continue;
+                store(to + window_.size(), gauss_.sloped(along_ + centre, line));
+                store(to + 2 * window_.size(), gauss_.smoothed(slope_along_ + centre, line));
+            }
+    }
+
+   private:
+    Window window_;
+    const Gaussian& gauss_;
+    Reader reader_;
+    Window raw_;
+    float *along_, *slope_along_;
+};
+
+// Writes tiles of a channel into its images, which are `apart` numbers from each other: pixels by pixels of a tile, in lanes.
+static inline void write_tiles(const Tiles& tiles, int64_t vector, const float* pixels, float bias, float* channel, int64_t apart) {
+    alignas(64) float numbers[LANES][(TALLEST * WIDE + LANES - 1) / LANES * LANES];
+    for (int64_t p = 0; p < tiles.pixels(); p += LANES) {
+        Vector columns[LANES];
+        for (int j = 0; j < LANES; ++j) columns[j] = p + j < tiles.pixels() ? load(pixels + (p + j) * LANES) + bias : Vector{};
+        transpose(columns);
+        for (int lane = 0; lane < LANES; ++lane) store(&numbers[lane][p], columns[lane]);
+    }
+    for (int lane = 0; lane < LANES; ++lane) {
+        const Tiles::Tile tile = tiles.tile(vector, lane);
+        if (!tile.real) break;
+        const int64_t y = tile.y * tiles.tall, x = tile.x * WIDE;
+        const int64_t rows = std::min(tiles.tall, tiles.rows - y), columns = std::min<int64_t>(WIDE, tiles.columns - x);
+        float* to = channel + tile.image * apart + y * tiles.columns + x;
+        for (int64_t row = 0; row < rows; ++row, to += tiles.columns)
+            for (int64_t column = 0; column < columns; ++column) to[column] = numbers[lane][row * WIDE + column];
+    }
+}
