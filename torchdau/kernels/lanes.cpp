@@ -112,34 +112,105 @@ void add_back(const Unit* units, int64_t count, const float* window, int64_t lin
     for (int p = 0; p < TALL * WIDE; ++p) store(pixels + p * LANES, totals[p / WIDE][p % WIDE]);
 }
 
-// Products of tiles of a gradient with the upper and the lower row of a shifted window; DIFFERENCE: with its difference
-// along x.
-template <int TALL, int STRIDE, bool DIFFERENCE>
-void multiply(const float* window, int64_t line, float ratio, const float* pixels, Vector& upper, Vector& lower) {
-    Vector gradient[TALL][WIDE], above{}, below{};
+constexpr int SUMS = 3;     // of a unit: what gives the gradients of its weight, and of its displacement along y and x
+constexpr int TALL_GRADIENT = TALLEST < 5 ? TALLEST : 5;  // rows of a tile that stay in registers beside other numbers
+
+// Adds the products of tiles of a gradient with the windows of the units between two channels: smoothed, and sloped along y
+// and x. EXACT: with the differences of the smoothed one.
+template <int TALL, int STRIDE, bool EXACT>
+void add_products(const float* displacement, int64_t count, int64_t bound, const float* windows, const Window& window, const float* pixels, float* sums) {
+    const int64_t line = window.line();
+    Vector gradient[TALL][WIDE];
 #pragma GCC unroll 32
     for (int p = 0; p < TALL * WIDE; ++p) gradient[p / WIDE][p % WIDE] = load(pixels + p * LANES);
-    auto between = [&](const float* p) { return DIFFERENCE ? load(p + LANES) - load(p) : load(p) + load(p + LANES) * ratio; };
-    if constexpr (STRIDE == 1) {
-#pragma GCC unroll 8
-        for (int y = 0; y <= TALL; ++y, window += line)
+    for (int64_t k = 0; k < count; ++k, displacement += 2, sums += SUMS * LANES) {
+        const Place y(displacement[0]), x(displacement[1]);
+        const float a = y.beyond, b = x.beyond;
+        const float* place = windows + (y.pixel + bound) * line + (x.pixel + bound) * LANES;
+        const Vector ratio = b / (1 - b) + Vector{};
+        const auto between = [&](Vector left, Vector right) { return left + right * ratio; };
+        const auto difference = [](Vector left, Vector right) { return right - left; };
+        const auto multiply = [&](const float* row, auto along, Vector& upper, Vector& lower) {
+            Vector above[WIDE] = {}, below[WIDE] = {};  // sums that do not wait for each other
+#pragma GCC unroll 16
+            for (int r = 0; r < (STRIDE == 1 ? TALL + 1 : 2 * TALL); ++r, row += line) {
+                Vector left = loaded(row);
 #pragma GCC unroll 4
-            for (int x = 0; x < WIDE; ++x) {
-                const Vector t = between(window + x * LANES);
-                if (y < TALL) above += t * gradient[y][x];
-                if (y > 0) below += t * gradient[y - 1][x];
+                for (int c = 0; c < WIDE; ++c) {
+                    if (STRIDE > 1) left = loaded(row + STRIDE * c * LANES);
+                    const Vector right = loaded(row + (STRIDE * c + 1) * LANES), t = along(left, right);
+                    if (STRIDE == 1) {
+                        if (r < TALL) above[c] += t * gradient[r < TALL ? r : 0][c];
+                        if (r > 0) below[c] += t * gradient[r > 0 ? r - 1 : 0][c];
+                    } else {
+                        (r % 2 ? below : above)[c] += t * gradient[r / 2][c];
+                    }
+                    left = right;
+                }
             }
-    } else {
-#pragma GCC unroll 8
-        for (int y = 0; y < TALL; ++y, window += STRIDE * line)
-#pragma GCC unroll 4
-            for (int x = 0; x < WIDE; ++x) {
-                above += between(window + STRIDE * x * LANES) * gradient[y][x];
-                below += between(window + STRIDE * x * LANES + line) * gradient[y][x];
-            }
+            upper = (above[0] + above[1]) + (above[2] + above[3]), lower = (below[0] + below[1]) + (below[2] + below[3]);
+        };
+        const auto add = [&](int to, Vector more) { store(sums + to * LANES, load(sums + to * LANES) + more); };
+        Vector upper, lower;
+        for (int kind = 0; kind < (EXACT ? 1 : SUMS); ++kind) {
+            multiply(place + kind * window.size(), between, upper, lower);
+            const float factor = kind ? b - 1 : 1 - b;  // an image's slope is against the displacement's
+            add(kind, (upper * (1 - a) + lower * a) * factor);
+        }
+        if constexpr (EXACT) {
+            add(1, (lower - upper) * (1 - b));
+            multiply(place, difference, upper, lower);
+            add(2, upper * (1 - a) + lower * a);
+        }
     }
-    upper = above, lower = below;
 }
+
+// Finds units in windows. The loops have no branches, so that compilers make vectors of them.
+struct Units {
+    Window window;
+    int64_t bound;
+    float turn;  // 1, or -1 for displacements that are turned around
+    struct {
+        int64_t y, x;
+    } padding;  // of the adjoint for a stride
+
+    // Whole pixels below a displacement, and what is beyond them; as Place has it.
+    static inline void split(float mu, int32_t& pixel, float& beyond) {
+        const float number = mu == mu ? mu : 0;
+        const int32_t towards = int32_t(number), down = towards - (number < float(towards));
+        const float rest = mu - float(down);
+        const bool full = rest >= 1;  // it was rounded up
+        pixel = down + full, beyond = full ? 0 : rest;
+    }
+
+    static inline Unit unit(int32_t place, float w, float y, float x) { return {place, x / (1 - x), w * (1 - x) * (1 - y), w * (1 - x) * y}; }
+
+    void fill(const TorchdauLanesTensors& t, int64_t first, int64_t count, Unit* units) const {
+        const float *weight = t.weight + first, *mu = t.displacement + 2 * first;
+        const int32_t line = int32_t(window.line()), around = int32_t(bound);
+        for (int64_t k = 0; k < count; ++k) {
+            int32_t y, x;
+            float beyond_y, beyond_x;
+            split(turn * mu[2 * k], y, beyond_y), split(turn * mu[2 * k + 1], x, beyond_x);
+            units[k] = unit((y + around) * line + (x + around) * LANES, weight[k], beyond_y, beyond_x);
+        }
+    }
+
+    // For the adjoint with a stride; the lowest bits of a place say which factors come first.
+    void fill_steps(const TorchdauLanesTensors& t, int64_t first, int64_t count, Unit* units) const {
+        const float *weight = t.weight + first, *mu = t.displacement + 2 * first;
+        const int32_t line = int32_t(window.line()), top = int32_t(window.first_y), left = int32_t(window.first_x);
+        const int32_t at_y = int32_t(padding.y), at_x = int32_t(padding.x);
+        for (int64_t k = 0; k < count; ++k) {
+            int32_t y, x;
+            float beyond_y, beyond_x;
+            split(mu[2 * k], y, beyond_y), split(mu[2 * k + 1], x, beyond_x);
+            const int32_t row = at_y - y, column = at_x - x;
+            const int32_t place = ((row >> 1) - top) * line + ((column >> 1) - left) * LANES;
+            units[k] = unit(place + (row & 1) * 2 + (column & 1), weight[k], beyond_y, beyond_x);
+        }
+    }
+};
 
 // The pixels that outputs read between, relative to an output's own.
 int64_t farthest(const float* displacement, int64_t count, int64_t bound) {
@@ -218,14 +289,16 @@ class InLanes {
               blocks(up(pass.sources, each)), room(each * d.units) {
             // room for blocks of any size: smaller windows may leave it to more channels than were counted
             const int64_t pairs = d.groups * pass.targets * pass.sources;
-            units = reinterpret_cast<Unit*>(memory.floats(2 * pairs * d.units * sizeof(Unit) / sizeof(float)));
+            units = reinterpret_cast<Unit*>(memory.floats((2 * pairs * d.units + 1) * sizeof(Unit) / sizeof(float)));
             counts = reinterpret_cast<int32_t*>(memory.floats(4 * pairs));
         }
     };
 
     // Sums over source channels of shifted windows, into all target channels.
     void sum(const Pass& pass, const Tiles& tiles, const Window& window, const Sums& sums, const TorchdauLanesTensors* t) {
-        Packed packed(pass, d_, window, memory_);
+        const Packed packed(pass, d_, window, memory_);
+        const int64_t filter = (std::max(d_.inputs, d_.outputs) + 1) * d_.units;  // units of one, or of a slot
+        Unit* filters = reinterpret_cast<Unit*>(memory_.floats(d_.threads * filter * sizeof(Unit) / sizeof(float)));
         const int64_t pixels = tiles.pixels() * LANES, few = d_.groups * tiles.vectors;
         const int64_t chunks = std::min(pass.targets, std::max(up(pass.targets * pixels * 4, ROOM), up(2 * d_.threads, few)));
         const int64_t each = up(pass.targets, chunks);
@@ -243,7 +316,14 @@ class InLanes {
         float* rooms = memory_.floats(counted.used() / sizeof(float) * d_.threads);
         if (!t) return;
         raw.fill(1);
-        threads_.run(d_.groups * pass.targets, [&](int64_t number, int64_t) { pack(pass, window, sums.bound, packed, *t, number); });
+        const int64_t together = pass.back ? packed.each : 1, jobs = up(d_.outputs, together);  // they append to the same lists
+        threads_.run(d_.groups * jobs, [&](int64_t job, int64_t thread) {
+            for (int64_t o = job % jobs * together; o < d_.outputs && o < (job % jobs + 1) * together; ++o)
+                pack(pass, window, sums.bound, packed, *t, job / jobs * d_.outputs + o, filters + thread * filter);
+            if (!pass.steps) return;
+            const int64_t slot = (job / jobs * packed.blocks + job % jobs) * pass.targets;
+            for (int64_t b = slot; b < slot + pass.targets; ++b) sort(packed.units + b * packed.room, packed.counts + 4 * b, filters + thread * filter);
+        });
         const int64_t apart = d_.groups * pass.sources * pass.high * pass.wide, target_apart = d_.groups * pass.targets * tiles.rows * tiles.columns;
         threads_.run(few * up(pass.targets, each), [&](int64_t job, int64_t thread) {
             Memory memory(rooms + counted.used() / sizeof(float) * thread);
@@ -280,34 +360,36 @@ class InLanes {
         });
     }
 
-    // Packs the units of a target channel; `number` counts groups and their target channels. Units without a weight are left out.
-    void pack(const Pass& pass, const Window& window, int64_t bound, const Packed& packed, const TorchdauLanesTensors& t, int64_t number) const {
-        const int64_t group = number / pass.targets, b = number % pass.targets;
-        for (int64_t block = 0; block < packed.blocks; ++block) {
-            const int64_t slot = (group * packed.blocks + block) * pass.targets + b;
-            Unit* to = packed.units + slot * packed.room;
-            for (int first = 0; first < (pass.steps ? 4 : 1); ++first) {
-                int32_t& count = packed.counts[4 * slot + first] = 0;
-                for (int64_t a = block * packed.each, i = 0; i < packed.each && a < pass.sources; ++a, ++i) {
-                    const int64_t o = group * d_.outputs + (pass.back ? a : b), pair = (o * d_.inputs + (pass.back ? b : a)) * d_.units;
-                    for (int64_t unit = pair; unit < pair + d_.units; ++unit) {
-                        if (t.weight[unit] == 0) continue;
-                        const float* mu = t.displacement + 2 * unit;
-                        const int turn = pass.back && !pass.steps ? -1 : 1;
-                        const Place y(turn * mu[0]), x(turn * mu[1]);
-                        int64_t row = y.pixel + bound, column = x.pixel + bound;
-                        if (pass.steps) {
-                            const int64_t at_y = d_.y.padding - r_ - y.pixel, at_x = d_.x.padding - r_ - x.pixel;
-                            if ((at_y & 1) * 2 + (at_x & 1) != first) continue;
-                            row = floor_half(at_y) - window.first_y, column = floor_half(at_x) - window.first_x;
-                        }
-                        const float w = t.weight[unit] * (1 - x.beyond);
-                        to[count++] = {int32_t(i * window.size() + row * window.line() + column * LANES), x.beyond / (1 - x.beyond), w * (1 - y.beyond), w * y.beyond};
-                    }
-                }
-                to += count;
+    // Packs the units of an output channel; `number` counts groups and their output channels. Units without a weight are left
+    // out.
+    void pack(const Pass& pass, const Window& window, int64_t bound, const Packed& packed, const TorchdauLanesTensors& t, int64_t number, Unit* units) const {
+        const int64_t group = number / d_.outputs, o = number % d_.outputs, all = d_.inputs * d_.units;
+        const Units places{window, bound, pass.back && !pass.steps ? -1 : 1, {d_.y.padding - r_, d_.x.padding - r_}};
+        (pass.steps ? places.fill_steps(t, number * all, all, units) : places.fill(t, number * all, all, units));
+        for (int64_t i = 0; i < d_.inputs; ++i) {
+            const int64_t a = pass.back ? o : i, slot = (group * packed.blocks + a / packed.each) * pass.targets + (pass.back ? i : o);
+            int32_t& count = packed.counts[4 * slot];
+            if (a % packed.each == 0) count = 0;
+            for (const Unit* unit = units + i * d_.units; unit < units + (i + 1) * d_.units; ++unit) {
+                Unit& to = packed.units[slot * packed.room + count] = *unit;
+                to.place += int32_t(a % packed.each * window.size());
+                count += unit->upper != 0 || unit->lower != 0;
             }
         }
+    }
+
+    // Sorts the units of a slot by which of the four factors comes first.
+    static void sort(Unit* units, int32_t* counts, Unit* sorted) {
+        const int32_t all = counts[0];
+        int32_t ends[4] = {};
+        for (int32_t k = 0; k < all; ++k) ++ends[units[k].place & 3];
+        for (int first = 0; first < 4; ++first) counts[first] = ends[first];
+        for (int first = 0, total = 0; first < 4; ++first) total += ends[first], ends[first] = total - ends[first];
+        for (int32_t k = 0; k < all; ++k) {
+            Unit& to = sorted[ends[units[k].place & 3]++] = units[k];
+            to.place &= ~3;
+        }
+        std::memcpy(units, sorted, sizeof(Unit) * all);
     }
 
     void inputs_back(const TorchdauLanesTensors* t, int64_t bound) {
@@ -356,8 +438,7 @@ class InLanes {
 
     // One input channel at a time, whose smoothed and sloped windows stay in the first cache for all output channels.
     void units_back(const TorchdauLanesTensors* t, int64_t bound) {
-        constexpr int SUMS = 4;  // vectors of a unit: what is multiplied with its upper and lower row, by kinds of windows
-        const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, false, TALLEST < 5 ? TALLEST : 5);  // in registers beside sums
+        const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, false, TALL_GRADIENT);
         const Window window = strided(tiles, bound, {-d_.y.padding, -d_.x.padding}), itself{tiles.tall, WIDE, 0, 0, tiles.tall, WIDE};
         const int64_t pixels = tiles.pixels() * LANES, units = d_.outputs * d_.units, kinds = d_.exact ? 1 : 3;
         float* gradients = memory_.floats(d_.groups * tiles.vectors * d_.outputs * pixels);
@@ -396,10 +477,13 @@ class InLanes {
                 r.blurred.read(t->input + channel * image, d_.groups * d_.inputs * image, r.windows);
                 for (int64_t o = 0; o < d_.outputs; ++o) {
                     const float* gradient = gradients + ((group * tiles.vectors + vector) * d_.outputs + o) * pixels;
-                    for (int64_t k = 0; k < d_.units; ++k) {
-                        const int64_t unit = ((group * d_.outputs + o) * d_.inputs + i) * d_.units + k;
-                        add_products(tiles.tall, t->displacement + 2 * unit, bound, r.windows, window, gradient, r.sums + (o * d_.units + k) * SUMS * LANES);
-                    }
+                    const int64_t first = ((group * d_.outputs + o) * d_.inputs + i) * d_.units;
+                    with_rows<TALL_GRADIENT>(tiles.tall, [&](auto rows) {
+                        constexpr int TALL = decltype(rows)::value;
+                        const auto add = stride_ == 1 ? (d_.exact ? add_products<TALL, 1, true> : add_products<TALL, 1, false>)
+                                                      : (d_.exact ? add_products<TALL, 2, true> : add_products<TALL, 2, false>);
+                        add(t->displacement + 2 * first, d_.units, bound, r.windows, window, gradient, r.sums + o * d_.units * SUMS * LANES);
+                    });
                 }
             }
             for (int64_t o = 0; o < d_.outputs; ++o)
@@ -409,32 +493,6 @@ class InLanes {
                     t->grad_weight[unit] = ::sum(load(sums));
                     for (int axis = 0; axis < 2; ++axis) t->grad_displacement[2 * unit + axis] = t->weight[unit] * ::sum(load(sums + (1 + axis) * LANES));
                 }
-        });
-    }
-
-    // Adds a unit's products with the tiles of a vector to its sums: of its weight, and of its displacement along y and x.
-    void add_products(int64_t tall, const float* displacement, int64_t bound, const float* windows, const Window& window, const float* gradient, float* sums) const {
-        const Place y(displacement[0]), x(displacement[1]);
-        const float a = y.beyond, b = x.beyond, ratio = b / (1 - b);
-        const float* place = windows + (y.pixel + bound) * window.line() + (x.pixel + bound) * LANES;
-        with_rows<(TALLEST < 5 ? TALLEST : 5)>(tall, [&](auto rows) {
-            constexpr int TALL = decltype(rows)::value;
-            const auto products = stride_ == 1 ? multiply<TALL, 1, false> : multiply<TALL, 2, false>;
-            Vector upper, lower;
-            const auto add = [&](int to, Vector more) { store(sums + to * LANES, load(sums + to * LANES) + more); };
-            products(place, window.line(), ratio, gradient, upper, lower);
-            add(0, (upper * (1 - a) + lower * a) * (1 - b));
-            if (d_.exact) {
-                add(1, (lower - upper) * (1 - b));
-                const auto differences = stride_ == 1 ? multiply<TALL, 1, true> : multiply<TALL, 2, true>;
-                differences(place, window.line(), ratio, gradient, upper, lower);
-                add(2, upper * (1 - a) + lower * a);
-                return;
-            }
-            for (int kind = 1; kind < 3; ++kind) {
-                products(place + kind * window.size(), window.line(), ratio, gradient, upper, lower);
-                add(kind, (upper * (1 - a) + lower * a) * (b - 1));  // the image's slope is against the displacement's
-            }
         });
     }
 
