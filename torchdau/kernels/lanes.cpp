@@ -37,6 +37,8 @@ constexpr int64_t WINDOWS = 20 << 10;  // bytes of windows that stay in the firs
 constexpr int64_t ROOM = 256 << 10;    // bytes of sums that stay in the second cache
 constexpr int64_t PLANES = 64 << 20;   // bytes of gradients of blurred images
 
+constexpr int64_t AROUND = 8;          // pixels that a tile usually reads around itself
+
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t floor_half(int64_t a) { return a >> 1; }
 
@@ -94,10 +96,7 @@ void add_units(const Unit* units, int64_t count, const float* window, int64_t li
 // The adjoint for a stride of 2: each pixel of a tile gets one of a unit's four factors. Which one alternates along both
 // axes, and begins with the lower and the right one where ODD_Y and ODD_X.
 template <int TALL, int ODD_Y, int ODD_X>
-void add_back(const Unit* units, int64_t count, const float* window, int64_t line, float* pixels) {
-    Vector totals[TALL][WIDE];
-#pragma GCC unroll 32
-    for (int p = 0; p < TALL * WIDE; ++p) totals[p / WIDE][p % WIDE] = load(pixels + p * LANES);
+static inline __attribute__((always_inline)) void add_back(const Unit* units, int64_t count, const float* window, int64_t line, Vector (&totals)[TALL][WIDE]) {
     for (int64_t k = 0; k < count; ++k) {
         const Unit& u = units[k];
         const float* from = window + u.place;
@@ -108,6 +107,17 @@ void add_back(const Unit* units, int64_t count, const float* window, int64_t lin
             for (int x = 0; x < WIDE; ++x)
                 totals[y][x] += load(from + ((y + ODD_Y) >> 1) * line + ((x + ODD_X) >> 1) * LANES) * factors[(y + ODD_Y) & 1][(x + ODD_X) & 1];
     }
+}
+
+template <int TALL>
+void add_units_back(const Unit* units, const int32_t* counts, const float* window, int64_t line, float* pixels) {
+    Vector totals[TALL][WIDE];
+#pragma GCC unroll 32
+    for (int p = 0; p < TALL * WIDE; ++p) totals[p / WIDE][p % WIDE] = load(pixels + p * LANES);
+    add_back<TALL, 0, 0>(units, counts[0], window, line, totals), units += counts[0];
+    add_back<TALL, 0, 1>(units, counts[1], window, line, totals), units += counts[1];
+    add_back<TALL, 1, 0>(units, counts[2], window, line, totals), units += counts[2];
+    add_back<TALL, 1, 1>(units, counts[3], window, line, totals);
 #pragma GCC unroll 32
     for (int p = 0; p < TALL * WIDE; ++p) store(pixels + p * LANES, totals[p / WIDE][p % WIDE]);
 }
@@ -226,7 +236,7 @@ class InLanes {
 
     int64_t forward(const TorchdauLanesTensors* tensors) {
         const Pass pass{d_.inputs, d_.outputs, d_.y.pixels, d_.x.pixels, false, false};
-        const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, false);
+        const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, d_.outputs * d_.units, AROUND, false);
         const int64_t bound = tensors ? reach(*tensors) : d_.bound;
         const Window window = strided(tiles, bound, {-d_.y.padding, -d_.x.padding});
         if (!tensors) return sum(pass, tiles, window, Sums{}, nullptr), memory_.used();
@@ -350,13 +360,8 @@ class InLanes {
     void add(const Pass& pass, int64_t tall, const Unit* units, const int32_t* counts, const float* windows, int64_t line, float* pixels) const {
         with_rows(tall, [&](auto rows) {
             constexpr int TALL = decltype(rows)::value;
-            if (!pass.steps) {
-                (stride_ == 1 || pass.back ? add_units<TALL, 1> : add_units<TALL, 2>)(units, counts[0], windows, line, pixels);
-                return;
-            }
-            constexpr decltype(&add_back<TALL, 0, 0>) adds[] = {add_back<TALL, 0, 0>, add_back<TALL, 0, 1>, add_back<TALL, 1, 0>, add_back<TALL, 1, 1>};
-            for (int first = 0; first < 4; units += counts[first++])
-                if (counts[first]) adds[first](units, counts[first], windows, line, pixels);
+            if (pass.steps) return add_units_back<TALL>(units, counts, windows, line, pixels);
+            (stride_ == 1 || pass.back ? add_units<TALL, 1> : add_units<TALL, 2>)(units, counts[0], windows, line, pixels);
         });
     }
 
@@ -394,7 +399,7 @@ class InLanes {
 
     void inputs_back(const TorchdauLanesTensors* t, int64_t bound) {
         const Pass pass{d_.outputs, d_.inputs, d_.y.outputs, d_.x.outputs, true, false};
-        const Tiles tiles(d_.images, d_.y.pixels, d_.x.pixels, false);
+        const Tiles tiles(d_.images, d_.y.pixels, d_.x.pixels, d_.inputs * d_.units, AROUND, false);
         const Window window = strided(tiles, bound, {d_.y.padding, d_.x.padding});
         sum(pass, tiles, window, t ? Sums{t->grad_output, t->grad_input, nullptr, bound} : Sums{}, t);
     }
@@ -411,7 +416,7 @@ class InLanes {
         Memory most = memory_;
         for (int64_t first = 0; first < d_.images; first += some) {
             const int64_t images = std::min(some, d_.images - first);
-            const Tiles tiles(images, high, wide, true);
+            const Tiles tiles(images, high, wide, d_.inputs * d_.units, AROUND, true);
             const int64_t first_y = floor_half(d_.y.padding - r_ - bound), first_x = floor_half(d_.x.padding - r_ - bound);
             const int64_t rows = floor_half(d_.y.padding - r_ + bound) - first_y, columns = floor_half(d_.x.padding - r_ + bound) - first_x;
             const Window window{rows + floor_half(tiles.tall) + 1, columns + WIDE / 2 + 1, first_y, first_x, floor_half(tiles.tall), WIDE / 2};
@@ -438,7 +443,7 @@ class InLanes {
 
     // One input channel at a time, whose smoothed and sloped windows stay in the first cache for all output channels.
     void units_back(const TorchdauLanesTensors* t, int64_t bound) {
-        const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, false, TALL_GRADIENT);
+        const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, 3 * d_.outputs * d_.units, AROUND, false, TALL_GRADIENT);
         const Window window = strided(tiles, bound, {-d_.y.padding, -d_.x.padding}), itself{tiles.tall, WIDE, 0, 0, tiles.tall, WIDE};
         const int64_t pixels = tiles.pixels() * LANES, units = d_.outputs * d_.units, kinds = d_.exact ? 1 : 3;
         float* gradients = memory_.floats(d_.groups * tiles.vectors * d_.outputs * pixels);

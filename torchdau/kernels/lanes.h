@@ -24,13 +24,14 @@ struct Tiles {
     int64_t tall, down, right;      // rows of a tile; tiles along both axes
     int64_t vectors;                // that hold them all
 
-    // Of the most rows that pay; `even`: a tile's first row must be even.
-    Tiles(int64_t images, int64_t rows, int64_t columns, bool even, int64_t most = TALLEST)
+    // Of as many rows as pay, where each tile is added to by `units`, and reads `around` more pixels along an axis; `even`: its
+    // first row must be even.
+    Tiles(int64_t images, int64_t rows, int64_t columns, int64_t units, int64_t around, bool even, int64_t most = TALLEST)
         : images(images), rows(rows), columns(columns), tall(1), right((columns + WIDE - 1) / WIDE) {
         int64_t least = INT64_MAX;
         for (int64_t t = 1; t <= most; ++t) {
             if (even && t % 2 && t < rows) continue;
-            const int64_t time = count(t) * (3 * t + 2);
+            const int64_t time = count(t) * (units * (3 * t + 2) * WIDE + 20 * (t + around) * (WIDE + around));
             if (time < least) least = time, tall = t;
         }
         down = (rows + tall - 1) / tall, vectors = count(tall);
