@@ -54,7 +54,7 @@ def _backward(grad: Shape, input: Shape, weight: Shape, *arguments: Any, out_sha
     return (x + w + 2 * mu + s) * _forward(grad, input, weight, Profile(form, gradient, bound, sigma).radius)
 
 
-def _narrow_backward(grad: Shape, input: Shape, weight: Shape, *arguments: Any, out_shape: Sequence[Shape]) -> int:
+def _direct_backward(grad: Shape, input: Shape, weight: Shape, *arguments: Any, out_shape: Sequence[Shape]) -> int:
     """The same, where no gradient of sigma is made."""
     *_, gradient, bound, sigma, (x, w, mu) = arguments
     return (x + w + 2 * mu) * _forward(grad, input, weight, Profile("bilinear", gradient, bound, sigma).radius)
@@ -65,9 +65,8 @@ def _register(counter: ModuleType) -> None:
     formulas = {
         operators.spectral: _spectral,
         operators.direct: _direct,
-        operators.narrow: _direct,
         operators.spectral_backward: _backward,
-        operators.narrow_backward: _narrow_backward,
+        operators.direct_backward: _direct_backward,
     }
     for operator, formula in formulas.items():
         if operator not in counter.flop_registry:

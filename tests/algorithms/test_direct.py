@@ -1,6 +1,7 @@
-"""The direct algorithm: every library that this processor can run, against the dense algorithm in float64."""
+"""The direct algorithm: its kernels in every library that this processor can run, against dense in float64."""
 
 import ctypes
+import itertools
 
 import pytest
 import torch
@@ -8,19 +9,15 @@ import torch
 from tests.algorithms.test_native import AVAILABLE
 from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d, kernels
-from torchdau.algorithms import direct
-from torchdau.algorithms.direct import blurred
+from torchdau.algorithms import choose, direct
+from torchdau.algorithms.direct import operators
+from torchdau.algorithms.direct.kernels import STRIDES, backward_kernel
 from torchdau.kernels import Kernels
+from torchdau.profile import Profile
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernels are not built: no C++ compiler")
 
 needs_kernels = pytest.mark.skipif(not kernels.available(), reason=f"kernels {kernels.kernels().reason}")
-
-
-@pytest.fixture(autouse=True)
-def _no_narrow_layers(monkeypatch):
-    """Small layers are computed as large ones are."""
-    monkeypatch.setattr(direct, "FEW", 0)
 
 
 @pytest.fixture(params=AVAILABLE)
@@ -30,80 +27,94 @@ def variant(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture(params=["narrow", "blurred", "lanes"])
+def kernel(request, monkeypatch):
+    """A kernel for all layers that it can compute, and what goes with it on the way back."""
+
+    def forward(*layer):
+        return "blurred" if request.param == "lanes" and layer[6] not in STRIDES else request.param
+
+    def backward(i, stride, window):
+        return {"narrow": "narrow", "blurred": None, "lanes": backward_kernel(1000, stride, window)}[request.param]
+
+    monkeypatch.setattr(operators, "forward_kernel", forward)
+    monkeypatch.setattr(operators, "backward_kernel", backward)
+    return request.param
+
+
+@pytest.mark.parametrize("gradient", ["smooth", "exact"])
 @pytest.mark.parametrize(
-    "case",  # N, I, O, H, W, K, stride, padding, groups, bound, sigma
+    "case",  # N, groups, inputs and outputs of each, H, W, K, stride, padding, bound, sigma
     [
-        (3, 5, 7, 9, 9, 2, 1, 0, 1, 4, 0.5),
-        (2, 33, 40, 13, 17, 3, 1, 0, 1, 4, 0.5),
-        (1, 3, 16, 40, 33, 2, 1, 0, 1, 4.5, 0.8),
-        (5, 16, 32, 8, 8, 1, 2, 0, 1, 4, 0.5),
-        (2, 6, 4, 31, 50, 2, (2, 3), (3, 0), 2, 3, 0.8),
-        (2, 6, 4, 20, 20, 2, (1, 2), 0, 2, 3, 0.8),
-        (2, 6, 4, 20, 20, 2, (2, 1), 0, 2, 3, 0.8),
-        (2, 16, 16, 12, 12, 2, 1, -2, 2, 4, 0.5),
-        (1, 4, 4, 100, 90, 2, 1, 0, 1, 20, 0.5),
-        (3, 8, 8, 1, 1, 2, 1, 0, 1, 2, 0.3),
-        (2, 6, 6, 5, 1, 6, 1, 4, 6, 9, 0.3),
+        *(
+            (2, 2, 2, 3, side, side, 2, stride, 0, 4, 0.5)
+            for side in (1, 2, 7, 15, 16, 17, 33, 65)
+            for stride in (1, 2)
+        ),
+        (1, 5, 1, 3, 9, 33, 3, 1, 1, 8, 0.8),
+        (3, 2, 1, 1, 31, 40, 6, 2, 0, 2.5, 0.5),
+        (2, 4, 1, 2, 14, 14, 1, (3, 1), (2, 0), 1, 0.3),
+        (2, 4, 1, 1, 12, 13, 2, (1, 2), 0, 0, 0.5),
+        (2, 3, 1, 1, 12, 12, 2, 1, -2, 4, 1.0),
+        (1, 2, 1, 1, 8, 8, 2, 1, 0, 30, 0.5),
+        (2, 3, 1, 1, 3, 50, 2, 4, 3, 4, 3.0),
+        (2, 1, 3, 16, 20, 21, 2, 2, (0, 3), 4, 0.5),
+        (3, 2, 4, 3, 7, 19, 1, (1, 2), 1, 6, 0.8),
+        (2, 1, 33, 40, 13, 17, 3, 1, 0, 4, 0.5),
+        (2, 1, 20, 24, 8, 8, 2, 2, (1, 2), 4, 0.5),
+        (9, 1, 17, 5, 5, 6, 2, 2, -1, 4, 0.5),
+        (1, 1, 4, 4, 100, 90, 2, 1, 0, 20, 0.5),
     ],
     ids=str,
 )
-def test_equals_dense(variant, case, monkeypatch):
-    n, i, o, h, w, k, stride, padding, groups, bound, sigma = case
-    inputs = [images(n, i, h, w), *units(o, i // groups, k, bound), torch.tensor(sigma, dtype=torch.float64), images(o)]
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "groups": groups,
-        "max_displacement": bound,
-        "max_sigma": max(sigma, 0.1),
-    }
-    if padding == -2:  # what a layer with another padding mode passes
-        inputs[0], options["padding"] = inputs[0][..., 2:-2, 2:-2], 0
-    expected = gradients(inputs, algorithm="dense", **options)
-    single = [t.float() for t in inputs]
-    for planes in (1, blurred.PLANES):
-        monkeypatch.setattr(blurred, "PLANES", planes)
-        got = gradients(single, algorithm="direct", **options)
-        assert relative(got[0], expected[0]) < 1e-6
-        for a, b in zip(got[1:], expected[1:], strict=True):
-            assert relative(a, b) < (2e-6 if b.ndim else 2e-5)  # a shared sigma's is a sum in which most cancels
+def test_equals_dense(variant, kernel, case, gradient, monkeypatch):
+    n, groups, i, o, h, w, k, stride, padding, bound, sigma = case
+    x, (weight, mu), bias = images(n, groups * i, h, w), units(groups * o, i, k, bound), images(groups * o)
+    if k == 6:  # on pixels, where bilinear interpolation has its corners
+        mu = mu.round().clamp(-bound, bound)
+    monkeypatch.setattr(operators, "PLANES", 1 if h == 33 else operators.PLANES)  # image by image
+    options = {"stride": stride, "padding": padding, "groups": groups, "displacement_gradient": gradient}
+    results = []
+    for algorithm, dtype in (("dense", torch.float64), ("direct", torch.float32)):
+        leaves = [t.to(dtype).detach().requires_grad_() for t in (x, weight, mu, bias)]
+        output = dau_conv2d(*leaves[:3], sigma, leaves[3], max_displacement=bound, algorithm=algorithm, **options)
+        up = torch.randn(output.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        results.append([output.detach(), *torch.autograd.grad(output, leaves, up.to(dtype))])
+    for b, a in zip(*results, strict=True):
+        assert relative(a, b) < 2e-6 if b.any() else a.abs().max() < 1e-6
 
 
-def test_a_unit_just_below_a_pixel(variant):
+def test_a_unit_just_below_a_pixel(variant, kernel):
     """Where the distance to the pixel on the left rounds to 1, and its weight to 0."""
-    x, w = images(1, 1, 6, 6).float(), torch.ones(1, 1, 1)
-    for below in (-1e-9, -1e-30, 1 - 2**-24):
-        mu = torch.tensor([[[[below, below]]]])
-        near = dau_conv2d(x, w, mu.round(), max_displacement=2, algorithm="direct")
-        torch.testing.assert_close(dau_conv2d(x, w, mu, max_displacement=2, algorithm="direct"), near)
+    x, w = images(1, 1, 6, 6).float().requires_grad_(), torch.ones(1, 1, 1)
+    for stride in (1, 2):
+        for below in (-1e-9, -1e-30, 1 - 2**-24):
+            mu = torch.tensor([[[[below, below]]]])
+            near, result = (
+                dau_conv2d(x, w, place, stride=stride, max_displacement=2, algorithm="direct")
+                for place in (mu.round(), mu)
+            )
+            torch.testing.assert_close(result, near)
+            torch.testing.assert_close(*(torch.autograd.grad(y.square().sum(), x) for y in (result, near)))
 
 
 @pytest.mark.parametrize("share", [0.3, 0.95, 1.0])
-def test_units_that_add_nothing(variant, share):
+def test_units_that_add_nothing(variant, kernel, share):
     """A pruned layer, whose units of weight 0 are passed over; a bad displacement of one shows all the same."""
     x, (w, mu), bias = images(2, 20, 9, 18), units(10, 20, 3), images(10)
     w[torch.rand(w.shape) < share] = 0
-    options = {"bias": bias, "max_displacement": 4}
-    expected = dau_conv2d(x, w, mu, **options, algorithm="dense")
-    single = {"bias": bias.float(), "max_displacement": 4, "algorithm": "direct"}
-    assert relative(dau_conv2d(x.float(), w.float(), mu.float(), **single), expected) < 1e-6
-    w[4, 7, 1], mu[4, 7, 1, 0] = 0, torch.nan
-    output = dau_conv2d(x.float(), w.float(), mu.float(), **single)
+    expected = gradients([x, w, mu, torch.tensor(0.5, dtype=x.dtype), bias], algorithm="dense", max_displacement=4)
+    single = [t.float() for t in (x, w, mu)]
+    options = {"max_displacement": 4, "algorithm": "direct"}
+    for a, b in zip(gradients([*single, torch.tensor(0.5), bias.float()], **options), expected, strict=True):
+        assert relative(a, b) < 2e-5 if b.any() else a.abs().max() < 1e-6
+    single[1][4, 7, 1], single[2][4, 7, 1, 0] = 0, torch.nan
+    output = dau_conv2d(*single, **options)
     assert output[:, 4].isnan().all()
     assert output.isnan().sum() == output[:, 4].numel()
 
 
-def test_half_types_and_no_images(variant):
-    x, (w, mu) = images(2, 8, 9, 9), units(4, 8, 2)
-    expected = dau_conv2d(x, w, mu, algorithm="dense")
-    for dtype in (torch.bfloat16, torch.float16):
-        got = dau_conv2d(x.to(dtype), w.to(dtype), mu.float(), algorithm="direct")
-        assert got.dtype == dtype
-        assert relative(got, expected) < 2**-7
-    assert dau_conv2d(x[:0].float(), w.float(), mu.float(), algorithm="direct").shape == (0, 4, 9, 9)
-
-
-def test_a_bad_displacement_spoils_its_own_outputs_only(variant):
+def test_a_bad_displacement_spoils_its_own_outputs_only(variant, kernel):
     x, (w, mu) = images(2, 3, 20, 9).float(), (t.float() for t in units(4, 3, 2))
     clean = dau_conv2d(x, w, mu, max_displacement=4, algorithm="direct")
     mu[2, 1, 0, 1] = torch.nan
@@ -113,12 +124,98 @@ def test_a_bad_displacement_spoils_its_own_outputs_only(variant):
 
 
 @needs_kernels
+def test_a_learned_sigma_for_all_units(kernel):
+    inputs = [images(2, 3, 9, 9), *units(3, 1, 2), torch.tensor(0.5, dtype=torch.float64)]
+    options = {"groups": 3, "max_displacement": 4, "max_sigma": 1.0}
+    expected = gradients(inputs, algorithm="dense", **options)
+    for a, b in zip(gradients([t.float() for t in inputs], algorithm="direct", **options), expected, strict=True):
+        assert relative(a, b) < (2e-6 if b.ndim else 2e-4)  # a sum in which most cancels
+
+
+def step(x, w, mu, **options):
+    leaves = [t.detach().clone().requires_grad_() for t in (x, w, mu)]
+    output = dau_conv2d(*leaves, 0.5, max_displacement=4, groups=len(w), algorithm="direct", **options)
+    return [output.detach(), *torch.autograd.grad(output.float().square().sum(), leaves)]
+
+
+@needs_kernels
+@pytest.mark.parametrize("kernel", ["narrow", "lanes"], indirect=True)
+def test_any_number_of_threads_gives_the_same_bits(kernel):
+    x, (w, mu) = images(3, 7, 20, 21).float(), units(7, 1, 3)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            results.append(step(x, w.float(), mu.float()))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(kernel, dtype):
+    x, (w, mu) = images(2, 4, 9, 9), units(4, 1, 2)
+    rounded = [x.to(dtype), w.to(dtype), mu.float()]
+    options = {"groups": 4, "max_displacement": 4}
+    expected = gradients([t.double() for t in rounded], algorithm="dense", **options)
+    for a, b in zip(gradients(rounded, algorithm="direct", **options), expected, strict=True):
+        assert relative(a, b) < torch.finfo(dtype).eps
+
+
+@needs_kernels
+def test_a_unit_that_is_not_a_number_spoils_its_channel(kernel):
+    x, (w, mu) = images(1, 3, 6, 6).float(), units(3, 1, 2)
+    mu[1, 0, 0, 1] = float("nan")
+    output, d_input, *_ = step(x, w.float(), mu.float())
+    for result in (output, d_input):
+        assert result[:, 1].isnan().all()
+        assert result[:, [0, 2]].isfinite().all()
+
+
+@needs_kernels
+def test_no_images_and_no_need(kernel):
+    x, (w, mu) = torch.empty(0, 3, 6, 6), units(3, 1, 2)
+    output, d_input, *others = step(x, w.float(), mu.float())
+    assert output.shape == d_input.shape == (0, 3, 6, 6)
+    assert not any(other.any() for other in others)
+    x, w, mu = images(1, 3, 6, 6).float().requires_grad_(), w.float(), mu.float()
+    frozen = dau_conv2d(x, w, mu, 0.5, max_displacement=4, groups=3, algorithm="direct")
+    whole = step(x, w, mu)
+    assert torch.equal(torch.autograd.grad(frozen.square().sum(), x)[0], whole[1])
+
+
+@needs_kernels
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # inside of opcheck
-@pytest.mark.parametrize("needed", [True, False])
-def test_registered_operator(needed):
-    tensors = [torch.randn(2, 4, 6, 5), torch.randn(6, 4, 2), torch.rand(6, 4, 2, 2), torch.tensor(0.5), torch.randn(6)]
-    leaves = [t.requires_grad_(needed) for t in tensors]
-    torch.library.opcheck(torch.ops.torchdau.direct.default, (*leaves, [1, 2], [0, 1], 1, "smooth", 2.0, 0.5))
+def test_registered_operators(kernel):
+    x, (w, mu), bias = images(2, 3, 6, 5).float(), units(3, 1, 2), images(3).float()
+    sigma = torch.tensor(0.5)
+    for learned in (False, True):
+        leaves = [t.float().detach().requires_grad_() for t in (x, w, mu)]
+        arguments = *leaves, sigma.clone().requires_grad_(learned), bias.requires_grad_()
+        torch.library.opcheck(torch.ops.torchdau.direct.default, (*arguments, [1, 2], [1, 0], 3, "smooth", 4.0, 0.5))
+    grad, tensors = torch.randn(2, 3, 8, 3), [t.detach() for t in (x, w.float(), mu.float(), sigma)]
+    for needed in itertools.product((False, True), repeat=3):
+        options = [1, 2], [1, 0], 3, "smooth", 4.0, 0.5, list(needed)
+        torch.library.opcheck(torch.ops.torchdau.direct_backward.default, (grad, *tensors, *options))
+
+
+@needs_kernels
+def test_a_gradient_of_a_gradient_is_refused():
+    x, (w, mu) = images(1, 3, 6, 5).float().requires_grad_(), units(3, 1, 2)
+    output = dau_conv2d(x, w.float().requires_grad_(), mu.float(), max_displacement=4, groups=3, algorithm="direct")
+    (d_input,) = torch.autograd.grad(output.square().sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match='algorithm must be "dense"'):
+        torch.autograd.grad(d_input.sum(), x)
+
+
+@needs_kernels
+@pytest.mark.parametrize(("n", "c", "side", "stride"), [(8, 96, 56, 1), (8, 64, 64, 2), (8, 960, 4, 1), (1, 4, 8, 1)])
+def test_auto_takes_it(n, c, side, stride):
+    tensors = torch.empty(n, c, side, side), torch.empty(c, 1, 2), torch.empty(())
+    outputs, profile = -(-side // stride), Profile("bilinear", "smooth", 4.0, 0.5)
+    assert choose(*tensors, (outputs, outputs), (stride, stride), c, profile) == "direct"
 
 
 @needs_kernels

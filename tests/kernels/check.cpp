@@ -9,10 +9,15 @@
 
 #include "../../torchdau/kernels/direct.h"
 #include "../../torchdau/kernels/gaussian.h"
+#include "../../torchdau/kernels/lanes.h"
+#include "../../torchdau/kernels/shifts.h"
 #include "../../torchdau/kernels/spectral.cpp"
 
-namespace direct {
-#include "../../torchdau/kernels/direct.cpp"
+namespace blurred {
+#include "../../torchdau/kernels/blurred.cpp"
+}
+namespace lanes {
+#include "../../torchdau/kernels/lanes.cpp"
 }
 namespace narrow {
 #include "../../torchdau/kernels/narrow.cpp"
@@ -121,19 +126,22 @@ int main() {
     compare("gradient of positions", relative(got, numeric), 1e-4);
 
     const TorchdauDirect plain{N, 1, I, O, K, N, {H, H, 1, 0}, {W, W, 1, 0}, R, RADIUS, exact, 1, nullptr};
-    direct::TorchdauDirectTensors few{x.data(), weight.data(), displacement.data(), &SIGMA, bias.data(), out.data()};
-    run(direct::torchdau_direct_forward, plain, few);
-    compare("direct output", relative(out, y), 1e-6);
-
-    narrow::TorchdauNarrowTensors all{x.data(), weight.data(), displacement.data(), &SIGMA, bias.data(), grad.data(),
-                                      out.data(), dx.data(), dw.data(), dmu.data()};
-    run(narrow::torchdau_narrow_forward, plain, all);
-    compare("narrow output", relative(out, y), 1e-6);
-    run(narrow::torchdau_narrow_backward, plain, all);
-    compare("gradient of images", std::fabs(dot(dx, x) / sum - 1), 1e-5);
-    compare("gradient of weights", std::fabs(dot(dw, weight) / sum - 1), 1e-5);
-    got.clear();
-    for (int i = 0; i < int(mu.size()); i += 251) got.push_back(dmu[i]);
-    compare("gradient of positions", relative(got, numeric), 1e-4);
+    TorchdauDirectTensors all{x.data(), weight.data(), displacement.data(), &SIGMA, bias.data(), grad.data(),
+                              out.data(), dx.data(), dw.data(), dmu.data()};
+    run(blurred::torchdau_blurred_forward, plain, all);
+    compare("output of blurred images", relative(out, y), 1e-6);
+    auto check = [&](const char* name, auto forward, auto backward) {
+        std::printf("%s\n", name);
+        run(forward, plain, all);
+        compare("output", relative(out, y), 1e-6);
+        run(backward, plain, all);
+        compare("gradient of images", std::fabs(dot(dx, x) / sum - 1), 1e-5);
+        compare("gradient of weights", std::fabs(dot(dw, weight) / sum - 1), 1e-5);
+        got.clear();
+        for (int i = 0; i < int(mu.size()); i += 251) got.push_back(dmu[i]);
+        compare("gradient of positions", relative(got, numeric), 1e-4);
+    };
+    check("few channels", narrow::torchdau_narrow_forward, narrow::torchdau_narrow_backward);
+    check("lanes", lanes::torchdau_lanes_forward, lanes::torchdau_lanes_backward);
     return failures;
 }

@@ -1,4 +1,4 @@
-// The arguments of both kernels of the direct algorithm, as torchdau/algorithms/direct/arguments.py fills them in.
+// The arguments of the kernels of the direct algorithm, as torchdau/algorithms/direct/arguments.py fills them in.
 #pragma once
 
 #include <cstdint>
@@ -20,5 +20,11 @@ struct TorchdauDirect {
     int32_t exact;   // whether the gradient of displacements is the exact one
     int32_t threads;
     ParallelFor parallel_for;
+};
+
+// What is not computed may be null.
+struct TorchdauDirectTensors {
+    const float *input, *weight, *displacement, *sigma, *bias, *grad_output;
+    float *output, *grad_input, *grad_weight, *grad_displacement;
 };
 }

@@ -23,14 +23,6 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-extern "C" {
-
-struct TorchdauLanesTensors {
-    const float *input, *weight, *displacement, *sigma, *bias, *grad_output;
-    float *output, *grad_input, *grad_weight, *grad_displacement;
-};
-}
-
 namespace {
 
 constexpr int64_t WINDOWS = 20 << 10;  // bytes of windows that stay in the first cache
@@ -195,7 +187,7 @@ struct Units {
 
     static inline Unit unit(int32_t place, float w, float y, float x) { return {place, x / (1 - x), w * (1 - x) * (1 - y), w * (1 - x) * y}; }
 
-    void fill(const TorchdauLanesTensors& t, int64_t first, int64_t count, Unit* units) const {
+    void fill(const TorchdauDirectTensors& t, int64_t first, int64_t count, Unit* units) const {
         const float *weight = t.weight + first, *mu = t.displacement + 2 * first;
         const int32_t line = int32_t(window.line()), around = int32_t(bound);
         for (int64_t k = 0; k < count; ++k) {
@@ -207,7 +199,7 @@ struct Units {
     }
 
     // For the adjoint with a stride; the lowest bits of a place say which factors come first.
-    void fill_steps(const TorchdauLanesTensors& t, int64_t first, int64_t count, Unit* units) const {
+    void fill_steps(const TorchdauDirectTensors& t, int64_t first, int64_t count, Unit* units) const {
         const float *weight = t.weight + first, *mu = t.displacement + 2 * first;
         const int32_t line = int32_t(window.line()), top = int32_t(window.first_y), left = int32_t(window.first_x);
         const int32_t at_y = int32_t(padding.y), at_x = int32_t(padding.x);
@@ -234,18 +226,18 @@ class InLanes {
     InLanes(const TorchdauDirect& d, void* workspace)
         : d_(d), r_(d.radius), stride_(d.y.stride), memory_(workspace), gauss_(d.radius, memory_), threads_{d.parallel_for, d.threads} {}
 
-    int64_t forward(const TorchdauLanesTensors* tensors) {
+    int64_t forward(const TorchdauDirectTensors* tensors) {
         const Pass pass{d_.inputs, d_.outputs, d_.y.pixels, d_.x.pixels, false, false};
         const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, d_.outputs * d_.units, AROUND, false);
         const int64_t bound = tensors ? reach(*tensors) : d_.bound;
         const Window window = strided(tiles, bound, {-d_.y.padding, -d_.x.padding});
         if (!tensors) return sum(pass, tiles, window, Sums{}, nullptr), memory_.used();
-        const TorchdauLanesTensors& t = *tensors;
+        const TorchdauDirectTensors& t = *tensors;
         gauss_.fill(*t.sigma);
         return sum(pass, tiles, window, Sums{t.input, t.output, t.bias, bound}, &t), memory_.used();
     }
 
-    int64_t backward(const TorchdauLanesTensors* tensors) {
+    int64_t backward(const TorchdauDirectTensors* tensors) {
         if (tensors) gauss_.fill(*tensors->sigma);
         const int64_t bound = tensors ? reach(*tensors) : d_.bound;
         int64_t most = memory_.used();
@@ -278,7 +270,7 @@ class InLanes {
         int64_t y, x;
     };
 
-    int64_t reach(const TorchdauLanesTensors& t) const {
+    int64_t reach(const TorchdauDirectTensors& t) const {
         return farthest(t.displacement, 2 * d_.groups * d_.outputs * d_.inputs * d_.units, d_.bound);
     }
 
@@ -305,7 +297,7 @@ class InLanes {
     };
 
     // Sums over source channels of shifted windows, into all target channels.
-    void sum(const Pass& pass, const Tiles& tiles, const Window& window, const Sums& sums, const TorchdauLanesTensors* t) {
+    void sum(const Pass& pass, const Tiles& tiles, const Window& window, const Sums& sums, const TorchdauDirectTensors* t) {
         const Packed packed(pass, d_, window, memory_);
         const int64_t filter = (std::max(d_.inputs, d_.outputs) + 1) * d_.units;  // units of one, or of a slot
         Unit* filters = reinterpret_cast<Unit*>(memory_.floats(d_.threads * filter * sizeof(Unit) / sizeof(float)));
@@ -367,9 +359,9 @@ class InLanes {
 
     // Packs the units of an output channel; `number` counts groups and their output channels. Units without a weight are left
     // out.
-    void pack(const Pass& pass, const Window& window, int64_t bound, const Packed& packed, const TorchdauLanesTensors& t, int64_t number, Unit* units) const {
+    void pack(const Pass& pass, const Window& window, int64_t bound, const Packed& packed, const TorchdauDirectTensors& t, int64_t number, Unit* units) const {
         const int64_t group = number / d_.outputs, o = number % d_.outputs, all = d_.inputs * d_.units;
-        const Units places{window, bound, pass.back && !pass.steps ? -1 : 1, {d_.y.padding - r_, d_.x.padding - r_}};
+        const Units places{window, bound, pass.back && !pass.steps ? -1.0f : 1.0f, {d_.y.padding - r_, d_.x.padding - r_}};
         (pass.steps ? places.fill_steps(t, number * all, all, units) : places.fill(t, number * all, all, units));
         for (int64_t i = 0; i < d_.inputs; ++i) {
             const int64_t a = pass.back ? o : i, slot = (group * packed.blocks + a / packed.each) * pass.targets + (pass.back ? i : o);
@@ -397,7 +389,7 @@ class InLanes {
         std::memcpy(units, sorted, sizeof(Unit) * all);
     }
 
-    void inputs_back(const TorchdauLanesTensors* t, int64_t bound) {
+    void inputs_back(const TorchdauDirectTensors* t, int64_t bound) {
         const Pass pass{d_.outputs, d_.inputs, d_.y.outputs, d_.x.outputs, true, false};
         const Tiles tiles(d_.images, d_.y.pixels, d_.x.pixels, d_.inputs * d_.units, AROUND, false);
         const Window window = strided(tiles, bound, {d_.y.padding, d_.x.padding});
@@ -405,7 +397,7 @@ class InLanes {
     }
 
     // The gradient of blurred images, with all pixels that units can read, and the Gaussian of it.
-    void inputs_back_in_steps(const TorchdauLanesTensors* t, int64_t bound) {
+    void inputs_back_in_steps(const TorchdauDirectTensors* t, int64_t bound) {
         const int64_t high = d_.y.pixels + 2 * r_, wide = d_.x.pixels + 2 * r_, channels = d_.groups * d_.inputs;
         const int64_t some = std::max<int64_t>(1, std::min<int64_t>(d_.images, PLANES / (4 * channels * high * wide)));
         const int64_t line = up(d_.x.pixels, LANES) * LANES;
@@ -442,7 +434,7 @@ class InLanes {
     }
 
     // One input channel at a time, whose smoothed and sloped windows stay in the first cache for all output channels.
-    void units_back(const TorchdauLanesTensors* t, int64_t bound) {
+    void units_back(const TorchdauDirectTensors* t, int64_t bound) {
         const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, 3 * d_.outputs * d_.units, AROUND, false, TALL_GRADIENT);
         const Window window = strided(tiles, bound, {-d_.y.padding, -d_.x.padding}), itself{tiles.tall, WIDE, 0, 0, tiles.tall, WIDE};
         const int64_t pixels = tiles.pixels() * LANES, units = d_.outputs * d_.units, kinds = d_.exact ? 1 : 3;
@@ -513,11 +505,11 @@ class InLanes {
 extern "C" {
 
 // Return the bytes of workspace, at the start of a cache line, that they need; without tensors they do nothing else.
-EXPORT int64_t torchdau_lanes_forward(const TorchdauDirect* layer, const TorchdauLanesTensors* tensors, void* workspace) {
+EXPORT int64_t torchdau_lanes_forward(const TorchdauDirect* layer, const TorchdauDirectTensors* tensors, void* workspace) {
     return InLanes(*layer, workspace).forward(tensors);
 }
 
-EXPORT int64_t torchdau_lanes_backward(const TorchdauDirect* layer, const TorchdauLanesTensors* tensors, void* workspace) {
+EXPORT int64_t torchdau_lanes_backward(const TorchdauDirect* layer, const TorchdauDirectTensors* tensors, void* workspace) {
     return InLanes(*layer, workspace).backward(tensors);
 }
 }

@@ -21,14 +21,6 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-extern "C" {
-
-struct TorchdauNarrowTensors {
-    const float *input, *weight, *displacement, *sigma, *bias, *grad_output;
-    float *output, *grad_input, *grad_weight, *grad_displacement;
-};
-}
-
 namespace {
 
 int64_t rounded_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
@@ -55,10 +47,10 @@ class Narrow {
           gauss_(d.radius, memory_),
           threads_{d.parallel_for, d.threads} {}
 
-    int64_t forward(const TorchdauNarrowTensors* tensors) {
+    int64_t forward(const TorchdauDirectTensors* tensors) {
         const Rooms<Forward> rooms(*this);
         if (!tensors) return memory_.used();
-        const TorchdauNarrowTensors& t = *tensors;
+        const TorchdauDirectTensors& t = *tensors;
         gauss_.fill(t.sigma[0]), rooms.clear();
         const int64_t few = d_.images * d_.groups, wanted = (4 * d_.threads + few - 1) / few;  // enough for all threads
         const int64_t each = (d_.outputs + wanted - 1) / wanted, blocks = (d_.outputs + each - 1) / each;
@@ -81,10 +73,10 @@ class Narrow {
         return memory_.used();
     }
 
-    int64_t backward(const TorchdauNarrowTensors* tensors) {
+    int64_t backward(const TorchdauDirectTensors* tensors) {
         const Rooms<Backward> rooms(*this);
         if (!tensors) return memory_.used();
-        const TorchdauNarrowTensors& t = *tensors;
+        const TorchdauDirectTensors& t = *tensors;
         gauss_.fill(t.sigma[0]), rooms.clear();
         if (t.grad_weight)
             run(d_.groups * d_.outputs, [&](int64_t filter, int64_t thread) { filter_back(t, filter, rooms.of(thread)); });
@@ -174,11 +166,11 @@ class Narrow {
     }
 
     // An input channel of a group; `number` counts images and groups.
-    const float* input(const TorchdauNarrowTensors& t, int64_t number, int64_t i) const {
+    const float* input(const TorchdauDirectTensors& t, int64_t number, int64_t i) const {
         return t.input + (number * d_.inputs + i) * y_.pixels * x_.pixels;
     }
 
-    const float* grad_output(const TorchdauNarrowTensors& t, int64_t number, int64_t o) const {
+    const float* grad_output(const TorchdauDirectTensors& t, int64_t number, int64_t o) const {
         return t.grad_output + (number * d_.outputs + o) * y_.outputs * x_.outputs;
     }
 
@@ -211,7 +203,7 @@ class Narrow {
     }
 
     // Gradients of the units of an output channel.
-    void filter_back(const TorchdauNarrowTensors& t, int64_t filter, const Backward& room) const {
+    void filter_back(const TorchdauDirectTensors& t, int64_t filter, const Backward& room) const {
         const int64_t all = d_.inputs * d_.units, group = filter / d_.outputs;
         for (int64_t k = 0; k < 3 * all; ++k) room.sums[k] = 0;
         for (int64_t n = 0; n < d_.images; ++n) {
@@ -233,7 +225,7 @@ class Narrow {
     }
 
     // Gradients of the input channels of a group of an image.
-    void inputs_back(const TorchdauNarrowTensors& t, int64_t number, const Backward& room) const {
+    void inputs_back(const TorchdauDirectTensors& t, int64_t number, const Backward& room) const {
         for (int64_t o = 0; o < d_.outputs; ++o) {
             spread(grad_output(t, number, o), room, false);
             pad(room);
@@ -300,11 +292,11 @@ class Narrow {
 extern "C" {
 
 // Return the bytes of workspace, at the start of a cache line, that they need; without tensors they do nothing else.
-EXPORT int64_t torchdau_narrow_forward(const TorchdauDirect* layer, const TorchdauNarrowTensors* tensors, void* workspace) {
+EXPORT int64_t torchdau_narrow_forward(const TorchdauDirect* layer, const TorchdauDirectTensors* tensors, void* workspace) {
     return Narrow(*layer, workspace).forward(tensors);
 }
 
-EXPORT int64_t torchdau_narrow_backward(const TorchdauDirect* layer, const TorchdauNarrowTensors* tensors, void* workspace) {
+EXPORT int64_t torchdau_narrow_backward(const TorchdauDirect* layer, const TorchdauDirectTensors* tensors, void* workspace) {
     return Narrow(*layer, workspace).backward(tensors);
 }
 }

@@ -1,15 +1,19 @@
-"""Unit by unit, by native kernels: for one or a few small images, pruned layers, and few channels in a group.
+"""Unit by unit, by native kernels: for small images and batches, strides, few channels in a group, and pruned layers.
 
-It is for a CPU, float32 and below, and units of the bilinear form that share one sigma. :mod:`narrow` computes layers
-with few input channels in a group, :mod:`blurred` all others.
+It is for a CPU, float32 and below, and units of the bilinear form that share one sigma. :mod:`kernels` says which
+kernel serves which layer.
 """
 
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.direct import blurred, operators
+from torchdau.algorithms.direct.kernels import cost
+from torchdau.algorithms.direct.operators import compute
 from torchdau.kernels import available, kernels
 from torchdau.profile import Profile
+
+__all__ = ["cost", "dau_conv2d", "unsuitable"]
+
 
 def dau_conv2d(
     input: Tensor,
@@ -27,7 +31,6 @@ def dau_conv2d(
     reason = unsuitable(input, sigma, profile)
     if reason:
         raise ValueError(f'algorithm="direct" {reason}. Take "auto", which chooses an algorithm that serves.')
-    compute = operators.compute if weight.shape[1] <= operators.FEW else blurred.compute
     bounds = profile.displacement_gradient, profile.max_displacement, profile.max_sigma
     return compute(input, weight, displacement, sigma, bias, stride, padding, groups, *bounds)
 
@@ -45,13 +48,3 @@ def unsuitable(input: Tensor, sigma: Tensor, profile: Profile) -> str | None:
     if not available():
         return f"needs the native kernels, which are {kernels().reason}"
     return None
-
-
-def cost(
-    n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
-) -> float:
-    """Return the multiply-adds of a forward pass; what runs slower counts by its time."""
-    if i <= operators.FEW:
-        rows, columns = (pixels * step + 4 for pixels, step in zip(size, stride, strict=True))
-        return 2 * n * groups * rows * 16 * -(-columns // 16) * (4 * i + o * (3 * k * i + 12))
-    return blurred.cost(n, groups, i, o, k, size, stride, window)

@@ -1,9 +1,6 @@
-"""The native kernels of the direct algorithm as operators, with gradients of their own.
+"""The native kernels of the direct algorithm as operators of PyTorch."""
 
-``narrow`` is for few input channels in a group: depthwise layers, and the first layers of networks. ``lanes`` is for
-all others.
-"""
-
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,17 +9,16 @@ from torch import Tensor
 
 from torchdau.algorithms.direct import elsewhere
 from torchdau.algorithms.direct.arguments import layer_of, output_shape, prepared, runs_here
+from torchdau.algorithms.direct.kernels import backward_kernel, forward_kernel
 from torchdau.algorithms.registered import Backward, Operator
 from torchdau.kernels import call
 from torchdau.profile import Profile
 
-FEW = 16
-"""Most input channels of a group for the narrow kernel."""
+PLANES = 64 << 20
+"""Bytes that blurred images may take; more are worked through in pieces of images."""
 
-
-def kernel_of(channels: int, stride: Sequence[int]) -> str:
-    """The kernel for a number of input channels in a group."""
-    return "narrow" if channels <= FEW else "lanes"
+IMAGES = 16
+"""Blurred images among which a kernel finds pixels by 32-bit numbers."""
 
 
 def _forward(
@@ -39,14 +35,21 @@ def _forward(
     max_sigma: float,
 ) -> Tensor:
     profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
-    if not runs_here(input):
+    shape = output_shape(input, weight, stride, padding)
+    n, i, k = len(input), weight.shape[1], weight.shape[2]
+    kernel = forward_kernel(n, groups, i, len(weight) // groups, k, tuple(shape[2:]), tuple(stride), profile.size)
+    bound = profile.reach - profile.radius
+    rows, columns = ((p - 1) * t + 2 * bound + 65 for p, t in zip(shape[2:], stride, strict=True))
+    huge = kernel == "blurred" and rows * columns * IMAGES >= 1 << 31
+    if not runs_here(input) or huge:
         tensors = input, weight, displacement, sigma, bias
         return elsewhere.forward(*tensors, stride, padding, groups, *profile.options[1:])
-    output = torch.empty(output_shape(input, weight, stride, padding), dtype=torch.float32, device="cpu")
-    if len(input):
+    output = torch.empty(shape, dtype=torch.float32, device="cpu")
+    if n:
         layer = layer_of(input, weight, stride, padding, groups, profile)
+        layer.planes = max(1, min(n, PLANES // (4 * input.shape[1] * rows * columns)))
         arguments = prepared(input, weight, displacement, sigma, bias)
-        call(f"{kernel_of(weight.shape[1], stride)}_forward", layer, [*arguments, None, output, None, None, None])
+        call(f"{kernel}_forward", layer, [*arguments, None, output, None, None, None])
     return output.to(input.dtype)
 
 
@@ -69,15 +72,20 @@ def _backward(
     needed: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of input, weight and displacement; one that is not ``needed`` is an empty tensor."""
+    profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
+    kernel = backward_kernel(weight.shape[1], stride, profile.size)
+    if kernel is None:
+        tensors = input, weight, displacement, sigma
+        options = stride, padding, groups, *profile.options[1:]
+        return tuple(elsewhere.gradients(grad, (*tensors, None), options, [*needed, False, False])[:3])
     units = needed[1] or needed[2]
     like = ((input, needed[0]), (weight, units), (displacement, units))
     room = torch.empty if len(input) else torch.zeros
     grads = [room(t.shape, dtype=torch.float32, device="cpu") if need else None for t, need in like]
     if len(input):
-        profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
         layer = layer_of(input, weight, stride, padding, groups, profile)
         arguments = prepared(input, weight, displacement, sigma, None, grad)
-        call(f"{kernel_of(weight.shape[1], stride)}_backward", layer, [*arguments, None, *grads])
+        call(f"{kernel}_backward", layer, [*arguments, None, *grads])
     d_input, d_weight, d_displacement = (
         grad.new_empty(0) if d is None or not need else d.to(t.dtype)
         for d, (t, _), need in zip(grads, like, needed, strict=True)

@@ -14,14 +14,6 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-extern "C" {
-
-struct TorchdauDirectTensors {
-    const float *input, *weight, *displacement, *sigma, *bias;
-    float* output;
-};
-}
-
 namespace {
 
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -260,7 +252,7 @@ class Direct {
 extern "C" {
 
 // Returns the bytes of workspace, at the start of a cache line, that it needs; without tensors it does nothing else.
-EXPORT int64_t torchdau_direct_forward(const TorchdauDirect* layer, const TorchdauDirectTensors* tensors, void* workspace) {
+EXPORT int64_t torchdau_blurred_forward(const TorchdauDirect* layer, const TorchdauDirectTensors* tensors, void* workspace) {
     return Direct(*layer, workspace).forward(tensors);
 }
 }
