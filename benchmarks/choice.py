@@ -1,10 +1,10 @@
 """Does "auto" choose the fastest algorithm?
 
-    uv run python benchmarks/choice.py [--csv FILE] [--repeats N] [--shape N,I,O,H,K,R,S ...]
+    uv run python benchmarks/choice.py [--training] [--csv FILE] [--repeats N] [--shape N,I,O,H,K,R,S ...]
 
-Forward passes of all algorithms on a grid of shapes, interleaved, medians; then the time of what "auto" chose divided
-by that of the fastest, and by that of the 3 x 3 convolution of the same stride S. The dense algorithm is left out where
-it needs 10^11 multiply-adds or more.
+Forward passes, or training steps, of all algorithms on a grid of shapes, interleaved, medians; then the time of what
+"auto" chose divided by that of the fastest, and by that of the 3 x 3 convolution of the same stride S. The dense
+algorithm is left out where it needs 10^11 multiply-adds or more.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from torchdau.profile import Profile
 
 NAMES = ("spectral", "direct", "dense")
 SIGMA = 0.5
-GRID = [  # N, I, O, H, K, R; stride 1
+GRID = [  # N, I, O, H, K, R, and the stride if it is not 1
     *((n, 64, 64, 56, 2, 4) for n in (1, 4, 16, 64)),
     *((n, 128, 128, 28, 2, 4) for n in (1, 4, 16, 64)),
     *((n, 256, 256, 14, 2, 4) for n in (1, 2, 4, 16, 64)),
@@ -44,14 +44,22 @@ GRID = [  # N, I, O, H, K, R; stride 1
     (1, 64, 64, 200, 2, 4),
     (1, 3, 16, 360, 2, 4),
     (1, 16, 3, 360, 2, 4),
+    *((n, 64, 128, 32, 2, 4, 2) for n in (1, 8, 32)),
+    *((n, 128, 256, 16, 2, 4, 2) for n in (1, 8, 32)),
+    *((n, 256, 512, 8, 2, 4, 2) for n in (1, 8, 32)),
+    *((n, 512, 512, 4, 2, 4) for n in (1, 8, 32)),
+    *((n, 256, 256, 8, 2, 4) for n in (1, 8, 32)),
+    (8, 4, 4, 8, 2, 4),
 ]
 
 
-def measure(shape: tuple[int, ...], repeats: int) -> dict[str, str | float]:
+def measure(shape: tuple[int, ...], repeats: int, training: bool) -> dict[str, str | float]:
     """One row of the table, in milliseconds."""
     n, i, o, h, k, r, s = shape
     x, weight, mu = torch.randn(n, i, h, h), torch.randn(o, i, k), torch.rand(o, i, k, 2) * 2 * r - r
     kernel = torch.randn(o, i, 3, 3)
+    for leaf in (x, weight, mu, kernel):
+        leaf.requires_grad_(training)
     profile = Profile("bilinear", "smooth", float(r), SIGMA)
     calls: dict[str, Callable[[], Tensor]] = {
         name: partial(dau_conv2d, x, weight, mu, SIGMA, stride=s, max_displacement=r, algorithm=name)
@@ -60,16 +68,17 @@ def measure(shape: tuple[int, ...], repeats: int) -> dict[str, str | float]:
     }
     calls["conv2d"] = partial(F.conv2d, x, kernel, stride=s, padding=1)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    with torch.inference_mode():
-        for number in range(repeats + 1):
-            for name, call in calls.items():
-                start = time.perf_counter()
-                call()
-                if number:
-                    seconds[name].append(time.perf_counter() - start)
+    for number in range(repeats + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            output = call()
+            if training:
+                output.backward(output.detach())
+            if number:
+                seconds[name].append(time.perf_counter() - start)
     ms = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
     conv2d = ms.pop("conv2d")
-    auto = choose(x, weight, torch.tensor(SIGMA), (-(-h // s), -(-h // s)), (s, s), 1, profile)
+    auto = choose(x, weight, torch.tensor(SIGMA), (-(-h // s), -(-h // s)), (s, s), 1, profile, training)
     row: dict[str, str | float] = {"shape": ",".join(map(str, shape)), "conv2d 3x3": conv2d}
     row |= {name: ms.get(name, float("nan")) for name in NAMES}
     return row | {"auto": auto, "auto / fastest": ms[auto] / min(ms.values()), "auto / conv2d": ms[auto] / conv2d}
@@ -78,6 +87,7 @@ def measure(shape: tuple[int, ...], repeats: int) -> dict[str, str | float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", help="write the table to this file as well")
+    parser.add_argument("--training", action="store_true", help="steps forward and backward")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shape", nargs="*", default=[",".join(map(str, s)) for s in GRID], metavar="N,I,O,H,K,R,S")
@@ -87,8 +97,10 @@ def main() -> None:
     rows = []
     for text in track(options.shape, "shapes", transient=True):
         shape = [int(v) for v in text.split(",")]
-        rows.append(measure((*shape, 1)[:7], options.repeats))
-    table = Table(*rows[0], title="milliseconds forward; shape is N, I, O, H, K, R, stride")
+        rows.append(measure((*shape, 1)[:7], options.repeats, options.training))
+    table = Table(
+        *rows[0], title=f"milliseconds {'a step' if options.training else 'forward'}; shape: N, I, O, H, K, R, stride"
+    )
     for row in rows:
         table.add_row(*[f"{value:.2f}" if isinstance(value, float) else value for value in row.values()])
     console = Console(width=120)

@@ -19,6 +19,7 @@ from torchdau.arguments import (
     is_autocast_enabled,
     is_channels_last,
     is_exporting,
+    needs_gradient,
     pair,
     sides,
     under_autocast,
@@ -163,7 +164,8 @@ def dau_conv2d(
     elif algorithm == "auto" and is_exporting():
         algorithm = "spectral"  # whatever the sizes, which may be dynamic
     elif algorithm == "auto":
-        algorithm = choose(batched, weight, sigma, (height, width), stride, groups, profile)
+        training = needs_gradient(batched, weight, displacement, sigma, bias)
+        algorithm = choose(batched, weight, sigma, (height, width), stride, groups, profile, training)
     with torch.autocast(device, enabled=False) if is_autocast_enabled(input) else nullcontext():
         output: Tensor = ALGORITHMS[algorithm].dau_conv2d(
             batched,

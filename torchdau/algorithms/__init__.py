@@ -6,7 +6,7 @@ groups, profile)`` of one meaning, that of docs/operator.md: ``input`` (N, G * I
 (G * O, I, K) within ``profile.max_sigma``; ``bias`` (G * O,) or None; ``stride`` and ``padding`` per axis (y, x), where
 a negative padding crops. The output has the type and device of the input. An algorithm that "auto" may choose also has
 ``cost``: its time, in multiply-adds of a large matrix product, as a function of shapes alone. ``direct`` serves some
-layers only, and has ``unsuitable``, which says why.
+layers only, and has ``unsuitable``, which says why; its backward pass has a cost of its own.
 """
 
 from types import ModuleType
@@ -30,6 +30,9 @@ ON_GPU = {True: 4, False: 25}
 From training steps on an H100 of layers with few channels in a group, where the two are closest (docs/gpu.md).
 """
 
+TRAINING = 3.2
+"""Time of a training step in forward passes, of all algorithms but "direct"."""
+
 
 def choose(
     input: Tensor,
@@ -39,6 +42,7 @@ def choose(
     stride: tuple[int, int],
     groups: int,
     profile: Profile,
+    training: bool = False,
 ) -> str:
     """The name of the algorithm with the least cost.
 
@@ -50,6 +54,7 @@ def choose(
         stride: input pixels between two outputs (y, x).
         groups: groups of channels.
         profile: the form of the units.
+        training: whether there will be a backward pass.
     """
     o, i, k = weight.shape
     layer = input.shape[0], groups, i, o // groups, k, size, stride, profile.size
@@ -60,6 +65,7 @@ def choose(
         spectral_cost *= ON_GPU[kernels]
     if spectral_cost <= least:  # no min(key=), which torch.compile cannot trace for sizes that change
         best, least = "spectral", spectral_cost
-    if direct.unsuitable(input, sigma, profile) is None and direct.cost(*layer) < least:
+    least = min(least, spectral_cost) * (TRAINING if training else 1)
+    if direct.unsuitable(input, sigma, profile) is None and direct.cost(*layer, training) < least:
         best = "direct"
     return best

@@ -14,7 +14,9 @@ def forward(*arguments: Any) -> Tensor:
     return output
 
 
-def gradients(grad: Tensor, tensors: Sequence[Tensor], options: Sequence[Any], needed: list[bool]) -> Sequence[Tensor]:
+def gradients(
+    grad: Tensor, tensors: Sequence[Tensor | None], options: Sequence[Any], needed: list[bool]
+) -> Sequence[Tensor]:
     """Return the gradients of the five tensors, with the options of the direct operators."""
     options = *options[:3], "bilinear", *options[3:]
     grads: Sequence[Tensor] = torch.ops.torchdau.spectral_backward(grad, *tensors, *options, grad.new_empty(0), needed)

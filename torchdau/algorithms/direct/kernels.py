@@ -19,6 +19,9 @@ STRIDES = ((1, 1), (2, 2))
 REACH = 240
 """Most pixels around a tile for which windows of it are made."""
 
+BACKWARD = 3.4
+"""Time of a backward pass in forward passes of the same kernel."""
+
 Size = tuple[int, int]
 
 
@@ -38,11 +41,16 @@ def backward_kernel(i: int, stride: Sequence[int], window: int) -> str | None:
     return "lanes" if tuple(stride) in STRIDES and window <= 2 * REACH else None
 
 
-def cost(n: int, groups: int, i: int, o: int, k: int, size: Size, stride: Size, window: int) -> float:
-    """Return the multiply-adds of a forward pass; what runs slower counts by its time."""
+def cost(
+    n: int, groups: int, i: int, o: int, k: int, size: Size, stride: Size, window: int, training: bool = False
+) -> float:
+    """Return the multiply-adds of a forward pass, or of a training step; what runs slower counts by its time."""
     layer = n, groups, i, o, k, size, stride, window
     costs = {"narrow": _narrow, "blurred": _blurred, "lanes": _lanes}
-    return costs[forward_kernel(*layer)](*layer)
+    forward = costs[forward_kernel(*layer)](*layer)
+    if not training:
+        return forward
+    return forward + BACKWARD * costs[backward_kernel(i, stride, window) or "lanes"](*layer)
 
 
 def _narrow(n: int, groups: int, i: int, o: int, k: int, size: Size, stride: Size, window: int) -> float:
@@ -59,7 +67,7 @@ def _blurred(n: int, groups: int, i: int, o: int, k: int, size: Size, stride: Si
 
 
 def _lanes(n: int, groups: int, i: int, o: int, k: int, size: Size, stride: Size, window: int) -> float:
-    pixels = 4 * -(-size[1] // 4) * size[0]
-    vectors = -(-n * pixels // 256)  # of tiles of 16 pixels
-    each = 4.5 if max(stride) == 1 else 6
-    return groups * i * (o * k * (256 * vectors * each + 700) + 256 * vectors * (window + 4 * max(stride)) ** 2)
+    pixels = size[0] * 4 * -(-size[1] // 4)
+    lanes = 64 * -(-n * pixels // 64)  # pixels of tiles of 4 or more, 16 at a time
+    unit, around = (4.2, 1.1) if stride == (1, 1) else (6.5, 1.5)
+    return groups * i * (o * k * (unit * lanes + 300) + around * (window + 4) ** 2 * lanes) + 1e7

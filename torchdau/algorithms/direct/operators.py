@@ -1,6 +1,5 @@
 """The native kernels of the direct algorithm as operators of PyTorch."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,8 +35,9 @@ def _forward(
 ) -> Tensor:
     profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
     shape = output_shape(input, weight, stride, padding)
-    n, i, k = len(input), weight.shape[1], weight.shape[2]
-    kernel = forward_kernel(n, groups, i, len(weight) // groups, k, tuple(shape[2:]), tuple(stride), profile.size)
+    filters, channels, units = weight.shape
+    size, steps = (shape[2], shape[3]), (stride[0], stride[1])
+    kernel = forward_kernel(len(input), groups, channels, filters // groups, units, size, steps, profile.size)
     bound = profile.reach - profile.radius
     rows, columns = ((p - 1) * t + 2 * bound + 65 for p, t in zip(shape[2:], stride, strict=True))
     huge = kernel == "blurred" and rows * columns * IMAGES >= 1 << 31
@@ -45,9 +45,9 @@ def _forward(
         tensors = input, weight, displacement, sigma, bias
         return elsewhere.forward(*tensors, stride, padding, groups, *profile.options[1:])
     output = torch.empty(shape, dtype=torch.float32, device="cpu")
-    if n:
+    if len(input):
         layer = layer_of(input, weight, stride, padding, groups, profile)
-        layer.planes = max(1, min(n, PLANES // (4 * input.shape[1] * rows * columns)))
+        layer.planes = max(1, min(len(input), PLANES // (4 * input.shape[1] * rows * columns)))
         arguments = prepared(input, weight, displacement, sigma, bias)
         call(f"{kernel}_forward", layer, [*arguments, None, output, None, None, None])
     return output.to(input.dtype)
@@ -77,18 +77,19 @@ def _backward(
     if kernel is None:
         tensors = input, weight, displacement, sigma
         options = stride, padding, groups, *profile.options[1:]
-        return tuple(elsewhere.gradients(grad, (*tensors, None), options, [*needed, False, False])[:3])
+        grads = elsewhere.gradients(grad, (*tensors, None), options, [*needed, False, False])
+        return grads[0], grads[1], grads[2]
     units = needed[1] or needed[2]
     like = ((input, needed[0]), (weight, units), (displacement, units))
     room = torch.empty if len(input) else torch.zeros
-    grads = [room(t.shape, dtype=torch.float32, device="cpu") if need else None for t, need in like]
+    made = [room(t.shape, dtype=torch.float32, device="cpu") if need else None for t, need in like]
     if len(input):
         layer = layer_of(input, weight, stride, padding, groups, profile)
         arguments = prepared(input, weight, displacement, sigma, None, grad)
-        call(f"{kernel}_backward", layer, [*arguments, None, *grads])
+        call(f"{kernel}_backward", layer, [*arguments, None, *made])
     d_input, d_weight, d_displacement = (
         grad.new_empty(0) if d is None or not need else d.to(t.dtype)
-        for d, (t, _), need in zip(grads, like, needed, strict=True)
+        for d, (t, _), need in zip(made, like, needed, strict=True)
     )
     return d_input, d_weight, d_displacement
 
