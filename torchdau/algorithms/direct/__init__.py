@@ -1,13 +1,13 @@
 """Unit by unit, by native kernels: for small images and batches, strides, few channels in a group, and pruned layers.
 
-It is for a CPU, float32 and below, and units of the bilinear form that share one sigma. :mod:`kernels` says which
+It is for a CPU, float32 and below, and units of the bilinear form that share one sigma. :mod:`choice` says which
 kernel serves which layer.
 """
 
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.direct.kernels import cost
+from torchdau.algorithms.direct.choice import cost
 from torchdau.algorithms.direct.operators import compute
 from torchdau.kernels import available, kernels
 from torchdau.profile import Profile

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from torchdau.algorithms.direct import elsewhere
 from torchdau.algorithms.direct.arguments import layer_of, output_shape, prepared, runs_here
-from torchdau.algorithms.direct.kernels import backward_kernel, forward_kernel
+from torchdau.algorithms.direct.choice import Shape, backward_kernel, forward_kernel
 from torchdau.algorithms.registered import Backward, Operator
 from torchdau.kernels import call
 from torchdau.profile import Profile
@@ -18,6 +18,14 @@ PLANES = 64 << 20
 
 IMAGES = 16
 """Blurred images among which a kernel finds pixels by 32-bit numbers."""
+
+
+def _shape(
+    input: Tensor, weight: Tensor, stride: Sequence[int], size: Sequence[int], groups: int, profile: Profile
+) -> Shape:
+    filters, channels, units = weight.shape
+    size, steps = (size[0], size[1]), (stride[0], stride[1])
+    return Shape(len(input), groups, channels, filters // groups, units, size, steps, profile.size)
 
 
 def _forward(
@@ -35,9 +43,7 @@ def _forward(
 ) -> Tensor:
     profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
     shape = output_shape(input, weight, stride, padding)
-    filters, channels, units = weight.shape
-    size, steps = (shape[2], shape[3]), (stride[0], stride[1])
-    kernel = forward_kernel(len(input), groups, channels, filters // groups, units, size, steps, profile.size)
+    kernel = forward_kernel(_shape(input, weight, stride, shape[2:], groups, profile))
     bound = profile.reach - profile.radius
     rows, columns = ((p - 1) * t + 2 * bound + 65 for p, t in zip(shape[2:], stride, strict=True))
     huge = kernel == "blurred" and rows * columns * IMAGES >= 1 << 31
@@ -73,7 +79,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of input, weight and displacement; one that is not ``needed`` is an empty tensor."""
     profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
-    kernel = backward_kernel(weight.shape[1], stride, profile.size)
+    kernel = backward_kernel(_shape(input, weight, stride, grad.shape[2:], groups, profile))
     if kernel is None:
         tensors = input, weight, displacement, sigma
         options = stride, padding, groups, *profile.options[1:]
