@@ -363,16 +363,32 @@ class InLanes {
         const int64_t group = number / d_.outputs, o = number % d_.outputs, all = d_.inputs * d_.units;
         const Units places{window, bound, pass.back && !pass.steps ? -1.0f : 1.0f, {d_.y.padding - r_, d_.x.padding - r_}};
         (pass.steps ? places.fill_steps(t, number * all, all, units) : places.fill(t, number * all, all, units));
-        for (int64_t i = 0; i < d_.inputs; ++i) {
-            const int64_t a = pass.back ? o : i, slot = (group * packed.blocks + a / packed.each) * pass.targets + (pass.back ? i : o);
-            int32_t& count = packed.counts[4 * slot];
-            if (a % packed.each == 0) count = 0;
-            for (const Unit* unit = units + i * d_.units; unit < units + (i + 1) * d_.units; ++unit) {
-                Unit& to = packed.units[slot * packed.room + count] = *unit;
-                to.place += int32_t(a % packed.each * window.size());
-                count += unit->upper != 0 || unit->lower != 0;
+        if (pass.back) {
+            const int64_t slot = (group * packed.blocks + o / packed.each) * pass.targets, channel = o % packed.each;
+            for (int64_t i = 0; i < d_.inputs; ++i, units += d_.units) {
+                int32_t& count = packed.counts[4 * (slot + i)];
+                count = append(units, d_.units, channel * window.size(), packed.units + (slot + i) * packed.room, channel ? count : 0);
+            }
+        } else {
+            for (int64_t block = 0; block < packed.blocks; ++block) {
+                const int64_t slot = (group * packed.blocks + block) * pass.targets + o, some = std::min(packed.each, d_.inputs - block * packed.each);
+                int32_t count = 0;
+                for (int64_t channel = 0; channel < some; ++channel, units += d_.units)
+                    count = append(units, d_.units, channel * window.size(), packed.units + slot * packed.room, count);
+                packed.counts[4 * slot] = count;
             }
         }
+    }
+
+    // Appends the units that add something to `count` others, of a channel whose window begins at `place`.
+    static inline int32_t append(const Unit* units, int64_t some, int64_t place, Unit* to, int32_t count) {
+        for (int64_t k = 0; k < some; ++k) {
+            Unit unit = units[k];
+            unit.place += int32_t(place);
+            to[count] = unit;
+            count += unit.upper != 0 || unit.lower != 0;
+        }
+        return count;
     }
 
     // Sorts the units of a slot by which of the four factors comes first.
