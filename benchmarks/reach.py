@@ -65,7 +65,7 @@ def frozen(model: nn.Module, make: Make, lr: float) -> torch.optim.Optimizer:
 
 
 RULES: dict[str, Rule] = {
-    "0.05 pixels": in_pixels,
+    **{f"{rate} pixels": partial(in_pixels, displacement_lr=rate) for rate in (0.05, 0.1, 0.2)},
     "500 times the rate": by_factor,
     "the rate of weights": like_weights,
     "frozen": frozen,
@@ -110,7 +110,6 @@ def recovered(kind: str, start: float, shrink: bool, rule: Rule, seed: int, step
 def show_teacher(seeds: list[int]) -> Table:
     """Rows by images, starts and sigmas, columns by rules."""
     rules = {name: rule for name, rule in RULES.items() if name != "frozen"}
-    rules |= {f"{rate} pixels": partial(in_pixels, displacement_lr=rate) for rate in (0.2, 1.0)}
     table = Table("images", "start within", "sigma", *rules, box=None)
     rows = list(itertools.product(("photographs", "noise"), (1.5, FAR), (False, True)))
     cells = track(list(itertools.product(rows, rules.values())), "teacher")

@@ -214,11 +214,18 @@ struct Units {
     }
 };
 
-// The pixels that outputs read between, relative to an output's own.
+// Whole pixels that displacements reach. NaN counts for nothing.
 int64_t farthest(const float* displacement, int64_t count, int64_t bound) {
-    float most = 0;
-    for (int64_t k = 0; k < count; ++k) most = std::max(most, std::fabs(displacement[k]));  // NaN counts for nothing
-    return std::min<int64_t>(bound, int64_t(std::ceil(most)));
+    Vector most{};
+    int64_t k = 0;
+    for (; k + LANES <= count; k += LANES) {
+        const Vector mu = load(displacement + k), size = mu < 0 ? -mu : mu;
+        most = size > most ? size : most;
+    }
+    float all = 0;
+    for (int lane = 0; lane < LANES; ++lane) all = std::max(all, most[lane]);
+    for (; k < count; ++k) all = std::max(all, std::fabs(displacement[k]));
+    return std::min<int64_t>(bound, int64_t(std::ceil(all)));
 }
 
 class InLanes {

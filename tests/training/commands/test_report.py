@@ -13,7 +13,7 @@ import vl_convert
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from torchdau.__main__ import main
-from torchdau.analysis import displacement_distribution, moved, units_of
+from torchdau.analysis import LayerUnits, displacement_distribution, moved, units_of
 from torchdau.analysis.charts import CELLS
 from torchdau.models import dau_resnetv2
 from torchdau.training.checkpoints import write_checkpoint
@@ -46,6 +46,24 @@ def units(tmp_path_factory):
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     return fit("digits_conv", tmp_path_factory.mktemp("plain"))
+
+
+def test_what_units_did_in_a_sentence():
+    def layer(name, *places):
+        displacement = torch.tensor(places)
+        ones = torch.ones(len(places))
+        return LayerUnits(name, displacement, ones, ones / 2, 4.0)
+
+    start = {"0": layer("0", (0.0, 1.0), (1.0, 0.0)), "1": layer("1", (0.0, 2.0))}
+    now = {"0": layer("0", (0.0, 4.0), (1.0, 0.0)), "1": layer("1", (0.0, 1.0))}
+    assert command._learned("net", now, start) == (
+        "The reach of the units of net grew from 1.33 to 2.00 pixels in the mean; they moved by 1.33 pixels, and "
+        "33.3% are at their bound."
+    )
+    assert "shrank from 2.00 to 1.33" in command._learned("net", start, now)
+    assert command._learned("net", now, {}) == (
+        "The units of net reach 2.00 pixels in the mean; 33.3% are at their bound."
+    )
 
 
 def shown(page, script=""):

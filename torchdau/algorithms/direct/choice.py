@@ -17,7 +17,7 @@ CACHED = 4 << 20
 STRIDES = ((1, 1), (2, 2))
 """Strides that the kernel in lanes has."""
 
-WINDOW = 480
+WINDOW = 160
 """Most pixels along an axis that the kernel in lanes reads for an output."""
 
 BACKWARD = 3.4
