@@ -1,5 +1,7 @@
 """Which convolutions of a model can become units, and why others cannot."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -43,6 +45,37 @@ def test_select():
         converted = convert_(model(), select=select)
         assert [isinstance(m, DAUConv2d) for m in (converted[0], *converted[1])] == expected
     assert [c.reason for c in convolutions(model(), "0")] == ["", "not selected", "not selected"]
+
+
+def test_what_gains_nothing_stays_unless_it_is_selected():
+    def model():
+        patches, pairs = nn.Conv2d(3, 8, 4, stride=4), nn.Conv2d(8, 8, 2, padding=1)
+        return nn.Sequential(patches, pairs, nn.Conv2d(8, 8, (1, 3)), nn.Conv2d(8, 8, 7, groups=8), nn.Conv2d(8, 8, 31))
+
+    found = convolutions(model())
+    reasons = ["stride", "more parameters", "more parameters", "", ""]
+    assert all(reason in c.reason and bool(reason) == bool(c.reason) for reason, c in zip(reasons, found, strict=True))
+    assert [c.num_units for c in found] == [0, 0, 0, 6, 16]
+    assert [isinstance(m, DAUConv2d) for m in convert_(model())] == [False] * 3 + [True] * 2
+    assert all(isinstance(m, DAUConv2d) for m in convert_(model(), select="*"))
+    assert [m.num_units for m in convert_(model(), 4)[3:]] == [4, 4]
+
+
+def test_a_table_of_what_becomes_of_them():
+    shared = nn.Conv2d(8, 8, 3, stride=2, groups=4)
+    model = nn.Sequential(nn.Conv2d(3, 8, 7), shared, shared, nn.Conv2d(8, 4, 1), nn.LazyConv2d(4, 3))
+    lines = str(convolutions(model)).splitlines()
+    assert [re.split("  +", line) for line in lines] == [
+        ["layer", "convolution", "becomes", "parameters", "then"],
+        ["0", "3 to 8, 7 x 7", "6 units", "1,176", "432"],
+        ["1, 2", "8 to 8, 3 x 3, stride 2, 4 groups", "2 units", "144", "96"],
+        ["3", "8 to 4, 1 x 1", "stays: its kernel is 1 x 1", "32", "32"],
+        ["4", "0 to 4, 3 x 3", "stays: it is lazy and has no shape yet (run the model once)", "0", "0"],
+        ["all", "2 of 4 become units", "1,352", "560"],
+    ]
+    before = sum(p.numel() for p in model[:4].parameters())
+    after = sum(p.numel() for p in convert_(model)[:4].parameters())
+    assert before - after == 1352 - 560
 
 
 def test_tied_weights_stay_tied():

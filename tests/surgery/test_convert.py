@@ -55,7 +55,7 @@ def test_a_unit_on_every_tap_is_exact(options):
     area = conv.weight[0, 0].numel()
     model = nn.Sequential(conv)
     for units in (area, area + 2):
-        converted = convert_(nn.Sequential(conv), units, init="fit", sigma=NARROW)
+        converted = convert_(nn.Sequential(conv), units, select="*", init="fit", sigma=NARROW)
         assert isinstance(converted[0], DAUConv2d)
         for x in images(model):
             torch.testing.assert_close(converted(x), model(x))
@@ -70,7 +70,7 @@ def test_a_unit_on_every_tap_is_exact(options):
 def test_folding_new_units(options, form):
     model = nn.Sequential(convolution(options))
     shapes = [model(x).shape for x in images(model, range(20, 24))]
-    convert_(model, 2, **form)
+    convert_(model, 2, select="*", **form)
     before = [model(x) for x in images(model, range(20, 24))]
     assert [y.shape for y in before] == shapes
     if options.get("padding_mode", "zeros") == "zeros":  # else folding needs as much image as the units could reach
@@ -87,14 +87,14 @@ def test_convolutions_of_timm(name, kernel, stride):
         conv = getattr(layers, name)(4, 8, kernel, stride).double()
     else:
         conv = getattr(layers, name)(4, 8, kernel, stride, kernel // 2).double()
-    model = convert_(nn.Sequential(conv))
+    model = convert_(nn.Sequential(conv), select="*")
     for x in images(model, range(12, 20)):
         assert model(x).shape == conv(x).shape
     if name in STANDARDISED:
         with pytest.raises(ValueError, match="1 left: its weight is standardised"):
-            convert_(nn.Sequential(conv), init="fit")
+            convert_(nn.Sequential(conv), select="*", init="fit")
         return
-    convert_(model := nn.Sequential(conv), kernel**2, init="fit", sigma=NARROW)
+    convert_(model := nn.Sequential(conv), kernel**2, select="*", init="fit", sigma=NARROW)
     x = torch.randn(1, 4, 6 * stride, 4 * stride, dtype=torch.float64)
     torch.testing.assert_close(model(x), conv(x))
 
@@ -120,7 +120,14 @@ def test_architectures_of_torchvision(family, name):
 def test_the_report_is_logged(caplog):
     with caplog.at_level("INFO", logger="torchdau"):
         convert_(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)))
-    assert "converted 1 of 3 convolutions to units. 2 left: its kernel is 1 x 1" in caplog.text
+    assert "converted 1 of 3 convolutions to units, 216 parameters to 144. 2 left: its kernel is 1 x 1" in caplog.text
+
+
+def test_folding_says_what_it_will_cost(caplog):
+    layer = DAUConv2d(3, 8, bias=False)
+    torch.nn.init.constant_(layer.displacement, 2.5)
+    (folded,) = fold_(nn.Sequential(layer))
+    assert f"folding 1 unit layers to kernels: 144 parameters become {folded.weight.numel()}" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:torch.ao")  # of quantized tensors
@@ -182,7 +189,7 @@ def test_shared_modules_stay_shared():
 
 def test_what_a_layer_takes_over():
     conv = nn.Conv2d(4, 8, 3, dtype=torch.bfloat16).eval()
-    layer = convert_(nn.Sequential(conv).eval(), sigma=0.35, max_displacement=6)[0]
+    layer = convert_(nn.Sequential(conv).eval(), select="*", sigma=0.35, max_displacement=6)[0]
     assert (layer.weight.dtype, layer.displacement.dtype) == (torch.bfloat16, torch.float32)
     assert not layer.training
     assert (layer.sigma, layer.max_displacement) == (0.35, 6)
@@ -202,7 +209,7 @@ def test_what_a_layer_takes_over():
     ids=str,
 )
 def test_where_new_units_are(options, area, centre, bound):
-    layer = convert_(nn.Sequential(nn.Conv2d(32, 64, **options)))[0]
+    layer = convert_(nn.Sequential(nn.Conv2d(32, 64, **options)), select="*")[0]
     assert layer.max_displacement == bound
     for axis in range(2):
         mu = layer.displacement[..., axis] - centre[axis]
@@ -222,7 +229,7 @@ def test_max_pool_takes_the_stride(size):
     assert units.stride == (1, 1)
     assert isinstance(model[1], DAUConv2d)
     with pytest.raises(ValueError, match=r"output has not ceil\(size / stride\) pixels"):
-        convert_(nn.Sequential(nn.Conv2d(4, 8, 2, stride=2)), strides="max_pool")
+        convert_(nn.Sequential(nn.Conv2d(4, 8, 2, stride=2)), select="*", strides="max_pool")
 
 
 def test_pool_strides():

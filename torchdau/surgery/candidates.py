@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
 from torchdau.arguments import FLOATS, Sides
@@ -20,6 +21,16 @@ STANDARDISED = ("StdConv2d", "ScaledStdConv2d", "StdConv2dSame", "ScaledStdConv2
 """Classes of timm that normalise their weight before they use it."""
 
 
+TAPS = 8
+"""Numbers of a kernel that one unit stands for, where a kernel is large: 6 units for 7 x 7."""
+
+MOST_UNITS = 16
+"""Most units that stand for a kernel by default."""
+
+UNIT = 3
+"""Parameters of a unit: its weight and its displacement along y and x."""
+
+
 class Convolution(NamedTuple):
     """A 2-D convolution of a model.
 
@@ -27,23 +38,61 @@ class Convolution(NamedTuple):
         names: where it is in the model; more than one where it is shared.
         module: the module.
         reason: why it cannot become units, or is not to; empty if it can.
+        num_units: the units per filter that it becomes; 0 if it stays.
     """
 
     names: tuple[str, ...]
     module: nn.Conv2d
     reason: str
+    num_units: int
+
+    @property
+    def parameters(self) -> tuple[int, int]:
+        """Numbers in the kernels, and in what they become."""
+        kernels = self.module.weight
+        before = 0 if isinstance(kernels, UninitializedParameter) else kernels.numel()
+        pairs = self.module.out_channels * self.module.in_channels // self.module.groups
+        return before, before if self.reason else pairs * self.num_units * UNIT
 
 
-def convolutions(model: nn.Module, select: Select | None = None) -> list[Convolution]:
+class Convolutions(list[Convolution]):
+    """The convolutions of a model; printed, they are a table."""
+
+    def __str__(self) -> str:
+        """One line for each convolution, and the sum of their parameters."""
+        rows = [("layer", "convolution", "becomes", "parameters", "then")]
+        for convolution in self:
+            conv = convolution.module
+            kind = f"{conv.in_channels} to {conv.out_channels}, {conv.kernel_size[0]} x {conv.kernel_size[1]}"
+            kind += f", stride {conv.stride[0]}" if max(conv.stride) > 1 else ""
+            kind += f", {conv.groups} groups" if conv.groups > 1 else ""
+            becomes = f"stays: {convolution.reason}" if convolution.reason else f"{convolution.num_units} units"
+            before, after = (f"{number:,}" for number in convolution.parameters)
+            rows.append((", ".join(convolution.names), kind, becomes, before, after))
+        before, after = (f"{sum(numbers):,}" for numbers in zip(*(c.parameters for c in self), strict=True))
+        rows.append(("all", "", f"{sum(not c.reason for c in self)} of {len(self)} become units", before, after))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if number > 2 else cell.ljust(width)
+                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        )
+
+
+def convolutions(model: nn.Module, select: Select | None = None, num_units: int | None = None) -> Convolutions:
     """The 2-D convolutions of a model, and which of them :func:`convert_` would replace.
 
     Args:
         model: any module.
         select: which of them are meant: a predicate of name and module, or one or more patterns of names as in a shell,
-            ``"layer3.*"``. Default: all.
+            ``"layer3.*"``. Default: all but those that gain nothing, 2 x 2 kernels and those whose stride is as large
+            as the kernel, as in patch embeddings.
+        num_units: units per filter, as in :func:`convert_`.
 
     Returns:
-        One entry for each convolution, in the order of the model.
+        A list of one entry for each convolution, in the order of the model. ``print`` shows it as a table.
 
     Raises:
         ValueError: a pattern fits no convolution.
@@ -52,6 +101,11 @@ def convolutions(model: nn.Module, select: Select | None = None) -> list[Convolu
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
         >>> [(c.names, c.reason) for c in torchdau.convolutions(model)]
         [(('0',), ''), (('2',), 'its kernel is 1 x 1')]
+        >>> print(torchdau.convolutions(model))
+        layer  convolution    becomes                     parameters  then
+        0      3 to 8, 3 x 3  2 units                            216   144
+        2      8 to 8, 1 x 1  stays: its kernel is 1 x 1          64    64
+        all                   1 of 2 become units                280   208
     """
     names: dict[nn.Conv2d, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -59,14 +113,16 @@ def convolutions(model: nn.Module, select: Select | None = None) -> list[Convolu
             names.setdefault(module, []).append(name)
     selected = _selection(select, [name for each in names.values() for name in each])
     owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
-    found = []
+    found = Convolutions()
     for module, each in names.items():
-        reason = _obstacle(module)
+        reason = _obstacle(module) or ("" if select else _needless(module))
         if not reason and any(owners[id(parameter)] > 1 for parameter in module.parameters()):
             reason = "its weight or bias is another module's as well (tied)"
         if not any(selected(name, module) for name in each):
             reason = "not selected"
-        found.append(Convolution(tuple(each), module, reason))
+        taps = module.kernel_size[0] * module.kernel_size[1]
+        units = min(max(2, taps // TAPS), MOST_UNITS) if num_units is None else num_units
+        found.append(Convolution(tuple(each), module, reason, 0 if reason else units))
     return found
 
 
@@ -123,6 +179,15 @@ def _selection(select: Select | None, names: Sequence[str]) -> Callable[[str, nn
         if not fnmatch.filter(names, pattern):
             raise ValueError(f"select must fit the name of a convolution, got {pattern!r} for {', '.join(names)}.")
     return lambda name, module: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _needless(conv: nn.Conv2d) -> str:
+    """Why units would gain nothing in place of a convolution."""
+    if all(step >= size for step, size in zip(conv.stride, conv.kernel_size, strict=True)):
+        return "its stride is as large as its kernel (select it to convert it)"
+    if conv.kernel_size[0] * conv.kernel_size[1] < 2 * UNIT:
+        return "units have more parameters than its kernel (select it to convert it)"
+    return ""
 
 
 def _obstacle(conv: nn.Conv2d) -> str:

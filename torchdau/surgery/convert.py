@@ -25,7 +25,7 @@ logger = logging.getLogger("torchdau")
 
 def convert_(
     model: Model,
-    num_units: int = 2,
+    num_units: int | None = None,
     *,
     select: Select | None = None,
     init: str = "uniform",
@@ -37,16 +37,18 @@ def convert_(
     """Replaces the convolutions of a model by unit layers of the same output size.
 
     Parameters of the new layers are trained, whether those of the old ones were or not.
-    Without ``select`` these are all 2-D convolutions with a kernel larger than 1 x 1, strided, dilated, grouped and
-    depthwise ones included. :func:`convolutions` tells beforehand which they are, and why others are not.
+    Without ``select`` these are all 2-D convolutions with a kernel larger than 2 x 2 and than their stride, dilated,
+    grouped and depthwise ones included. ``print(torchdau.convolutions(model))`` tells beforehand which they are, and
+    why others are not.
     A module that is used in several places is replaced once, and still shared. Where a padding is not centred, as with
     even kernels, the displacements are shifted instead. The model is left as it was if anything is wrong.
 
     Args:
         model: the model; modules inside of it are replaced.
-        num_units: units per filter. Default: 2, that of the paper's residual networks.
+        num_units: units per filter. Default: 2, that of the paper's residual networks, and more for kernels larger than
+            4 x 5, one for every 8 numbers: 3 for 5 x 5, 6 for 7 x 7, at most 16.
         select: which convolutions: a predicate of name and module, or one or more patterns of names as in a shell,
-            ``"layer3.*"``. Default: all that can be.
+            ``"layer3.*"``. Default: all that can be and gain by it.
         init: ``"uniform"``, new units, at random within the area of the old kernel (1.5 pixels around the centre for
             3 x 3, as in the paper), or ``"fit"``, the units that come closest to the old kernel, for a trained model.
         strides: ``"keep"``, layers of the same stride, or ``"max_pool"``, the paper's way, a max-pool that takes the
@@ -80,7 +82,7 @@ def convert_(
         raise TypeError(f"options must be arguments of DAUConv2d that a convolution does not set, got {min(unknown)}.")
     if isinstance(model, nn.Conv2d):
         raise ValueError("model must contain its convolutions, got a bare Conv2d. Wrap it in nn.Sequential.")
-    found = convolutions(model, select)
+    found = convolutions(model, select, num_units)
     options["sigma"] = sigma
     new: dict[nn.Module, nn.Module] = {}
     reasons = Counter("it is quantized (convert first)" for module in model.modules() if is_quantized(module))
@@ -89,7 +91,9 @@ def convert_(
         if reason:
             reasons[reason] += 1
         else:
-            new[convolution.module] = _units(convolution.module, num_units, init, strides, max_displacement, options)
+            new[convolution.module] = _units(
+                convolution.module, convolution.num_units, init, strides, max_displacement, options
+            )
     left = "; ".join(f"{count} left: {reason}" for reason, count in reasons.items())
     if not new:
         raise ValueError(f"model must have a convolution to convert, got {len(found)} nn.Conv2d. {left}".rstrip())
@@ -97,7 +101,10 @@ def convert_(
     # timm asks models for names of parameters that do not decay
     spared = set(getattr(model, "no_weight_decay", set)())
     model.no_weight_decay = partial(set, spared | {"*.displacement", "*.sigma"})  # type: ignore[assignment]
-    logger.info("converted %d of %d convolutions to units. %s", len(new), len(found), left)
+    converted = [c.parameters for c in found if c.module in new]
+    before, after = (sum(numbers) for numbers in zip(*converted, strict=True))
+    counts = len(new), len(found), before, after
+    logger.info("converted %d of %d convolutions to units, %d parameters to %d. %s", *counts, left)
     return model
 
 

@@ -1,5 +1,7 @@
 """Unit layers to plain convolutions of equal output: for places without torchdau."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -9,11 +11,16 @@ from torchdau.arguments import sides
 from torchdau.conv import DAUConv2d
 from torchdau.surgery.replace import Model, replace_, unit_layers
 
+Windows = list[tuple[int, int, int]]
+
+logger = logging.getLogger("torchdau")
+
 
 def fold_(model: Model) -> Model:
     """Replaces the unit layers of a model by plain convolutions of equal output, which need no torchdau.
 
-    The kernels are as large as the units reach, so they cost more time than the units.
+    The kernels are as large as the units reach, so they cost more memory and time than the units; a line of the logger
+    "torchdau" says how many parameters they will have.
 
     Args:
         model: the model; modules inside of it are replaced.
@@ -30,22 +37,38 @@ def fold_(model: Model) -> Model:
     """
     unit_layers(model)
     layers = {layer: name for name, layer in model.named_modules() if isinstance(layer, DAUConv2d)}
-    return replace_(model, {layer: _folded(layer, name) for layer, name in layers.items()})
+    windows = {layer: _windows(layer) for layer in layers}
+    before = sum(parameter.numel() for layer in layers for parameter in layer.parameters())
+    after = sum(_numbers(layer, windows[layer]) for layer in layers)
+    logger.warning("folding %d unit layers to kernels: %d parameters become %d", len(layers), before, after)
+    return replace_(model, {layer: _folded(layer, name, windows[layer]) for layer, name in layers.items()})
 
 
 @torch.no_grad()
-def _folded(layer: DAUConv2d, name: str) -> nn.Conv2d:
+def _windows(layer: DAUConv2d) -> Windows:
+    """The first and last position of a layer's kernel, and its padding, along both axes."""
     layer.clip_parameters_()
-    first, last = layer.profile.first, layer.profile.last
     windows = []
     for axis, (before, after) in enumerate(sides("padding", layer.padding)):
         low, high = _used(layer, axis)
         # The window low..high, in pixels from the units' origin, must need the same padding on both sides, and no crop.
         high = max(high, before - after - low, -after)
         windows.append((before - after - high, high, after + high))
+    return windows
+
+
+def _numbers(layer: DAUConv2d, windows: Windows) -> int:
+    """Numbers in a layer's kernel, without its bias."""
+    rows, columns = (last - first + 1 for first, last, _ in windows)
+    return layer.out_channels * (layer.in_channels // layer.groups) * rows * columns
+
+
+@torch.no_grad()
+def _folded(layer: DAUConv2d, name: str, windows: Windows) -> nn.Conv2d:
+    first, last = layer.profile.first, layer.profile.last
     (top, bottom, pad_y), (left, right, pad_x) = windows
     size = bottom - top + 1, right - left + 1
-    numbers = layer.out_channels * (layer.in_channels // layer.groups) * size[0] * size[1]
+    numbers = _numbers(layer, windows)
     if numbers > MOST_NUMBERS:
         raise ValueError(
             f"model must have layers whose kernels have at most {MOST_NUMBERS} numbers, got {numbers} in {name!r}, "
