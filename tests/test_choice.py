@@ -87,6 +87,25 @@ def test_with_kernels(n, i, o, side, k, expected):
     assert chosen(n, i, o, side, k, dtype=torch.float64) != "direct"
 
 
+@pytest.mark.skipif(not kernels.available(), reason="the kernels are not built: no C++ compiler")
+@pytest.mark.parametrize(
+    ("n", "i", "o", "side", "stride", "forward", "training"),
+    [
+        (8, 256, 512, 8, 2, "direct", "direct"),
+        (8, 512, 512, 4, 1, "direct", "direct"),
+        (8, 64, 64, 56, 1, "spectral", "spectral"),
+        (4, 256, 256, 14, 1, "direct", "spectral"),
+        (32, 128, 256, 16, 2, "direct", "spectral"),
+    ],
+)
+def test_a_backward_pass_counts(n, i, o, side, stride, forward, training):
+    """What benchmarks/choice.py found faster, forward and in training."""
+    outputs = side // stride
+    tensors = torch.empty(n, i, side, side), torch.empty(o, i, 2), torch.empty(())
+    layer = *tensors, (outputs, outputs), (stride, stride), 1, PROFILE
+    assert (choose(*layer), choose(*layer, training=True)) == (forward, training)
+
+
 def test_auto_calls_the_choice(monkeypatch):
     for module in (direct, operators):
         monkeypatch.setattr(module, "available", lambda: False)

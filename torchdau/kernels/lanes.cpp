@@ -9,16 +9,14 @@
 // - Gradient of the input: the same with inputs and outputs exchanged and displacements turned around. With a stride, each
 //   unit adds its output's gradient to every pixel of the blurred image once, which is blurred at the end.
 // - Gradients of units: products of the output's gradient with shifted windows, smoothed and sloped, of one input channel.
-#include <cmath>
 #include <cstdint>
-#include <type_traits>
 
 #include "direct.h"
 #include "gaussian.h"
+#include "lane_units.h"
 #include "lanes.h"
 #include "memory.h"
 #include "parallel.h"
-#include "shifts.h"
 #include "vector.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -33,200 +31,6 @@ constexpr int64_t AROUND = 8;          // pixels that a tile usually reads aroun
 
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t floor_half(int64_t a) { return a >> 1; }
-
-// A unit as the innermost loops read it: its upper left pixel in a window, the right column's factor divided by the left
-// one's, and the factors of both rows, with the left one's.
-struct Unit {
-    int32_t place;
-    float ratio, upper, lower;
-};
-
-// Calls f(constant) for the rows of a tile.
-template <int TALL = TALLEST, class F>
-void with_rows(int64_t tall, F f) {
-    if constexpr (TALL > 1)
-        if (tall < TALL) return with_rows<TALL - 1>(tall, f);
-    f(std::integral_constant<int, TALL>());
-}
-
-// Adds shifted windows to the pixels of tiles.
-template <int TALL, int STRIDE>
-void add_units(const Unit* units, int64_t count, const float* window, int64_t line, float* pixels) {
-    Vector totals[TALL][WIDE];
-#pragma GCC unroll 32
-    for (int p = 0; p < TALL * WIDE; ++p) totals[p / WIDE][p % WIDE] = load(pixels + p * LANES);
-    for (int64_t k = 0; k < count; ++k) {
-        const float* row = window + units[k].place;
-        const Vector ratio = units[k].ratio + Vector{}, upper = units[k].upper + Vector{}, lower = units[k].lower + Vector{};
-        if constexpr (STRIDE == 1) {
-#pragma GCC unroll 8
-            for (int y = 0; y <= TALL; ++y, row += line) {
-                Vector left = loaded(row);
-#pragma GCC unroll 4
-                for (int x = 0; x < WIDE; ++x) {
-                    const Vector right = loaded(row + (x + 1) * LANES), between = left + right * ratio;
-                    if (y < TALL) totals[y][x] += between * upper;
-                    if (y > 0) totals[y - 1][x] += between * lower;
-                    left = right;
-                }
-            }
-        } else {
-#pragma GCC unroll 8
-            for (int y = 0; y < TALL; ++y, row += STRIDE * line)
-#pragma GCC unroll 4
-                for (int x = 0; x < WIDE; ++x) {
-                    const float* p = row + STRIDE * x * LANES;
-                    totals[y][x] += (load(p) + load(p + LANES) * ratio) * upper;
-                    totals[y][x] += (load(p + line) + load(p + line + LANES) * ratio) * lower;
-                }
-        }
-    }
-#pragma GCC unroll 32
-    for (int p = 0; p < TALL * WIDE; ++p) store(pixels + p * LANES, totals[p / WIDE][p % WIDE]);
-}
-
-// The adjoint for a stride of 2: each pixel of a tile gets one of a unit's four factors. Which one alternates along both
-// axes, and begins with the lower and the right one where ODD_Y and ODD_X.
-template <int TALL, int ODD_Y, int ODD_X>
-static inline __attribute__((always_inline)) void add_back(const Unit* units, int64_t count, const float* window, int64_t line, Vector (&totals)[TALL][WIDE]) {
-    for (int64_t k = 0; k < count; ++k) {
-        const Unit& u = units[k];
-        const float* from = window + u.place;
-        const Vector factors[2][2] = {{u.upper + Vector{}, u.upper * u.ratio + Vector{}}, {u.lower + Vector{}, u.lower * u.ratio + Vector{}}};
-#pragma GCC unroll 8
-        for (int y = 0; y < TALL; ++y)
-#pragma GCC unroll 4
-            for (int x = 0; x < WIDE; ++x)
-                totals[y][x] += load(from + ((y + ODD_Y) >> 1) * line + ((x + ODD_X) >> 1) * LANES) * factors[(y + ODD_Y) & 1][(x + ODD_X) & 1];
-    }
-}
-
-template <int TALL>
-void add_units_back(const Unit* units, const int32_t* counts, const float* window, int64_t line, float* pixels) {
-    Vector totals[TALL][WIDE];
-#pragma GCC unroll 32
-    for (int p = 0; p < TALL * WIDE; ++p) totals[p / WIDE][p % WIDE] = load(pixels + p * LANES);
-    add_back<TALL, 0, 0>(units, counts[0], window, line, totals), units += counts[0];
-    add_back<TALL, 0, 1>(units, counts[1], window, line, totals), units += counts[1];
-    add_back<TALL, 1, 0>(units, counts[2], window, line, totals), units += counts[2];
-    add_back<TALL, 1, 1>(units, counts[3], window, line, totals);
-#pragma GCC unroll 32
-    for (int p = 0; p < TALL * WIDE; ++p) store(pixels + p * LANES, totals[p / WIDE][p % WIDE]);
-}
-
-constexpr int SUMS = 3;     // of a unit: what gives the gradients of its weight, and of its displacement along y and x
-constexpr int TALL_GRADIENT = TALLEST < 5 ? TALLEST : 5;  // rows of a tile that stay in registers beside other numbers
-
-// Adds the products of tiles of a gradient with the windows of the units between two channels: smoothed, and sloped along y
-// and x. EXACT: with the differences of the smoothed one.
-template <int TALL, int STRIDE, bool EXACT>
-void add_products(const float* displacement, int64_t count, int64_t bound, const float* windows, const Window& window, const float* pixels, float* sums) {
-    const int64_t line = window.line();
-    Vector gradient[TALL][WIDE];
-#pragma GCC unroll 32
-    for (int p = 0; p < TALL * WIDE; ++p) gradient[p / WIDE][p % WIDE] = load(pixels + p * LANES);
-    for (int64_t k = 0; k < count; ++k, displacement += 2, sums += SUMS * LANES) {
-        const Place y(displacement[0]), x(displacement[1]);
-        const float a = y.beyond, b = x.beyond;
-        const float* place = windows + (y.pixel + bound) * line + (x.pixel + bound) * LANES;
-        const Vector ratio = b / (1 - b) + Vector{};
-        const auto between = [&](Vector left, Vector right) { return left + right * ratio; };
-        const auto difference = [](Vector left, Vector right) { return right - left; };
-        const auto multiply = [&](const float* row, auto along, Vector& upper, Vector& lower) {
-            Vector above[WIDE] = {}, below[WIDE] = {};  // sums that do not wait for each other
-#pragma GCC unroll 16
-            for (int r = 0; r < (STRIDE == 1 ? TALL + 1 : 2 * TALL); ++r, row += line) {
-                Vector left = loaded(row);
-#pragma GCC unroll 4
-                for (int c = 0; c < WIDE; ++c) {
-                    if (STRIDE > 1) left = loaded(row + STRIDE * c * LANES);
-                    const Vector right = loaded(row + (STRIDE * c + 1) * LANES), t = along(left, right);
-                    if (STRIDE == 1) {
-                        if (r < TALL) above[c] += t * gradient[r < TALL ? r : 0][c];
-                        if (r > 0) below[c] += t * gradient[r > 0 ? r - 1 : 0][c];
-                    } else {
-                        (r % 2 ? below : above)[c] += t * gradient[r / 2][c];
-                    }
-                    left = right;
-                }
-            }
-            upper = (above[0] + above[1]) + (above[2] + above[3]), lower = (below[0] + below[1]) + (below[2] + below[3]);
-        };
-        const auto add = [&](int to, Vector more) { store(sums + to * LANES, load(sums + to * LANES) + more); };
-        Vector upper, lower;
-        for (int kind = 0; kind < (EXACT ? 1 : SUMS); ++kind) {
-            multiply(place + kind * window.size(), between, upper, lower);
-            const float factor = kind ? b - 1 : 1 - b;  // an image's slope is against the displacement's
-            add(kind, (upper * (1 - a) + lower * a) * factor);
-        }
-        if constexpr (EXACT) {
-            add(1, (lower - upper) * (1 - b));
-            multiply(place, difference, upper, lower);
-            add(2, upper * (1 - a) + lower * a);
-        }
-    }
-}
-
-// Finds units in windows. The loops have no branches, so that compilers make vectors of them.
-struct Units {
-    Window window;
-    int64_t bound;
-    float turn;  // 1, or -1 for displacements that are turned around
-    struct {
-        int64_t y, x;
-    } padding;  // of the adjoint for a stride
-
-    // Whole pixels below a displacement, and what is beyond them; as Place has it.
-    static inline void split(float mu, int32_t& pixel, float& beyond) {
-        const float number = mu == mu ? mu : 0;
-        const int32_t towards = int32_t(number), down = towards - (number < float(towards));
-        const float rest = mu - float(down);
-        const bool full = rest >= 1;  // it was rounded up
-        pixel = down + full, beyond = full ? 0 : rest;
-    }
-
-    static inline Unit unit(int32_t place, float w, float y, float x) { return {place, x / (1 - x), w * (1 - x) * (1 - y), w * (1 - x) * y}; }
-
-    void fill(const TorchdauDirectTensors& t, int64_t first, int64_t count, Unit* units) const {
-        const float *weight = t.weight + first, *mu = t.displacement + 2 * first;
-        const int32_t line = int32_t(window.line()), around = int32_t(bound);
-        for (int64_t k = 0; k < count; ++k) {
-            int32_t y, x;
-            float beyond_y, beyond_x;
-            split(turn * mu[2 * k], y, beyond_y), split(turn * mu[2 * k + 1], x, beyond_x);
-            units[k] = unit((y + around) * line + (x + around) * LANES, weight[k], beyond_y, beyond_x);
-        }
-    }
-
-    // For the adjoint with a stride; the lowest bits of a place say which factors come first.
-    void fill_steps(const TorchdauDirectTensors& t, int64_t first, int64_t count, Unit* units) const {
-        const float *weight = t.weight + first, *mu = t.displacement + 2 * first;
-        const int32_t line = int32_t(window.line()), top = int32_t(window.first_y), left = int32_t(window.first_x);
-        const int32_t at_y = int32_t(padding.y), at_x = int32_t(padding.x);
-        for (int64_t k = 0; k < count; ++k) {
-            int32_t y, x;
-            float beyond_y, beyond_x;
-            split(mu[2 * k], y, beyond_y), split(mu[2 * k + 1], x, beyond_x);
-            const int32_t row = at_y - y, column = at_x - x;
-            const int32_t place = ((row >> 1) - top) * line + ((column >> 1) - left) * LANES;
-            units[k] = unit(place + (row & 1) * 2 + (column & 1), weight[k], beyond_y, beyond_x);
-        }
-    }
-};
-
-// Whole pixels that displacements reach. NaN counts for nothing.
-int64_t farthest(const float* displacement, int64_t count, int64_t bound) {
-    Vector most{};
-    int64_t k = 0;
-    for (; k + LANES <= count; k += LANES) {
-        const Vector mu = load(displacement + k), size = mu < 0 ? -mu : mu;
-        most = size > most ? size : most;
-    }
-    float all = 0;
-    for (int lane = 0; lane < LANES; ++lane) all = std::max(all, most[lane]);
-    for (; k < count; ++k) all = std::max(all, std::fabs(displacement[k]));
-    return std::min<int64_t>(bound, int64_t(std::ceil(all)));
-}
 
 class InLanes {
    public:
@@ -290,7 +94,7 @@ class InLanes {
     // Units in the order in which they are read: for each group, block of source channels and target channel.
     struct Packed {
         int64_t each, blocks, room;  // source channels of a block; units that have room
-        Unit* units;
+        LaneUnit* units;
         int32_t* counts;  // by which factors come first, where that matters
 
         Packed(const Pass& pass, const TorchdauDirect& d, const Window& window, Memory& memory)
@@ -298,7 +102,7 @@ class InLanes {
               blocks(up(pass.sources, each)), room(each * d.units) {
             // room for blocks of any size: smaller windows may leave it to more channels than were counted
             const int64_t pairs = d.groups * pass.targets * pass.sources;
-            units = reinterpret_cast<Unit*>(memory.floats((2 * pairs * d.units + 1) * sizeof(Unit) / sizeof(float)));
+            units = reinterpret_cast<LaneUnit*>(memory.floats((2 * pairs * d.units + 1) * sizeof(LaneUnit) / sizeof(float)));
             counts = reinterpret_cast<int32_t*>(memory.floats(4 * pairs));
         }
     };
@@ -307,7 +111,7 @@ class InLanes {
     void sum(const Pass& pass, const Tiles& tiles, const Window& window, const Sums& sums, const TorchdauDirectTensors* t) {
         const Packed packed(pass, d_, window, memory_);
         const int64_t filter = (std::max(d_.inputs, d_.outputs) + 1) * d_.units;  // units of one, or of a slot
-        Unit* filters = reinterpret_cast<Unit*>(memory_.floats(d_.threads * filter * sizeof(Unit) / sizeof(float)));
+        LaneUnit* filters = reinterpret_cast<LaneUnit*>(memory_.floats(d_.threads * filter * sizeof(LaneUnit) / sizeof(float)));
         const int64_t pixels = tiles.pixels() * LANES, few = d_.groups * tiles.vectors;
         const int64_t chunks = std::min(pass.targets, std::max(up(pass.targets * pixels * 4, ROOM), up(2 * d_.threads, few)));
         const int64_t each = up(pass.targets, chunks);
@@ -356,7 +160,7 @@ class InLanes {
         });
     }
 
-    void add(const Pass& pass, int64_t tall, const Unit* units, const int32_t* counts, const float* windows, int64_t line, float* pixels) const {
+    void add(const Pass& pass, int64_t tall, const LaneUnit* units, const int32_t* counts, const float* windows, int64_t line, float* pixels) const {
         with_rows(tall, [&](auto rows) {
             constexpr int TALL = decltype(rows)::value;
             if (pass.steps) return add_units_back<TALL>(units, counts, windows, line, pixels);
@@ -366,9 +170,9 @@ class InLanes {
 
     // Packs the units of an output channel; `number` counts groups and their output channels. Units without a weight are left
     // out.
-    void pack(const Pass& pass, const Window& window, int64_t bound, const Packed& packed, const TorchdauDirectTensors& t, int64_t number, Unit* units) const {
+    void pack(const Pass& pass, const Window& window, int64_t bound, const Packed& packed, const TorchdauDirectTensors& t, int64_t number, LaneUnit* units) const {
         const int64_t group = number / d_.outputs, o = number % d_.outputs, all = d_.inputs * d_.units;
-        const Units places{window, bound, pass.back && !pass.steps ? -1.0f : 1.0f, {d_.y.padding - r_, d_.x.padding - r_}};
+        const LaneUnits places{window, bound, pass.back && !pass.steps ? -1.0f : 1.0f, {d_.y.padding - r_, d_.x.padding - r_}};
         (pass.steps ? places.fill_steps(t, number * all, all, units) : places.fill(t, number * all, all, units));
         if (pass.back) {
             const int64_t slot = (group * packed.blocks + o / packed.each) * pass.targets, channel = o % packed.each;
@@ -388,9 +192,9 @@ class InLanes {
     }
 
     // Appends the units that add something to `count` others, of a channel whose window begins at `place`.
-    static inline int32_t append(const Unit* units, int64_t some, int64_t place, Unit* to, int32_t count) {
+    static inline int32_t append(const LaneUnit* units, int64_t some, int64_t place, LaneUnit* to, int32_t count) {
         for (int64_t k = 0; k < some; ++k) {
-            Unit unit = units[k];
+            LaneUnit unit = units[k];
             unit.place += int32_t(place);
             to[count] = unit;
             count += unit.upper != 0 || unit.lower != 0;
@@ -399,17 +203,17 @@ class InLanes {
     }
 
     // Sorts the units of a slot by which of the four factors comes first.
-    static void sort(Unit* units, int32_t* counts, Unit* sorted) {
+    static void sort(LaneUnit* units, int32_t* counts, LaneUnit* sorted) {
         const int32_t all = counts[0];
         int32_t ends[4] = {};
         for (int32_t k = 0; k < all; ++k) ++ends[units[k].place & 3];
         for (int first = 0; first < 4; ++first) counts[first] = ends[first];
         for (int first = 0, total = 0; first < 4; ++first) total += ends[first], ends[first] = total - ends[first];
         for (int32_t k = 0; k < all; ++k) {
-            Unit& to = sorted[ends[units[k].place & 3]++] = units[k];
+            LaneUnit& to = sorted[ends[units[k].place & 3]++] = units[k];
             to.place &= ~3;
         }
-        std::memcpy(units, sorted, sizeof(Unit) * all);
+        std::memcpy(units, sorted, sizeof(LaneUnit) * all);
     }
 
     void inputs_back(const TorchdauDirectTensors* t, int64_t bound) {
