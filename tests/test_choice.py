@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from torchdau import dau_conv2d, kernels
+from torchdau import dau_conv2d, functional, kernels
 from torchdau.algorithms import ALGORITHMS, choose, direct
 from torchdau.algorithms.spectral import operators, triton
 from torchdau.profile import Profile
@@ -104,6 +104,17 @@ def test_a_backward_pass_counts(n, i, o, side, stride, forward, training):
     tensors = torch.empty(n, i, side, side), torch.empty(o, i, 2), torch.empty(())
     layer = *tensors, (outputs, outputs), (stride, stride), 1, PROFILE
     assert (choose(*layer), choose(*layer, training=True)) == (forward, training)
+
+
+def test_the_choice_is_told_of_a_backward_pass(monkeypatch):
+    told = []
+    monkeypatch.setattr(functional, "choose", lambda *layer: told.append(layer[-1]) or "dense")
+    x, w, mu = torch.randn(1, 2, 5, 5), torch.randn(2, 2, 1), torch.zeros(2, 2, 1, 2)
+    dau_conv2d(x, w, mu)
+    dau_conv2d(x, w.requires_grad_(), mu)
+    with torch.no_grad():
+        dau_conv2d(x, w, mu)
+    assert told == [False, True, False]
 
 
 def test_auto_calls_the_choice(monkeypatch):
