@@ -15,8 +15,9 @@ ALLOWED = {
     "bounds": set(),
     "workspace": set(),
     "kernels": {"kernels", "workspace"},
-    "environment": {"algorithms", "kernels"},
-    "algorithms": {"algorithms", "arguments", "kernels", "profile", "workspace"},
+    "gpu": {"kernels"},
+    "environment": {"gpu", "kernels"},
+    "algorithms": {"algorithms", "arguments", "gpu", "kernels", "profile", "workspace"},
     "arguments": {"profile"},
     "functional": {"algorithms", "arguments", "bounds", "profile"},
     "init": {"arguments", "profile"},
@@ -77,9 +78,8 @@ def test_arrows_point_down(path):
         if top == "torchdau":
             assert rest[0] in ALLOWED[room], f"{path} imports {name}"
         elif top not in sys.stdlib_module_names and top != "torch":
-            allowed = (
-                {"triton"} if path.parent == ROOT / "algorithms" / "spectral" / "triton" else OUTSIDE.get(room, set())
-            )
+            gpu = path.parent == ROOT / "gpu" or path.parent.name == "triton"
+            allowed = {"triton"} if gpu else OUTSIDE.get(room, set())
             assert top in allowed, f"{path} imports {name}"
         if top == "matplotlib":
             assert path.parent == ROOT / "analysis" / "plots"

@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from torchdau.algorithms.spectral import triton
+from torchdau import gpu
 from torchdau.kernels import ADVICE, TURNED_OFF, kernels
 
 
@@ -25,7 +25,7 @@ def describe() -> dict[str, str]:
         "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(torch.get_num_threads()),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "GPU kernels": triton.reason(),
+        "GPU kernels": gpu.reason(),
         "CPU kernels": state.reason if state.library is None else f"{state.reason}, in float32 and below",
     }
 

@@ -83,9 +83,9 @@ def dau_conv2d(
         displacement_gradient: of the bilinear form, ``"smooth"``, the paper's, which samples the derivative of the
             Gaussian, or ``"exact"``, the derivative of the output. The Gaussian form has its true derivative.
         algorithm: ``"auto"`` chooses by shapes, and takes plain operators in an export to ONNX; ``"spectral"``,
-            ``"direct"`` (CPU, up to float32, bilinear, one sigma for all units), ``"dense"`` and ``"reference"`` name
-            one. All compute the same, but a NaN or infinite *pixel* spoils all outputs of its tile of the image with
-            ``"spectral"``, else those that read near it.
+            ``"direct"`` (up to float32, bilinear; on a CPU one sigma for all units, on a GPU few channels in a group),
+            ``"dense"`` and ``"reference"`` name one. All compute the same, but a NaN or infinite *pixel* spoils all
+            outputs of its tile of the image with ``"spectral"``, else those that read near it.
 
     Shape:
         - input: (N, C, H, W) or (C, H, W)

@@ -12,7 +12,7 @@ from torchdau.algorithms.spectral import operators, triton
 from torchdau.profile import Profile
 
 pytest.importorskip("triton")
-from torchdau.algorithms.spectral.triton import blocks
+from torchdau.gpu import blocks
 
 # N, I, O, H, W, K, stride, padding, groups
 CASES = [

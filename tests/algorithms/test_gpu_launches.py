@@ -4,7 +4,7 @@ import pytest
 import torch
 
 pytest.importorskip("triton")
-from torchdau.algorithms.spectral.triton import blocks
+from torchdau.gpu import blocks
 
 
 class Compiled:

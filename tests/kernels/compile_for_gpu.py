@@ -14,6 +14,7 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
+from torchdau.algorithms.direct.triton import layer as direct
 from torchdau.algorithms.spectral.task import Layer, Tensors
 from torchdau.algorithms.spectral.triton import filters, products, transforms
 from torchdau.algorithms.spectral.triton.task import Task
@@ -21,7 +22,12 @@ from torchdau.profile import Profile
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
-KERNELS = {transforms: ("_analysis", "_synthesis"), products: ("_product",), filters: ("_spectra", "_gradients")}
+KERNELS = {
+    transforms: ("_analysis", "_synthesis"),
+    products: ("_product",),
+    filters: ("_spectra", "_gradients"),
+    direct: ("_filtered", "_unit_gradients"),
+}
 
 # I, O, H, stride
 RESNET50 = [
@@ -36,6 +42,20 @@ NETWORKS = [
     ("exact", 16, [(64, 64, 56, 1), (3, 96, 110, 1), (512, 512, 7, 1)], 4, torch.float32, False, True),
     ("small", 1, [(1, 1, 8, 1), (64, 64, 110, 1), (16, 16, 200, 2)], 1, torch.float16, True, False),
     ("large bfloat16", 1, [(64, 64, 110, 1), (64, 64, 200, 1)], 2, torch.bfloat16, True, False),
+]
+
+
+# C, H, stride
+DEPTHWISE = [
+    (
+        "depthwise bfloat16",
+        [(96, 56, 1), (192, 28, 1), (384, 14, 1), (96, 56, 2), (768, 7, 1)],
+        torch.bfloat16,
+        True,
+        0.5,
+    ),
+    ("depthwise exact", [(96, 56, 1), (384, 14, 2)], torch.float32, False, None),
+    ("depthwise wide", [(96, 112, 1)], torch.float16, True, 3.0),
 ]
 
 
@@ -87,6 +107,10 @@ def main() -> None:
             for module, name, kernel in kernels:
                 setattr(module, name, Compiled(kernel, network))
             run(*options)
+        for network, *options in DEPTHWISE:
+            for module, name, kernel in kernels:
+                setattr(module, name, Compiled(kernel, network))
+            run_depthwise(*options)
 
 
 def run(n, layers, k, dtype, allow_tf32, learned) -> None:
@@ -101,6 +125,20 @@ def run(n, layers, k, dtype, allow_tf32, learned) -> None:
         tensors, kept = Tensors(x, weight, displacement, sigma, bias), x.new_empty(0)
         task = Task(layer, allow_tf32)
         task.backward(tensors, torch.zeros_like(task.forward(tensors, kept)), [True] * 5, kept)
+
+
+def run_depthwise(layers, dtype, allow_tf32, sigma) -> None:
+    """A forward and a backward pass of some layers; without ``sigma``, each unit learns its own."""
+    torch.backends.cudnn.allow_tf32 = allow_tf32
+    for c, h, stride in layers:
+        x, size, learned = torch.zeros(64, c, h, h, dtype=dtype), -(-h // stride), sigma is None
+        weight = torch.zeros(c, 1, 2)
+        units = weight, torch.zeros(c, 1, 2, 2), torch.ones_like(weight) if learned else torch.tensor(sigma)
+        profile = Profile("bilinear", "exact" if learned else "smooth", 8.0, sigma or 1.0)
+        layer = direct.Layer(x, weight, not learned, (64, c, size, size), (stride, stride), (0, 0), c, profile)
+        grad = layer.forward(x, units, torch.zeros(c))
+        layer.input_gradient(grad, units)
+        layer.unit_gradients(grad, x, units, learned)
 
 
 if __name__ == "__main__":

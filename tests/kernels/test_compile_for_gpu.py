@@ -20,7 +20,7 @@ VARIANTS = 24
 SPILLED = 448
 """Bytes of registers of a thread that may go to memory: large tiles in exact float32, elsewhere 352."""
 
-KERNELS = {"_spectra", "_analysis", "_product", "_synthesis", "_gradients"}
+KERNELS = {"_spectra", "_analysis", "_product", "_synthesis", "_gradients", "_filtered", "_unit_gradients"}
 
 
 @pytest.mark.parametrize("capability", SHARED_MEMORY)

@@ -65,7 +65,9 @@ def choose(
         spectral_cost *= ON_GPU[kernels]
     if spectral_cost <= least:  # no min(key=), which torch.compile cannot trace for sizes that change
         best, least = "spectral", spectral_cost
+    if direct.unsuitable(input, weight, sigma, profile):
+        return best
+    if input.device.type == "cuda":
+        return "direct" if groups > 1 or i == 1 else best
     least = min(least, spectral_cost) * (TRAINING if training else 1)
-    if direct.unsuitable(input, sigma, profile) is None and direct.cost(*layer, training) < least:
-        best = "direct"
-    return best
+    return "direct" if direct.cost(*layer, training) < least else best

@@ -1,12 +1,13 @@
 """A layer's computation as an operator of PyTorch, which eager calls do without."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchdau.arguments import is_observed, needs_gradient
+from torchdau.arguments import is_autocast_enabled, is_observed, needs_gradient
 
 TENSORS = 5
 """Input, weight, displacement, sigma and bias: the first arguments of an operator."""
@@ -92,6 +93,14 @@ class Backward:
     def __call__(self, observed: bool, *arguments: Any) -> Any:
         """The gradients, by the operator if it must be seen."""
         return (self._operator if observed else self._function)(*arguments)
+
+
+@contextmanager
+def plain(input: Tensor) -> Iterator[None]:
+    """Without autocast, on the device of the input."""
+    autocast = torch.autocast(input.device.type, enabled=False) if is_autocast_enabled(input) else nullcontext()
+    with torch.cuda.device_of(input), autocast:
+        yield
 
 
 def _parts(result: Any) -> tuple[Tensor, tuple[Tensor, ...]]:

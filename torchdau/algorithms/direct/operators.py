@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.direct import elsewhere
+from torchdau.algorithms.direct import elsewhere, triton
 from torchdau.algorithms.direct.arguments import layer_of, output_shape, prepared, runs_here
 from torchdau.algorithms.direct.choice import Shape, backward_kernel, forward_kernel
-from torchdau.algorithms.registered import Backward, Operator
+from torchdau.algorithms.registered import Backward, Operator, plain
 from torchdau.kernels import call
 from torchdau.profile import Profile
 
@@ -18,6 +18,24 @@ PLANES = 64 << 20
 
 IMAGES = 16
 """Blurred images among which a kernel finds pixels by 32-bit numbers."""
+
+
+def _on_gpu(
+    input: Tensor,
+    weight: Tensor,
+    sigma: Tensor,
+    output: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+    profile: Profile,
+) -> Any:
+    """The layer by Triton kernels where they serve, or None."""
+    if input.device.type != "cuda" or not len(input) or triton.unsuitable(input, weight, profile):
+        return None
+    from torchdau.algorithms.direct.triton.layer import Layer
+
+    return Layer(input, weight, sigma.ndim == 0, output, stride, padding, groups, profile)
 
 
 def _shape(
@@ -43,6 +61,10 @@ def _forward(
 ) -> Tensor:
     profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
     shape = output_shape(input, weight, stride, padding)
+    on_gpu = _on_gpu(input, weight, sigma, shape, stride, padding, groups, profile)
+    if on_gpu is not None:
+        with plain(input):
+            return on_gpu.forward(input, prepared(weight, displacement, sigma), bias)
     kernel = forward_kernel(_shape(input, weight, stride, shape[2:], groups, profile))
     bound = profile.reach - profile.radius
     rows, columns = ((p - 1) * t + 2 * bound + 65 for p, t in zip(shape[2:], stride, strict=True))
@@ -76,15 +98,21 @@ def _backward(
     max_displacement: float,
     max_sigma: float,
     needed: Sequence[bool],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of input, weight and displacement; one that is not ``needed`` is an empty tensor."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of input, weight, displacement and sigma; one that is not ``needed`` is an empty tensor."""
     profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
+    on_gpu = _on_gpu(input, weight, sigma, grad.shape, stride, padding, groups, profile)
+    if on_gpu is not None:
+        with plain(input):
+            return _on_gpu_backward(on_gpu, grad, (input, weight, displacement, sigma), needed)
     kernel = backward_kernel(_shape(input, weight, stride, grad.shape[2:], groups, profile))
-    if kernel is None:
+    if kernel is None or needed[3] or not runs_here(grad):  # sigma is learned, and all units share it
         tensors = input, weight, displacement, sigma
         options = stride, padding, groups, *profile.options[1:]
-        grads = elsewhere.gradients(grad, (*tensors, None), options, [*needed, False, False])
-        return grads[0], grads[1], grads[2]
+        d_input, d_weight, d_displacement, d_sigma, _ = elsewhere.gradients(
+            grad, (*tensors, None), options, [*needed, False]
+        )
+        return d_input, d_weight, d_displacement, d_sigma
     units = needed[1] or needed[2]
     like = ((input, needed[0]), (weight, units), (displacement, units))
     room = torch.empty if len(input) else torch.zeros
@@ -97,12 +125,24 @@ def _backward(
         grad.new_empty(0) if d is None or not need else d.to(t.dtype)
         for d, (t, _), need in zip(made, like, needed, strict=True)
     )
-    return d_input, d_weight, d_displacement
+    return d_input, d_weight, d_displacement, grad.new_empty(0)
 
 
 def _fake_backward(grad, input, weight, displacement, sigma, *options):  # type: ignore[no-untyped-def]
-    tensors = zip((input, weight, displacement), options[-1], strict=True)
+    tensors = zip((input, weight, displacement, sigma), options[-1], strict=True)
     return tuple(t.new_empty(t.shape) if need else grad.new_empty(0) for t, need in tensors)
+
+
+def _on_gpu_backward(
+    layer: Any, grad: Tensor, tensors: Sequence[Tensor], needed: Sequence[bool]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    input, *parameters = tensors
+    units = prepared(*parameters)
+    d_input = layer.input_gradient(grad, units) if needed[0] else None
+    grads = layer.unit_gradients(grad, input, units, needed[3]) if any(needed[1:]) else [None] * 3
+    made = zip([d_input, *grads], tensors, needed, strict=True)
+    d_input, d_weight, d_displacement, d_sigma = (d.to(t.dtype) if need else grad.new_empty(0) for d, t, need in made)
+    return d_input, d_weight, d_displacement, d_sigma
 
 
 _compute_gradients = Backward("torchdau::direct_backward", _backward, _fake_backward)
@@ -111,10 +151,8 @@ _compute_gradients = Backward("torchdau::direct_backward", _backward, _fake_back
 def _gradients(
     observed: bool, grad: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor], options: Any, needed: list[bool]
 ) -> Sequence[Tensor | None]:
-    if needed[3] or not runs_here(grad):  # sigma is learned, and all units share it
-        return elsewhere.gradients(grad, tensors, options, needed)
-    grads = _compute_gradients(observed, grad, *tensors[:4], *options, needed[:3])
-    return *grads, None, grad.sum((0, 2, 3), dtype=torch.float32).to(grad.dtype) if needed[4] else None
+    grads = _compute_gradients(observed, grad, *tensors[:4], *options, needed[:4])
+    return *grads, grad.sum((0, 2, 3), dtype=torch.float32).to(grad.dtype) if needed[4] else None
 
 
 compute = Operator("torchdau::direct", _forward, _fake, _gradients)

@@ -1,18 +1,18 @@
 """The spectral algorithm as operators of PyTorch: what they return, and their derivatives."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.registered import Backward, Operator
+from torchdau.algorithms.registered import Backward, Operator, plain
 from torchdau.algorithms.spectral import native, triton
 from torchdau.algorithms.spectral.task import Layer, Task, Tensors, layout
 from torchdau.algorithms.spectral.tiling import output_size
-from torchdau.arguments import is_autocast_enabled, is_exporting, needs_gradient
+from torchdau.arguments import is_exporting, needs_gradient
+from torchdau.gpu import tf32_allowed
 from torchdau.kernels import advise, available
 from torchdau.profile import Profile
 
@@ -52,8 +52,8 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     """The output and, where asked to ``keep`` them, the spectra of the input for the backward pass, or nothing."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
-    task = _task(_layer(input, weight, stride, padding, groups, profile), _tf32(), available())
-    with _plain(input):
+    task = _task(_layer(input, weight, stride, padding, groups, profile), tf32_allowed(), available())
+    with plain(input):
         kept = _room(task.kept if keep else (0,), input)
         return task.forward(Tensors(input, weight, displacement, sigma, bias), kept), kept
 
@@ -77,8 +77,8 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is an empty tensor."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
-    task = _task(_layer(input, weight, stride, padding, groups, profile), _tf32(), available())
-    with _plain(input):
+    task = _task(_layer(input, weight, stride, padding, groups, profile), tf32_allowed(), available())
+    with plain(input):
         grads = task.backward(Tensors(input, weight, displacement, sigma, bias), grad, needed, spectra)
         d_input, d_weight, d_displacement, d_sigma, d_bias = (grad.new_empty(0) if g is None else g for g in grads)
     return d_input, d_weight, d_displacement, d_sigma, d_bias
@@ -103,19 +103,6 @@ def _task(layer: Layer, tf32: bool, native_kernels: bool) -> Task | native.Task:
             return native.Task(layer)
         advise()
     return Task(layer)
-
-
-def _tf32() -> bool:
-    """Whether products of float32 may be made in TF32, as PyTorch's convolutions may."""
-    return bool(torch.backends.cudnn.conv.fp32_precision == "tf32")  # type: ignore[attr-defined]
-
-
-@contextmanager
-def _plain(input: Tensor) -> Iterator[None]:
-    """Without autocast, on the device of the input."""
-    autocast = torch.autocast(input.device.type, enabled=False) if is_autocast_enabled(input) else nullcontext()
-    with torch.cuda.device_of(input), autocast:
-        yield
 
 
 def _room(shape: Sequence[int], input: Tensor) -> Tensor:

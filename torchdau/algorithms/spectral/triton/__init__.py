@@ -1,17 +1,11 @@
-"""The steps of the spectral algorithm as Triton kernels. The files beside this one import Triton; nothing else does."""
-
-import importlib.util
-import os
+"""The steps of the spectral algorithm as Triton kernels."""
 
 import torch
 
 from torchdau.algorithms.spectral.planning import narrow
 from torchdau.algorithms.spectral.task import Layer
 from torchdau.algorithms.spectral.tiling import output_size, whole_length
-from torchdau.kernels import TURNED_OFF
-
-CAPABILITY = (8, 0)
-"""Compute capability from which a GPU has what the kernels use."""
+from torchdau.gpu import available
 
 LONGEST = 128
 """Longest transform of the kernels, in pixels: a column of the spectrum of a tile stays in registers."""
@@ -24,31 +18,6 @@ UNITS = 16
 
 KEPT = 4
 """Keep the spectra of the input for the backward pass if they take at most so many times its memory."""
-
-TRITON = torch.version.cuda is not None and importlib.util.find_spec("triton") is not None
-"""Whether Triton and PyTorch are there for an NVIDIA GPU."""
-
-_OFF = os.environ.get("TORCHDAU_KERNELS") == "0"
-
-
-def available(device: torch.device) -> bool:
-    """Whether the kernels are available on a GPU."""
-    if _OFF or not TRITON or not torch.cuda.is_available():
-        return False
-    properties = torch.cuda.get_device_properties(device)
-    return (properties.major, properties.minor) >= CAPABILITY
-
-
-def reason() -> str:
-    """Say in words whether the kernels are available on the current GPU, and why not."""
-    if _OFF:
-        return TURNED_OFF
-    if not TRITON:
-        return "none: they need PyTorch for CUDA, and Triton"
-    if not torch.cuda.is_available():
-        return "none: no NVIDIA GPU"
-    device = torch.device("cuda", torch.cuda.current_device())
-    return "Triton" if available(device) else f"none: they need compute capability {CAPABILITY[0]}.{CAPABILITY[1]}"
 
 
 def fits(layer: Layer) -> bool:

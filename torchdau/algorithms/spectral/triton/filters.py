@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from torchdau.algorithms.spectral import bases
-from torchdau.algorithms.spectral.triton.blocks import launch, operand
+from torchdau.gpu.blocks import launch, operand
 from torchdau.profile import Profile
 
 NUMBERS = 1024

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from torchdau.algorithms.spectral.triton.blocks import block, launch, operand
+from torchdau.gpu.blocks import block, launch, operand
 
 
 @triton.jit(do_not_specialize=["bias_group", "bias_n", "scale", "groups"])

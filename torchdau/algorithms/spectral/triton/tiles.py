@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from torchdau.algorithms.spectral.triton.blocks import operand
+from torchdau.gpu.blocks import operand
 
 GEOMETRY = [
     *("columns", "rows", "count_y", "count_x", "start_y", "start_x", "step_y", "step_x"),

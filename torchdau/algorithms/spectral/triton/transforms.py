@@ -11,8 +11,8 @@ from torch import Tensor
 from torchdau.algorithms.spectral import bases
 from torchdau.algorithms.spectral.tiling import Tiles
 from torchdau.algorithms.spectral.triton import sizes
-from torchdau.algorithms.spectral.triton.blocks import block, launch, rounded
 from torchdau.algorithms.spectral.triton.tiles import _analysis, _synthesis
+from torchdau.gpu.blocks import block, launch, rounded
 
 ROOM = 16
 """Constant matrices have room for whole blocks of so many columns, or rows of pixels."""

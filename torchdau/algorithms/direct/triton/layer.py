@@ -1,0 +1,140 @@
+"""One layer by the Triton kernels: tiles and launches."""
+
+from collections.abc import Sequence
+
+import torch
+import triton
+from torch import Tensor
+
+from torchdau.algorithms.direct.triton.kernels import _filtered, _unit_gradients
+from torchdau.gpu import tf32_allowed
+from torchdau.gpu.blocks import block, launch
+from torchdau.profile import Profile
+
+LONGEST = 64
+"""Side of the largest tile, in pixels; half of it where registers are short: exact products, a sigma for each unit."""
+
+
+class Layer:
+    """Tiles of a layer, and their launches.
+
+    Args:
+        input: images (N, G * I, H, W); shape, type and layout count.
+        weight: amplitudes (G * O, I, K); only their shape counts.
+        shared: whether all units have one sigma.
+        output: shape of the output (N, G * O, H_out, W_out).
+        stride: input pixels between two outputs (y, x).
+        padding: zeros around the image, or pixels cropped where negative (y, x).
+        groups: groups of channels.
+        profile: the form of the units, bilinear.
+    """
+
+    def __init__(
+        self,
+        input: Tensor,
+        weight: Tensor,
+        shared: bool,
+        output: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        groups: int,
+        profile: Profile,
+    ) -> None:
+        self._input, self._output, self._stride, self._padding = tuple(input.shape), tuple(output), stride, padding
+        self._channels = len(weight) // groups, weight.shape[1]
+        self._groups, self._units, self._profile = groups, weight.shape[2], profile
+        exactly = input.dtype == torch.float32 and not tf32_allowed()
+        self._precision = "tf32x3" if exactly else "tf32"
+        self._longest = LONGEST if shared and not exactly else LONGEST // 2
+
+    def forward(self, input: Tensor, units: Sequence[Tensor], bias: Tensor | None) -> Tensor:
+        """Return the output, of ``input``, and weight, displacement and sigma as ``units``."""
+        outputs, inputs = self._channels
+        output = input.new_empty(self._output)
+        before = [-pixels for pixels in self._padding]
+        self._filter(input, units, bias, output, (outputs, inputs), (inputs, 1), 1, (1, 1), self._stride, before)
+        return output
+
+    def input_gradient(self, grad: Tensor, units: Sequence[Tensor]) -> Tensor:
+        """Return the gradient of the input, from that of the output."""
+        outputs, inputs = self._channels
+        d_input = grad.new_empty(self._input)
+        steps = (inputs, outputs), (1, inputs)
+        self._filter(grad, units, None, d_input, *steps, -1, self._stride, (1, 1), self._padding)
+        return d_input
+
+    def unit_gradients(
+        self, grad: Tensor, input: Tensor, units: Sequence[Tensor], sigma_needed: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the gradients of weight, displacement and, if it is needed, sigma, in float32."""
+        weight, displacement, sigma = units
+        outputs, inputs = self._channels
+        tiles, sizes = self._tiles(self._output[2:], self._stride)
+        each = 4 if sigma_needed else 3
+        sums = grad.new_empty(len(input) * tiles, each, weight.numel(), dtype=torch.float32)
+        launch(
+            _unit_gradients,
+            (len(input) * len(weight) * tiles, 1, 1),
+            *(grad.contiguous(), input.contiguous(), weight, displacement, sigma, sums),
+            *(self._groups, outputs, inputs, self._units, inputs, 1),
+            *(*input.shape[2:], *self._output[2:], *(-pixels for pixels in self._padding)),
+            STEP_Y=self._stride[0],
+            STEP_X=self._stride[1],
+            SHARED=sigma.ndim == 0,
+            EXACT=self._profile.displacement_gradient == "exact",
+            SIGMA=sigma_needed,
+            **sizes,
+        )
+        d_sigma = None
+        if sigma_needed:
+            d_sigma = sums[:, 3].sum(0).view_as(sigma) if sigma.ndim else sums[:, 3].sum()
+        return sums[:, 0].sum(0).view_as(weight), sums[:, 1:3].sum(0).view_as(displacement), d_sigma
+
+    def _filter(
+        self,
+        image: Tensor,
+        units: Sequence[Tensor],
+        bias: Tensor | None,
+        output: Tensor,
+        channels: tuple[int, int],
+        steps: tuple[int, int],
+        sign: int,
+        up: Sequence[int],
+        stride: Sequence[int],
+        origin: Sequence[int],
+    ) -> None:
+        tiles, sizes = self._tiles(output.shape[2:], stride)
+        weight, displacement, sigma = units
+        launch(
+            _filtered,
+            (output.shape[0] * output.shape[1] * tiles, 1, 1),
+            *(image.contiguous(), weight, displacement, sigma, sigma if bias is None else bias, output),
+            *(self._groups, *channels, self._units, *steps),
+            *(*image.shape[2:], *output.shape[2:], *origin),
+            SIGN=sign,
+            UP_Y=up[0],
+            UP_X=up[1],
+            STEP_Y=stride[0],
+            STEP_X=stride[1],
+            SHARED=sigma.ndim == 0,
+            BIAS=bias is not None,
+            **sizes,
+        )
+
+    def _tiles(self, outputs: Sequence[int], stride: Sequence[int]) -> tuple[int, dict[str, int | str]]:
+        """Return how many tiles a plane has, and their sizes."""
+        around = 2 * self._profile.radius + 1
+        axes = list(zip(outputs, stride, strict=True))
+        side = min(self._longest, block(max((size - 1) * step + around for size, step in axes)))
+        each = [(side - around) // step + 1 for step in stride]
+        tiles = [triton.cdiv(size, most) for size, most in zip(outputs, each, strict=True)]
+        return tiles[0] * tiles[1], {
+            "RADIUS": self._profile.radius,
+            "EACH_Y": each[0],
+            "EACH_X": each[1],
+            "ROWS": block(each[0]),
+            "COLUMNS": block(each[1]),
+            "SIDE": side,
+            "PRECISION": self._precision,
+            "num_warps": {16: 1, 32: 4, 64: 8}[side],
+        }
