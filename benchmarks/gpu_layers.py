@@ -107,7 +107,7 @@ def _deformed(machine: Machine, i: int, o: int, size: int, stride: int, batch: i
 
 
 def few_channels(machine: Machine) -> Iterator[tuple[str, Figures]]:
-    """Layers with few channels in a group, by "auto" and by the dense algorithm, beside convolutions in both layouts."""
+    """Layers with few channels in a group, by "auto" and by dense, beside convolutions in both layouts."""
     for name, (i, o, size, stride, groups, batch, kernels) in (FEW_SMALL if machine.smoke else FEW).items():
         for kind, dtype in (("bf16", torch.bfloat16), ("TF32", torch.float32)):
             makes: dict[str, Callable[[], nn.Module]] = {

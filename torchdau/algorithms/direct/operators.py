@@ -123,7 +123,7 @@ def _backward(
         call(f"{kernel}_backward", layer, [*arguments, None, *made])
     d_input, d_weight, d_displacement = (
         grad.new_empty(0) if d is None or not need else d.to(t.dtype)
-        for d, (t, _), need in zip(made, like, needed, strict=True)
+        for d, (t, _), need in zip(made, like, needed[:3], strict=True)
     )
     return d_input, d_weight, d_displacement, grad.new_empty(0)
 
