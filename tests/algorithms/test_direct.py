@@ -196,7 +196,7 @@ def test_registered_operators(kernel):
         arguments = *leaves, sigma.clone().requires_grad_(learned), bias.requires_grad_()
         torch.library.opcheck(torch.ops.torchdau.direct.default, (*arguments, [1, 2], [1, 0], 3, "smooth", 4.0, 0.5))
     grad, tensors = torch.randn(2, 3, 8, 3), [t.detach() for t in (x, w.float(), mu.float(), sigma)]
-    for needed in itertools.product((False, True), repeat=3):
+    for needed in itertools.product((False, True), repeat=4):
         options = [1, 2], [1, 0], 3, "smooth", 4.0, 0.5, list(needed)
         torch.library.opcheck(torch.ops.torchdau.direct_backward.default, (grad, *tensors, *options))
 
