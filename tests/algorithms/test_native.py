@@ -117,6 +117,27 @@ def test_many_channels_and_images(variant):
         assert relative(a, b) < 2e-6
 
 
+@pytest.mark.parametrize(
+    ("shape", "outputs", "stride", "padding", "groups"),
+    [((2, 40, 9, 11), 33, 1, 0, 1), ((1, 36, 40, 50), 2, (2, 1), (1, -2), 2), ((3, 32, 7, 7), 64, 1, 3, 1)],
+    ids=str,
+)
+def test_layouts_of_memory(variant, shape, outputs, stride, padding, groups):
+    """Images in channels_last are read and written where they lie, with the same result."""
+    x, (w, mu), bias = images(*shape).float(), units(outputs, shape[1] // groups, 2), images(outputs).float()
+    options = {"stride": stride, "padding": padding, "groups": groups, "max_displacement": 4, "algorithm": "spectral"}
+    results = []
+    for view in (x, x.contiguous(memory_format=torch.channels_last)):
+        leaves = [t.requires_grad_() for t in (view.clone(), w.float(), mu.float(), bias)]
+        output = dau_conv2d(*leaves[:3], 0.5, leaves[3], **options)
+        upstream = torch.randn(output.shape, generator=torch.Generator().manual_seed(0))
+        results.append([output, *torch.autograd.grad(output, leaves, upstream)])
+        for t in results[-1][:2]:
+            assert t.is_contiguous(memory_format=torch.channels_last if view is not x else torch.contiguous_format)
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a, b)
+
+
 def test_the_number_of_threads_changes_no_bit(variant):
     inputs = [t.float() for t in (images(3, 20, 20, 24), *units(70, 20, 2))]
     before = torch.get_num_threads()

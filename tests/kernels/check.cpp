@@ -105,7 +105,7 @@ int main() {
 
     const int reach = R + RADIUS, exact = 1;
     auto axis = [&](int size) { return TorchdauAxis{size + reach + exact, 1, size, 0, size, size, size, size, 1, 0.0}; };
-    const TorchdauLayer layer{N, 1, I, O, K, N, 1 << 20, axis(H), axis(W), {0, exact, -reach, reach + exact, RADIUS}, 1, 1, nullptr};
+    const TorchdauLayer layer{N, 1, I, O, K, N, 1 << 20, axis(H), axis(W), {0, exact, -reach, reach + exact, RADIUS}, 1, 1, 0, nullptr};
     Floats out(y.size()), dx(x.size()), dw(weight.size()), dmu(displacement.size()), db(O);
     TorchdauTensors tensors{x.data(), weight.data(), displacement.data(), &SIGMA, bias.data(), grad.data(),
                             out.data(), dx.data(), dw.data(), dmu.data(), nullptr, db.data()};

@@ -25,6 +25,7 @@ struct TorchdauLayer {
     TorchdauAxis y, x;
     Profile profile;
     int32_t shared_sigma, threads;
+    int32_t channels_last;  // images are (N, H, W, C), or else (N, C, H, W)
     ParallelFor parallel_for;
 };
 

@@ -169,15 +169,17 @@ struct Transform {
 // Rows of a tile that are transformed along x at a time: few enough that they stay in the fastest cache.
 constexpr int STRIP = 8;
 
-// Images (N, C, H, W), their tiles, and the spectra of these.
+// Images (N, groups * C, H, W) or (N, H, W, groups * C), their tiles, and the spectra of these.
 struct Images {
     const Frequencies frequencies;
-    const int64_t channels;
+    const int64_t groups, channels;  // channels of a group
+    const bool channels_last;
     const Axis y, x;
     Transform transform_y, transform_x;
 
-    Images(Frequencies f, int64_t channels, const Axis& y, const Axis& x, Memory& memory)
-        : frequencies(f), channels(channels), y(y), x(x), transform_y(y, f.height, memory), transform_x(x, f.width, memory) {}
+    Images(Frequencies f, int64_t groups, int64_t channels, bool channels_last, const Axis& y, const Axis& x, Memory& memory)
+        : frequencies(f), groups(groups), channels(channels), channels_last(channels_last), y(y), x(x),
+          transform_y(y, f.height, memory), transform_x(x, f.width, memory) {}
 
     void fill() {
         transform_y.fill(y, frequencies.height);
@@ -186,6 +188,13 @@ struct Images {
 
     int64_t blocks() const { return (channels + BLOCK - 1) / BLOCK; }
     int64_t image() const { return int64_t(y.pixels) * x.pixels; }
+
+    // Where the first pixel of a channel of a group is, and how far apart pixels are.
+    int64_t begin(int64_t number, int64_t group, int64_t channel) const {
+        if (channels_last) return number * image() * groups * channels + group * channels + channel;
+        return ((number * groups + group) * channels + channel) * image();
+    }
+    int64_t apart() const { return channels_last ? groups * channels : 1; }
 
     // Room for one tile of a block of channels while it is transformed.
     struct Room {
@@ -290,7 +299,20 @@ struct Images {
             for (int64_t column = 0; column < w; ++column) std::memset(to + column * step, 0, sizeof(float) * BLOCK);
             return;
         }
-        const float* source = image + int64_t(from) * x.pixels + place.left;
+        const float* source = image + (int64_t(from) * x.pixels + place.left) * apart();
+        if (channels_last) {
+            for (int64_t column = 0; column < w; ++column) {
+                float* lanes = to + column * step;
+                const bool inside = column >= place.first && column < place.last;
+                if (inside && place.channels == BLOCK) {
+                    for (int v = 0; v < BLOCK; v += LANES) store(lanes + v, load(source + column * apart() + v));
+                } else {
+                    std::memset(lanes, 0, sizeof(float) * BLOCK);
+                    if (inside) std::memcpy(lanes, source + column * apart(), sizeof(float) * place.channels);
+                }
+            }
+            return;
+        }
         for (int64_t c = 0; c < place.channels; ++c)
             std::memcpy(room.rows + c * width + place.first, source + c * this->image() + place.first, sizeof(float) * (place.last - place.first));
         for (int64_t column = 0; column < w; column += LANES)
@@ -309,6 +331,12 @@ struct Images {
         const int64_t w = x.size, width = this->width();
         const int target = place.top + row;
         if (target < 0 || target >= y.pixels) return;
+        float* out = image + (int64_t(target) * x.pixels + place.left) * apart();
+        if (channels_last) {
+            for (int64_t column = place.first; column < place.last; ++column)
+                write_channels(from + column * step, out + column * apart(), place.channels, add, bias);
+            return;
+        }
         for (int64_t column = 0; column < w; column += LANES)
             for (int v = 0; v < VECTORS; ++v) {
                 Vector block[LANES];
@@ -319,7 +347,6 @@ struct Images {
 #pragma GCC unroll 16
                 for (int c = 0; c < LANES; ++c) store(room.rows + (v * LANES + c) * width + column, block[c]);
             }
-        float* out = image + int64_t(target) * x.pixels + place.left;
         for (int64_t c = 0; c < place.channels; ++c) {
             const float* source = room.rows + c * width;
             float* line = out + c * this->image();
@@ -329,6 +356,18 @@ struct Images {
             else
                 for (int j = place.first; j < place.last; ++j) line[j] = source[j] + more;
         }
+    }
+
+    // A pixel of some channels, at most a block.
+    static void write_channels(const float* from, float* to, int64_t count, bool add, const float* bias) {
+        int64_t c = 0;
+        for (; c + LANES <= count; c += LANES) {
+            Vector v = load(from + c);
+            if (add) v += load(to + c);
+            if (bias) v += load(bias + c);
+            store(to + c, v);
+        }
+        for (; c < count; ++c) to[c] = from[c] + (add ? to[c] : 0) + (bias ? bias[c] : 0);
     }
 
     static void write(float* out, Vector re, Vector im) {

@@ -32,8 +32,8 @@ class Layer {
           memory_(workspace),
           threads_{layer.parallel_for, layer.threads},
           frequencies_{layer.y.length, layer.x.length},
-          in_(frequencies_, layer.inputs, input_axis(layer.y), input_axis(layer.x), memory_),
-          out_(frequencies_, layer.outputs, output_axis(layer.y), output_axis(layer.x), memory_),
+          in_(frequencies_, layer.groups, layer.inputs, layer.channels_last, input_axis(layer.y), input_axis(layer.x), memory_),
+          out_(frequencies_, layer.groups, layer.outputs, layer.channels_last, output_axis(layer.y), output_axis(layer.x), memory_),
           filters_(frequencies_, layer.profile, layer.y.shift, layer.x.shift, memory_) {}
 
     // Returns the bytes of workspace that it needs; without tensors it only counts them.
@@ -155,7 +155,7 @@ class Layer {
             const Images::Room room(images, memory);
             const int64_t block = job % (l_.groups * blocks), row = part.first + job / (l_.groups * blocks);
             const int64_t image = row / l_.y.tiles, group = block / blocks, channel = block % blocks * BLOCK;
-            const float* from = pixels + ((image * l_.groups + group) * images.channels + channel) * images.image();
+            const float* from = pixels + images.begin(image, group, channel);
             for (int tx = 0; tx < l_.x.tiles; ++tx) {
                 const int64_t number = (row - part.first) * l_.x.tiles + tx;
                 images.analyse(from, images.place(row % l_.y.tiles, tx, channel), spectra.at(block, 0, number), spectra.to_frequency(), room);
@@ -172,7 +172,7 @@ class Layer {
             const Images::Room room(images, memory);
             const int64_t image = row / tiles, group = block / blocks, channel = block % blocks * BLOCK;
             const int64_t first = group * images.channels + channel;
-            float* to = pixels + (image * l_.groups * images.channels + first) * images.image();
+            float* to = pixels + images.begin(image, group, channel);
             for (int tx = 0; tx < l_.x.tiles; ++tx) {
                 const int64_t number = (row - part.first) * l_.x.tiles + tx;
                 images.synthesise(spectra.at(block, 0, number), spectra.to_frequency(), to, images.place(row % tiles, tx, channel), add, bias ? bias + first : nullptr, room);
@@ -279,7 +279,7 @@ class Layer {
 extern "C" {
 
 // What these functions take, as a number that changes with it (torchdau/kernels/__init__.py).
-EXPORT int64_t torchdau_interface() { return 2; }
+EXPORT int64_t torchdau_interface() { return 3; }
 
 // Each returns the bytes of workspace, at the start of a cache line, that it needs; without tensors it does nothing else.
 EXPORT int64_t torchdau_spectral_forward(const TorchdauLayer* layer, const TorchdauTensors* tensors, void* workspace) {

@@ -31,7 +31,7 @@ class _Layer(ctypes.Structure):
         ("y", _Axis),
         ("x", _Axis),
         *((name, ctypes.c_int32) for name in ("gaussian", "exact", "first", "last", "radius")),
-        *((name, ctypes.c_int32) for name in ("shared_sigma", "threads")),
+        *((name, ctypes.c_int32) for name in ("shared_sigma", "threads", "channels_last")),
         ("parallel_for", ctypes.c_void_p),
     ]
 
@@ -77,9 +77,10 @@ class Task:
 
     def forward(self, tensors: Tensors, kept: Tensor) -> Tensor:
         """The output; no spectra are kept."""
-        output = torch.empty(self.output_shape, dtype=torch.float32, device="cpu")
+        order = layout(tensors.input)
+        output = torch.empty(self.output_shape, dtype=torch.float32, device="cpu", memory_format=order)
         self._call("spectral_forward", tensors, [*_prepared(tensors), None, output, *[None] * 5])
-        return output.to(tensors.input.dtype).contiguous(memory_format=layout(tensors.input))
+        return output.to(tensors.input.dtype)
 
     def backward(self, tensors: Tensors, grad: Tensor, needed: Sequence[bool], kept: Tensor) -> list[Tensor | None]:
         """Gradients of input, weight, displacement, sigma and bias; None for one that is not ``needed``."""
@@ -89,24 +90,25 @@ class Task:
             None if t is None or not need else torch.empty_like(t) if t is image and self.whole else torch.zeros_like(t)
             for t, need in zip(like, needed, strict=True)
         ]
-        self._call("spectral_backward", tensors, [*prepared, grad.float().contiguous(), None, *totals])
-        layouts = layout(tensors.input), *[torch.contiguous_format] * 4
+        grad = grad.float().contiguous(memory_format=layout(tensors.input))
+        self._call("spectral_backward", tensors, [*prepared, grad, None, *totals])
         return [
-            None
-            if total is None or t is None
-            else total.to(t.dtype).sum_to_size(t.shape).contiguous(memory_format=order)
-            for total, t, order in zip(totals, tensors, layouts, strict=True)
+            None if total is None or t is None else total.to(t.dtype).sum_to_size(t.shape)
+            for total, t in zip(totals, tensors, strict=True)
         ]
 
     def _call(self, name: str, tensors: Tensors, arguments: list[Tensor | None]) -> None:
         layer = _Layer.from_buffer_copy(self.layer)  # calls of other threads may have other numbers
         layer.shared_sigma, layer.threads = tensors.sigma.ndim == 0, torch.get_num_threads()
+        layer.channels_last = layout(tensors.input) == torch.channels_last
         call(name, layer, arguments)
 
 
 def _prepared(tensors: Tensors) -> list[Tensor | None]:
-    """The tensors as the kernels read them."""
-    return [None if t is None else t.float().contiguous() for t in tensors]
+    """The tensors as the kernels read them: images in their layout, the others contiguous."""
+    image, *others = tensors
+    image = image.float().contiguous(memory_format=layout(image))
+    return [image, *(None if t is None else t.float().contiguous() for t in others)]
 
 
 def _axis(axis: Axis, pixels: int, outputs: int) -> _Axis:
