@@ -10,7 +10,7 @@ from tests.algorithms.test_native import AVAILABLE
 from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d, kernels
 from torchdau.algorithms import choose, direct
-from torchdau.algorithms.direct import operators
+from torchdau.algorithms.direct import native
 from torchdau.algorithms.direct.choice import STRIDES
 from torchdau.kernels import Kernels
 from torchdau.profile import Profile
@@ -37,8 +37,8 @@ def kernel(request, monkeypatch):
     def backward(shape):
         return None if request.param == "blurred" or forward(shape) == "blurred" else request.param
 
-    monkeypatch.setattr(operators, "forward_kernel", forward)
-    monkeypatch.setattr(operators, "backward_kernel", backward)
+    monkeypatch.setattr(native, "forward_kernel", forward)
+    monkeypatch.setattr(native, "backward_kernel", backward)
     return request.param
 
 
@@ -72,7 +72,7 @@ def test_equals_dense(variant, kernel, case, gradient, monkeypatch):
     x, (weight, mu), bias = images(n, groups * i, h, w), units(groups * o, i, k, bound), images(groups * o)
     if k == 6:  # on pixels, where bilinear interpolation has its corners
         mu = mu.round().clamp(-bound, bound)
-    monkeypatch.setattr(operators, "PLANES", 1 if h == 33 else operators.PLANES)  # image by image
+    monkeypatch.setattr(native, "PLANES", 1 if h == 33 else native.PLANES)  # image by image
     options = {"stride": stride, "padding": padding, "groups": groups, "displacement_gradient": gradient}
     results = []
     for algorithm, dtype in (("dense", torch.float64), ("direct", torch.float32)):
@@ -184,6 +184,32 @@ def test_no_images_and_no_need(kernel):
     frozen = dau_conv2d(x, w, mu, 0.5, max_displacement=4, groups=3, algorithm="direct")
     whole = step(x, w, mu)
     assert torch.equal(torch.autograd.grad(frozen.square().sum(), x)[0], whole[1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs", "stride", "padding", "groups"),
+    [
+        ((2, 40, 9, 11), 40, 1, 0, 40),
+        ((1, 16, 20, 17), 16, (2, 1), (1, -2), 16),
+        ((2, 6, 13, 5), 12, 1, 2, 3),
+        ((1, 3, 12, 12), 37, 2, 0, 1),
+        ((3, 8, 1, 2), 4, 1, 0, 4),
+    ],
+    ids=str,
+)
+def test_layouts_of_memory(variant, kernel, shape, outputs, stride, padding, groups):
+    """Images in channels_last give the same result, in their layout."""
+    x, (w, mu), bias = images(*shape).float(), units(outputs, shape[1] // groups, 2), images(outputs).float()
+    options = {"stride": stride, "padding": padding, "groups": groups, "max_displacement": 4, "algorithm": "direct"}
+    results = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        leaves = [t.requires_grad_() for t in (x.clone(memory_format=order), w.float(), mu.float(), bias)]
+        output = dau_conv2d(*leaves[:3], 0.5, leaves[3], **options)
+        results.append([output, *torch.autograd.grad(output, leaves, images(*output.shape).float())])
+        assert all(t.is_contiguous(memory_format=order) for t in results[-1][:2])
+    for a, b in zip(results[0][:-1], results[1][:-1], strict=True):
+        assert torch.equal(a, b)
+    torch.testing.assert_close(results[0][-1], results[1][-1])  # the sum for the bias is PyTorch's
 
 
 @needs_kernels

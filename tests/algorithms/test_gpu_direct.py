@@ -29,7 +29,7 @@ def served(monkeypatch, tensor_cores):
     """The Triton kernels compute what the direct algorithm is asked for, as exactly as they can."""
     used = []
 
-    def on_gpu(input, weight, sigma, *args):
+    def on_gpu(sigma, input, weight, *args):
         used.append(args)
         return layer.Layer(input, weight, sigma.ndim == 0, *args)
 

@@ -126,7 +126,7 @@ int main() {
     }
     compare("gradient of positions", relative(got, numeric), 1e-4);
 
-    const TorchdauDirect plain{N, 1, I, O, K, N, {H, H, 1, 0}, {W, W, 1, 0}, R, RADIUS, exact, 1, nullptr};
+    const TorchdauDirect plain{N, 1, I, O, K, N, {H, H, 1, 0}, {W, W, 1, 0}, R, RADIUS, exact, 0, 1, nullptr};
     TorchdauDirectTensors all{x.data(), weight.data(), displacement.data(), &SIGMA, bias.data(), grad.data(),
                               out.data(), dx.data(), dw.data(), dmu.data()};
     run(blurred::torchdau_blurred_forward, plain, all);

@@ -137,8 +137,7 @@ def run_depthwise(layers, dtype, allow_tf32, sigma) -> None:
         profile = Profile("bilinear", "exact" if learned else "smooth", 8.0, sigma or 1.0)
         layer = direct.Layer(x, weight, not learned, (64, c, size, size), (stride, stride), (0, 0), c, profile)
         grad = layer.forward(x, units, torch.zeros(c))
-        layer.input_gradient(grad, units)
-        layer.unit_gradients(grad, x, units, learned)
+        layer.backward(grad, x, units, [True, True, True, learned])
 
 
 if __name__ == "__main__":

@@ -95,6 +95,12 @@ class Backward:
         return (self._operator if observed else self._function)(*arguments)
 
 
+def layout(images: Tensor) -> torch.memory_format:
+    """Return the memory format of images (N, C, H, W), which results computed from them also have."""
+    last = images.stride(1) == 1 and images.shape[1] > 1 and images.shape[2] * images.shape[3] > 1
+    return torch.channels_last if last else torch.contiguous_format
+
+
 @contextmanager
 def plain(input: Tensor) -> Iterator[None]:
     """Without autocast, on the device of the input."""

@@ -9,6 +9,7 @@
 // gradient first. The input's gradient is then a sum of shifts back, and a unit's gradients are sums of products with the
 // shifted image. Lanes are pixels of a row. A stride leaves out pixels at the end of the forward pass, and fills in zeros at
 // the beginning of the backward pass.
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -16,6 +17,7 @@
 #include "gaussian.h"
 #include "memory.h"
 #include "parallel.h"
+#include "planes.h"
 #include "shifts.h"
 #include "vector.h"
 
@@ -43,6 +45,8 @@ class Narrow {
           x_(d.x, d.radius),
           r_(d.radius),
           wide_(rounded_up(x_.spread, LANES)),
+          some_(d.channels_last ? std::min(d.groups, std::max<int64_t>(1, LANES / std::max(d.inputs, d.outputs))) : 1),
+          blocks_((d.groups + some_ - 1) / some_),
           memory_(workspace),
           gauss_(d.radius, memory_),
           threads_{d.parallel_for, d.threads} {}
@@ -52,23 +56,24 @@ class Narrow {
         if (!tensors) return memory_.used();
         const TorchdauDirectTensors& t = *tensors;
         gauss_.fill(t.sigma[0]), rooms.clear();
-        const int64_t few = d_.images * d_.groups, wanted = (4 * d_.threads + few - 1) / few;  // enough for all threads
-        const int64_t each = (d_.outputs + wanted - 1) / wanted, blocks = (d_.outputs + each - 1) / each;
-        run(few * blocks, [&](int64_t job, int64_t thread) {
+        const Channels inputs = images_of(t.input), outputs = images_of(t.output, true);
+        const int64_t few = d_.images * blocks_, wanted = (4 * d_.threads + few - 1) / few;  // enough for all threads
+        const int64_t each = std::max((d_.outputs + wanted - 1) / wanted, d_.channels_last ? std::min<int64_t>(LANES, d_.outputs) : 1);
+        const int64_t parts = (d_.outputs + each - 1) / each;
+        run(few * parts, [&](int64_t job, int64_t thread) {
             const Forward room = rooms.of(thread);
-            const int64_t all = d_.inputs * d_.units, number = job / blocks, first = job % blocks * each;
-            for (int64_t i = 0; i < d_.inputs; ++i) read(input(t, number, i), room.images.at(i));
-            for (int64_t o = first; o < d_.outputs && o < first + each; ++o) {
-                const int64_t filter = number % d_.groups * d_.outputs + o;
-                int64_t some = 0;  // units that add something
-                for (int64_t k = 0, unit = filter * all; k < all; ++k, ++unit) {
-                    Shift& shift = room.shifts[some] = forth(t.weight[unit], t.displacement + 2 * unit, d_.bound, room.images.line);
-                    shift.place += k / d_.units * room.images.size;
-                    some += shift.adds();
-                }
-                add_up(room.shifts, some, room.images, room.sums, y_.spread, x_.spread, false);
-                blur(room, t.bias ? t.bias[filter] : 0, t.output + (number * d_.outputs + o) * y_.outputs * x_.outputs);
+            const Groups groups = groups_of(job / parts);
+            const int64_t first = job % parts * each, count = std::min(each, d_.outputs - first);
+            const float* source = inputs.read(groups.image, groups.first * d_.inputs, groups.count * d_.inputs, room.source);
+            for (int64_t g = 0; g < groups.count; ++g) {
+                // where a group's outputs are in parts, it is alone: the planes of a part are one after another
+                const int64_t channel = (groups.first + g) * d_.outputs + first;
+                float* target = outputs.target(groups.image, channel, room.target + g * d_.outputs * outputs.pixels);
+                for (int64_t i = 0; i < d_.inputs; ++i) read(source + (g * d_.inputs + i) * inputs.pixels, room.images.at(i));
+                for (int64_t o = 0; o < count; ++o) filter(t, channel + o, room, target + o * outputs.pixels);
             }
+            const int64_t channels = parts > 1 ? count : groups.count * d_.outputs;
+            outputs.finish(groups.image, groups.first * d_.outputs + first, channels, room.target);
         });
         return memory_.used();
     }
@@ -78,10 +83,17 @@ class Narrow {
         if (!tensors) return memory_.used();
         const TorchdauDirectTensors& t = *tensors;
         gauss_.fill(t.sigma[0]), rooms.clear();
-        if (t.grad_weight)
-            run(d_.groups * d_.outputs, [&](int64_t filter, int64_t thread) { filter_back(t, filter, rooms.of(thread)); });
-        if (t.grad_input)
-            run(d_.images * d_.groups, [&](int64_t number, int64_t thread) { inputs_back(t, number, rooms.of(thread)); });
+        if (t.grad_weight) {
+            // outputs of a group: all of them, where several groups are worked on together
+            const int64_t wanted = std::max<int64_t>(1, 4 * d_.threads / blocks_);
+            const int64_t each = some_ > 1 ? d_.outputs : d_.channels_last ? std::min<int64_t>(LANES, (d_.outputs + wanted - 1) / wanted) : 1;
+            const int64_t parts = (d_.outputs + each - 1) / each;
+            run(blocks_ * parts, [&](int64_t job, int64_t thread) {
+                const int64_t first = job % parts * each;
+                filters_back(t, groups_of(job / parts), first, std::min(each, d_.outputs - first), rooms.of(thread));
+            });
+        }
+        if (t.grad_input) run(d_.images * blocks_, [&](int64_t job, int64_t thread) { inputs_back(t, groups_of(job), rooms.of(thread)); });
         return memory_.used();
     }
 
@@ -90,12 +102,15 @@ class Narrow {
     struct Forward {
         Plane images, sums, rows;
         Shift* shifts;
+        float *source, *target;  // channels of groups that are worked on together
 
         Forward(const Narrow& n, Memory& memory)
             : images(n.source(memory, n.d_.inputs)),
               sums(plane(memory, rounded_up(n.y_.spread, TALL_SUM), n.wide_ + LANES)),
               rows(plane(memory, n.y_.spread, n.wide_)),
-              shifts(n.room_for_shifts(memory, n.d_.inputs * n.d_.units)) {}
+              shifts(n.room_for_shifts(memory, n.d_.inputs * n.d_.units)),
+              source(memory.floats(n.images_of(nullptr).room(n.some_ * n.d_.inputs))),
+              target(memory.floats(n.images_of(nullptr, true).room(n.some_ * n.d_.outputs))) {}
     };
 
     struct Backward {
@@ -104,6 +119,7 @@ class Narrow {
         float* row;
         Shift* shifts;
         double* sums;
+        float *inputs, *outputs;  // channels of groups that are worked on together
 
         Backward(const Narrow& n, Memory& memory)
             : image(n.source(memory, 1)),
@@ -114,7 +130,9 @@ class Narrow {
               gradient{plane(memory, n.y_.spread, n.wide_), plane(memory, n.y_.spread, n.wide_), plane(memory, n.y_.spread, n.wide_), n.y_.spread, n.wide_},
               row(memory.floats(n.wide_ + 2 * n.r_ + 2 * LANES)),
               shifts(n.room_for_shifts(memory, n.d_.units)),
-              sums(reinterpret_cast<double*>(memory.floats(2 * 3 * n.d_.inputs * n.d_.units))) {}
+              sums(reinterpret_cast<double*>(memory.floats(2 * 3 * n.some_ * n.d_.outputs * n.d_.inputs * n.d_.units))),
+              inputs(memory.floats(n.images_of(nullptr).room(n.some_ * n.d_.inputs))),
+              outputs(memory.floats(n.images_of(nullptr, true).room(n.some_ * n.d_.outputs))) {}
     };
 
     // As much of either for each thread, in the workspace.
@@ -165,13 +183,31 @@ class Narrow {
         });
     }
 
-    // An input channel of a group; `number` counts images and groups.
-    const float* input(const TorchdauDirectTensors& t, int64_t number, int64_t i) const {
-        return t.input + (number * d_.inputs + i) * y_.pixels * x_.pixels;
+    // Groups of an image that are worked on together: one, or as many as make a vector of channels that lie side by side.
+    struct Groups {
+        int64_t image, first, count;
+    };
+    Groups groups_of(int64_t number) const {
+        const int64_t first = number % blocks_ * some_;
+        return {number / blocks_, first, std::min(some_, d_.groups - first)};
     }
 
-    const float* grad_output(const TorchdauDirectTensors& t, int64_t number, int64_t o) const {
-        return t.grad_output + (number * d_.outputs + o) * y_.outputs * x_.outputs;
+    Channels images_of(const float* begin, bool outputs = false) const {
+        const int64_t pixels = outputs ? y_.outputs * x_.outputs : y_.pixels * x_.pixels;
+        return {const_cast<float*>(begin), d_.groups * (outputs ? d_.outputs : d_.inputs), pixels, bool(d_.channels_last)};
+    }
+
+    // An output channel, from the images in the room.
+    void filter(const TorchdauDirectTensors& t, int64_t number, const Forward& room, float* output) const {
+        const int64_t all = d_.inputs * d_.units;
+        int64_t some = 0;  // units that add something
+        for (int64_t k = 0, unit = number * all; k < all; ++k, ++unit) {
+            Shift& shift = room.shifts[some] = forth(t.weight[unit], t.displacement + 2 * unit, d_.bound, room.images.line);
+            shift.place += k / d_.units * room.images.size;
+            some += shift.adds();
+        }
+        add_up(room.shifts, some, room.images, room.sums, y_.spread, x_.spread, false);
+        blur(room, t.bias ? t.bias[number] : 0, output);
     }
 
     // An image, cut off where no unit reads.
@@ -202,35 +238,49 @@ class Narrow {
             }
     }
 
-    // Gradients of the units of an output channel.
-    void filter_back(const TorchdauDirectTensors& t, int64_t filter, const Backward& room) const {
-        const int64_t all = d_.inputs * d_.units, group = filter / d_.outputs;
-        for (int64_t k = 0; k < 3 * all; ++k) room.sums[k] = 0;
+    // Gradients of the units of some outputs of each group, over all images.
+    void filters_back(const TorchdauDirectTensors& t, const Groups& groups, int64_t first, int64_t count, const Backward& room) const {
+        const Channels images = images_of(t.input), grads = images_of(t.grad_output, true);
+        const int64_t all = d_.inputs * d_.units, begin = (groups.first * d_.outputs + first) * all;  // of units
+        for (int64_t k = 0; k < 3 * groups.count * count * all; ++k) room.sums[k] = 0;
         for (int64_t n = 0; n < d_.images; ++n) {
-            const int64_t number = n * d_.groups + group;
-            spread(grad_output(t, number, filter % d_.outputs), room, !d_.exact);
-            for (int64_t i = 0; i < d_.inputs; ++i) {
-                read(input(t, number, i), room.image);
-                for (int64_t k = i * d_.units; k < (i + 1) * d_.units; ++k) {
-                    const auto add = d_.exact ? add_products<true> : add_products<false>;
-                    add(t.displacement + 2 * (filter * all + k), d_.bound, room.image, room.gradient, room.sums + 3 * k);
+            const float* input = images.read(n, groups.first * d_.inputs, groups.count * d_.inputs, room.inputs);
+            const float* grad = grads.read(n, groups.first * d_.outputs + first, groups.count * count, room.outputs);
+            for (int64_t filter = 0; filter < groups.count * count; ++filter, grad += grads.pixels) {
+                spread(grad, room, !d_.exact);
+                for (int64_t i = 0; i < d_.inputs; ++i) {
+                    read(input + (filter / count * d_.inputs + i) * images.pixels, room.image);
+                    for (int64_t k = filter * all + i * d_.units, last = k + d_.units; k < last; ++k) {
+                        const auto add = d_.exact ? add_products<true> : add_products<false>;
+                        add(t.displacement + 2 * (begin + k), d_.bound, room.image, room.gradient, room.sums + 3 * k);
+                    }
                 }
             }
         }
-        for (int64_t k = 0; k < all; ++k) {
-            const int64_t unit = filter * all + k;
+        for (int64_t k = 0; k < groups.count * count * all; ++k) {
+            const int64_t unit = begin + k;
             t.grad_weight[unit] = float(room.sums[3 * k]);
             for (int axis = 0; axis < 2; ++axis) t.grad_displacement[2 * unit + axis] = float(t.weight[unit] * room.sums[3 * k + 1 + axis]);
         }
     }
 
-    // Gradients of the input channels of a group of an image.
-    void inputs_back(const TorchdauDirectTensors& t, int64_t number, const Backward& room) const {
+    // Gradients of the input channels of groups of an image.
+    void inputs_back(const TorchdauDirectTensors& t, const Groups& groups, const Backward& room) const {
+        const Channels images = images_of(t.grad_input), grads = images_of(t.grad_output, true);
+        const float* grad = grads.read(groups.image, groups.first * d_.outputs, groups.count * d_.outputs, room.outputs);
+        for (int64_t g = 0; g < groups.count; ++g, grad += d_.outputs * grads.pixels) {
+            float* target = images.target(groups.image, (groups.first + g) * d_.inputs, room.inputs + g * d_.inputs * images.pixels);
+            group_back(t, groups.first + g, grad, target, room);
+        }
+        images.finish(groups.image, groups.first * d_.inputs, groups.count * d_.inputs, room.inputs);
+    }
+
+    void group_back(const TorchdauDirectTensors& t, int64_t group, const float* grad, float* target, const Backward& room) const {
         for (int64_t o = 0; o < d_.outputs; ++o) {
-            spread(grad_output(t, number, o), room, false);
+            spread(grad + o * y_.outputs * x_.outputs, room, false);
             pad(room);
             for (int64_t i = 0; i < d_.inputs; ++i) {
-                const int64_t first = ((number % d_.groups * d_.outputs + o) * d_.inputs + i) * d_.units;
+                const int64_t first = ((group * d_.outputs + o) * d_.inputs + i) * d_.units;
                 int64_t some = 0;
                 for (int64_t unit = first; unit < first + d_.units; ++unit)
                     some += (room.shifts[some] = back(t.weight[unit], t.displacement + 2 * unit, d_.bound, room.padded.line)).adds();
@@ -239,7 +289,7 @@ class Narrow {
         }
         for (int64_t i = 0; i < d_.inputs; ++i)
             for (int64_t y = 0; y < y_.pixels; ++y) {
-                float* to = t.grad_input + ((number * d_.inputs + i) * y_.pixels + y) * x_.pixels;
+                float* to = target + (i * y_.pixels + y) * x_.pixels;
                 const float* from = room.out.at(i).row(y);
                 int64_t x = 0;
                 for (; x + LANES <= x_.pixels; x += LANES) store(to + x, load(from + x));
@@ -282,6 +332,7 @@ class Narrow {
     const TorchdauDirect& d_;
     const Axis y_, x_;
     const int64_t r_, wide_;
+    const int64_t some_, blocks_;  // groups that are worked on together, and how many times there are as many
     Memory memory_;
     const Gaussian gauss_;
     Threads threads_;

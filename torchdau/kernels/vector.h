@@ -49,6 +49,17 @@ static inline void store_some(float* p, Vector v, int64_t count) {
 #endif
 }
 
+// The same of what is read; the others are zero.
+static inline Vector load_some(const float* p, int64_t count) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<Vector>(_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p));
+#else
+    Vector v{};
+    std::memcpy(&v, p, sizeof(float) * count);
+    return v;
+#endif
+}
+
 // Copies numbers; what is a vector or less behind them may become zero.
 static inline void copy(float* to, const float* from, int64_t count) {
 #if defined(__AVX512F__)

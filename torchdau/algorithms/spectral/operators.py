@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.registered import Backward, Operator, plain
+from torchdau.algorithms.registered import Backward, Operator, layout, plain
 from torchdau.algorithms.spectral import native, triton
-from torchdau.algorithms.spectral.task import Layer, Task, Tensors, layout
+from torchdau.algorithms.spectral.task import Layer, Task, Tensors
 from torchdau.algorithms.spectral.tiling import output_size
 from torchdau.arguments import is_exporting, needs_gradient
 from torchdau.gpu import tf32_allowed

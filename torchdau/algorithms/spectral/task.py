@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from torchdau.algorithms.registered import layout
 from torchdau.algorithms.spectral import bases
 from torchdau.algorithms.spectral.filters import Filters
 from torchdau.algorithms.spectral.planning import plan
@@ -233,12 +234,6 @@ class Task:
         o = channels.stop - channels.start
         numbers = max(o * self.i, count * max(o, self.i)) * self.groups
         return slices(self.columns, BLOCK // (2 * self.y.length * numbers))
-
-
-def layout(images: Tensor) -> torch.memory_format:
-    """Return the memory format of images (N, C, H, W), which results computed from them also have."""
-    last = images.stride(1) == 1 and images.shape[1] > 1 and images.shape[2] * images.shape[3] > 1
-    return torch.channels_last if last else torch.contiguous_format
 
 
 def _joined(pieces: Sequence[Tensor], tensor: Tensor) -> Tensor:

@@ -52,21 +52,28 @@ class Layer:
         outputs, inputs = self._channels
         output = input.new_empty(self._output)
         before = [-pixels for pixels in self._padding]
-        self._filter(input, units, bias, output, (outputs, inputs), (inputs, 1), 1, (1, 1), self._stride, before)
+        steps = (outputs, inputs), (inputs, 1)
+        self._filter(input, _plain(units), bias, output, *steps, 1, (1, 1), self._stride, before)
         return output
 
-    def input_gradient(self, grad: Tensor, units: Sequence[Tensor]) -> Tensor:
-        """Return the gradient of the input, from that of the output."""
+    def backward(
+        self, grad: Tensor, input: Tensor, units: Sequence[Tensor], needed: Sequence[bool]
+    ) -> Sequence[Tensor | None]:
+        """Return the gradients of input, weight, displacement and sigma, None for one that is not needed."""
+        units = _plain(units)
+        d_input = self._input_gradient(grad, units) if needed[0] else None
+        return d_input, *(self._unit_gradients(grad, input, units, needed[3]) if any(needed[1:]) else (None,) * 3)
+
+    def _input_gradient(self, grad: Tensor, units: Sequence[Tensor]) -> Tensor:
         outputs, inputs = self._channels
         d_input = grad.new_empty(self._input)
         steps = (inputs, outputs), (1, inputs)
         self._filter(grad, units, None, d_input, *steps, -1, self._stride, (1, 1), self._padding)
         return d_input
 
-    def unit_gradients(
+    def _unit_gradients(
         self, grad: Tensor, input: Tensor, units: Sequence[Tensor], sigma_needed: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the gradients of weight, displacement and, if it is needed, sigma, in float32."""
         weight, displacement, sigma = units
         outputs, inputs = self._channels
         tiles, sizes = self._tiles(self._output[2:], self._stride)
@@ -138,3 +145,8 @@ class Layer:
             "PRECISION": self._precision,
             "num_warps": {16: 1, 32: 4, 64: 8}[side],
         }
+
+
+def _plain(units: Sequence[Tensor]) -> list[Tensor]:
+    """Weight, displacement and sigma as the kernels read them."""
+    return [t.float().contiguous() for t in units]

@@ -1,0 +1,144 @@
+"""A layer by the native kernels of the direct algorithm: arguments for ``kernels/direct.h``; nothing numeric."""
+
+import ctypes
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchdau.algorithms.direct.choice import Shape, backward_kernel, forward_kernel
+from torchdau.algorithms.registered import layout
+from torchdau.kernels import available, call, parallel_for
+from torchdau.profile import Profile
+
+PLANES = 64 << 20
+"""Bytes that blurred images may take; more are worked through in pieces of images."""
+
+IMAGES = 16
+"""Blurred images among which a kernel finds pixels by 32-bit numbers."""
+
+
+class _Axis(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int32) for name in ("pixels", "outputs", "stride", "padding")]
+
+
+class _Layer(ctypes.Structure):
+    """The structure ``TorchdauDirect``."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("images", "groups", "inputs", "outputs", "units", "planes")),
+        ("y", _Axis),
+        ("x", _Axis),
+        *((name, ctypes.c_int32) for name in ("bound", "radius", "exact", "channels_last", "threads")),
+        ("parallel_for", ctypes.c_void_p),
+    ]
+
+
+class Task(NamedTuple):
+    """A layer by one of the kernels.
+
+    Attributes:
+        kernel: its name, or None where none can compute the layer.
+        input: shape of the images (N, G * I, H, W).
+        weight: shape of the amplitudes (G * O, I, K).
+        output: shape of the output (N, G * O, H_out, W_out).
+        stride: input pixels between two outputs (y, x).
+        padding: zeros around the image (y, x), or pixels cropped where negative.
+        groups: groups of channels.
+        profile: the form of the units.
+        order: layout in memory of the images that the kernel is given.
+    """
+
+    kernel: str | None
+    input: Sequence[int]
+    weight: Sequence[int]
+    output: Sequence[int]
+    stride: Sequence[int]
+    padding: Sequence[int]
+    groups: int
+    profile: Profile
+    order: torch.memory_format
+
+    def forward(self, input: Tensor, units: Sequence[Tensor], bias: Tensor | None) -> Tensor:
+        """Return the output, of ``input``, and weight, displacement and sigma as ``units``."""
+        output = torch.empty(self.output, dtype=torch.float32, device="cpu", memory_format=self.order)
+        constant = None if bias is None else bias.float().contiguous()
+        self._call("forward", [self._image(input), *_plain(units), constant, None, output, None, None, None])
+        return output.to(input.dtype)
+
+    def backward(
+        self, grad: Tensor, input: Tensor, units: Sequence[Tensor], needed: Sequence[bool]
+    ) -> list[Tensor | None]:
+        """Return the gradients of input, weight and displacement in float32, None for one that is not needed."""
+        image, (weight, displacement, sigma) = self._image(input), _plain(units)
+        room = torch.empty_like if len(input) else torch.zeros_like
+        both = needed[1] or needed[2]  # they are computed together
+        made = [room(t) if need else None for t, need in ((image, needed[0]), (weight, both), (displacement, both))]
+        self._call("backward", [image, weight, displacement, sigma, None, self._image(grad), None, *made])
+        return [d if need else None for d, need in zip(made, needed, strict=False)]
+
+    def _image(self, tensor: Tensor) -> Tensor:
+        return tensor.float().contiguous(memory_format=self.order)
+
+    def _call(self, name: str, tensors: list[Tensor | None]) -> None:
+        n, _, *size = self.input
+        if not n:
+            return
+        bound = _bound(self.profile)
+        axes = zip(size, self.output[2:], self.stride, self.padding, strict=True)
+        plane = 4 * self.input[1] * _plane(self.output, self.stride, self.profile)
+        layer = _Layer(
+            images=n,
+            groups=self.groups,
+            inputs=self.weight[1],
+            outputs=self.weight[0] // self.groups,
+            units=self.weight[2],
+            planes=max(1, min(n, PLANES // plane)),
+            **{name: _Axis(*axis) for name, axis in zip("yx", axes, strict=True)},
+            bound=bound,
+            radius=self.profile.radius,
+            exact=self.profile.displacement_gradient == "exact",
+            channels_last=self.order == torch.channels_last,
+            threads=torch.get_num_threads(),
+            parallel_for=parallel_for(),
+        )
+        call(f"{self.kernel}_{name}", layer, tensors)
+
+
+def task(
+    input: Tensor,
+    weight: Tensor,
+    output: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+    profile: Profile,
+    backward: bool,
+) -> Task:
+    """Return a layer by the fastest kernel for a forward or a backward pass."""
+    filters, channels, units = weight.shape
+    size, steps = (output[2], output[3]), (stride[0], stride[1])
+    shape = Shape(len(input), groups, channels, filters // groups, units, size, steps, profile.size)
+    kernel = backward_kernel(shape) if backward else forward_kernel(shape)
+    huge = kernel == "blurred" and _plane(output, stride, profile) * IMAGES >= 1 << 31
+    precise = torch.promote_types(input.dtype, torch.float32) != torch.float32
+    if input.device.type != "cpu" or precise or huge or not available():  # an exported graph may run anywhere
+        kernel = None
+    order = layout(input) if kernel == "narrow" else torch.contiguous_format
+    return Task(kernel, input.shape, weight.shape, output, stride, padding, groups, profile, order)
+
+
+def _plane(output: Sequence[int], stride: Sequence[int], profile: Profile) -> int:
+    """Pixels of a blurred image with all that is read around it."""
+    rows, columns = ((p - 1) * t + 2 * _bound(profile) + 65 for p, t in zip(output[2:], stride, strict=True))
+    return rows * columns
+
+
+def _bound(profile: Profile) -> int:
+    """Bound of displacements in whole pixels."""
+    return profile.reach - profile.radius
+
+
+def _plain(units: Sequence[Tensor]) -> list[Tensor]:
+    return [t.float().contiguous() for t in units]
