@@ -93,19 +93,25 @@ static void add_units_back(const LaneUnit* units, const int32_t* counts, const f
 constexpr int SUMS = 3;     // of a unit: what gives the gradients of its weight, and of its displacement along y and x
 constexpr int TALL_GRADIENT = TALLEST < 5 ? TALLEST : 5;  // rows of a tile that stay in registers beside other numbers
 
-// Adds the products of tiles of a gradient with the windows of the units between two channels: smoothed, and sloped along y
-// and x. EXACT: with the differences of the smoothed one.
+// A unit as these sums meet it: its upper left pixel in a window, the right column's factor divided by the left one's, and
+// how far it is beyond that pixel.
+struct Position {
+    int32_t place;
+    float ratio, y, x;
+};
+
+// Products of tiles of a gradient with the windows of the units between two channels: smoothed, and sloped along y and x.
+// EXACT: with the differences of the smoothed one. `more` adds to what is there.
 template <int TALL, int STRIDE, bool EXACT>
-static void add_products(const float* displacement, int64_t count, int64_t bound, const float* windows, const Window& window, const float* pixels, float* sums) {
+static void add_products(const Position* units, int64_t count, const float* windows, const Window& window, const float* pixels, float* sums, bool more) {
     const int64_t line = window.line();
     Vector gradient[TALL][WIDE];
 #pragma GCC unroll 32
     for (int p = 0; p < TALL * WIDE; ++p) gradient[p / WIDE][p % WIDE] = load(pixels + p * LANES);
-    for (int64_t k = 0; k < count; ++k, displacement += 2, sums += SUMS * LANES) {
-        const Place y(displacement[0]), x(displacement[1]);
-        const float a = y.beyond, b = x.beyond;
-        const float* place = windows + (y.pixel + bound) * line + (x.pixel + bound) * LANES;
-        const Vector ratio = b / (1 - b) + Vector{};
+    for (int64_t k = 0; k < count; ++k, sums += SUMS * LANES) {
+        const float a = units[k].y, b = units[k].x;
+        const float* place = windows + units[k].place;
+        const Vector ratio = units[k].ratio + Vector{};
         const auto between = [&](Vector left, Vector right) { return left + right * ratio; };
         const auto difference = [](Vector left, Vector right) { return right - left; };
         const auto multiply = [&](const float* row, auto along, Vector& upper, Vector& lower) {
@@ -128,7 +134,7 @@ static void add_products(const float* displacement, int64_t count, int64_t bound
             }
             upper = (above[0] + above[1]) + (above[2] + above[3]), lower = (below[0] + below[1]) + (below[2] + below[3]);
         };
-        const auto add = [&](int to, Vector more) { store(sums + to * LANES, load(sums + to * LANES) + more); };
+        const auto add = [&](int to, Vector total) { store(sums + to * LANES, more ? load(sums + to * LANES) + total : total); };
         Vector upper, lower;
         for (int kind = 0; kind < (EXACT ? 1 : SUMS); ++kind) {
             multiply(place + kind * window.size(), between, upper, lower);
@@ -171,6 +177,16 @@ struct LaneUnits {
             float beyond_y, beyond_x;
             split(turn * mu[2 * k], y, beyond_y), split(turn * mu[2 * k + 1], x, beyond_x);
             units[k] = unit((y + around) * line + (x + around) * LANES, weight[k], beyond_y, beyond_x);
+        }
+    }
+
+    void fill(const float* mu, int64_t count, Position* units) const {
+        const int32_t line = int32_t(window.line()), around = int32_t(bound);
+        for (int64_t k = 0; k < count; ++k) {
+            int32_t y, x;
+            float beyond_y, beyond_x;
+            split(mu[2 * k], y, beyond_y), split(mu[2 * k + 1], x, beyond_x);
+            units[k] = {(y + around) * line + (x + around) * LANES, beyond_x / (1 - beyond_x), beyond_y, beyond_x};
         }
     }
 

@@ -27,6 +27,7 @@ constexpr int64_t WINDOWS = 20 << 10;  // bytes of windows that stay in the firs
 constexpr int64_t ROOM = 256 << 10;    // bytes of sums that stay in the second cache
 constexpr int64_t PLANES = 64 << 20;   // bytes of gradients of blurred images
 
+constexpr int64_t TOGETHER = 8;        // input channels whose units are read and written together
 constexpr int64_t AROUND = 8;          // pixels that a tile usually reads around itself
 
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -260,19 +261,24 @@ class InLanes {
         memory_ = most;
     }
 
-    // One input channel at a time, whose smoothed and sloped windows stay in the first cache for all output channels.
+    // One input channel at a time, whose smoothed and sloped windows stay in the first cache for all output channels. Units
+    // and their gradients are read and written for a few input channels together, which share lines of the cache.
     void units_back(const TorchdauDirectTensors* t, int64_t bound) {
         const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, 3 * d_.outputs * d_.units, AROUND, false, TALL_GRADIENT);
         const Window window = strided(tiles, bound, {-d_.y.padding, -d_.x.padding}), itself{tiles.tall, WIDE, 0, 0, tiles.tall, WIDE};
-        const int64_t pixels = tiles.pixels() * LANES, units = d_.outputs * d_.units, kinds = d_.exact ? 1 : 3;
+        const int64_t pixels = tiles.pixels() * LANES, units = d_.outputs * d_.units;
+        const int64_t each = std::min<int64_t>(TOGETHER, up(d_.groups * d_.inputs, 2 * d_.threads)), blocks = up(d_.inputs, each), kinds = d_.exact ? 1 : 3;
         float* gradients = memory_.floats(d_.groups * tiles.vectors * d_.outputs * pixels);
         struct Room {
             Reader reader;
             Blurred blurred;
-            float *windows, *sums;
+            float *windows, *sums, *results;  // of a channel; of all channels of a job
+            Position* units;
         };
         const auto room = [&](Memory& memory) {
-            return Room{Reader(itself, memory), Blurred(window, gauss_, !d_.exact, memory), memory.floats(kinds * window.size()), memory.floats(units * SUMS * LANES)};
+            float *windows = memory.floats(kinds * window.size()), *sums = memory.floats(units * SUMS * LANES), *results = memory.floats(each * units * SUMS);
+            Position* positions = reinterpret_cast<Position*>(memory.floats(each * units * sizeof(Position) / sizeof(float)));
+            return Room{Reader(itself, memory), Blurred(window, gauss_, !d_.exact, memory), windows, sums, results, positions};
         };
         Memory counted(nullptr);
         room(counted);
@@ -292,30 +298,35 @@ class InLanes {
                 std::memcpy(gradients + (job * d_.outputs + o) * pixels, from, sizeof(float) * pixels);
             }
         });
-        threads_.run(d_.groups * d_.inputs, [&](int64_t channel, int64_t thread) {
+        threads_.run(d_.groups * blocks, [&](int64_t job, int64_t thread) {
             Room r = of(thread);
-            const int64_t group = channel / d_.inputs, i = channel % d_.inputs;
-            std::memset(r.sums, 0, sizeof(float) * units * SUMS * LANES);
-            for (int64_t vector = 0; vector < tiles.vectors; ++vector) {
-                r.blurred.take(tiles, vector, d_.y.pixels, d_.x.pixels);
-                r.blurred.read(t->input + channel * image, d_.groups * d_.inputs * image, r.windows);
-                for (int64_t o = 0; o < d_.outputs; ++o) {
-                    const float* gradient = gradients + ((group * tiles.vectors + vector) * d_.outputs + o) * pixels;
-                    const int64_t first = ((group * d_.outputs + o) * d_.inputs + i) * d_.units;
+            const int64_t group = job / blocks, first = job % blocks * each, some = std::min(each, d_.inputs - first);
+            const auto unit = [&](int64_t o) { return ((group * d_.outputs + o) * d_.inputs + first) * d_.units; };
+            const LaneUnits places{window, bound, 1, {}};
+            for (int64_t o = 0; o < d_.outputs; ++o) places.fill(t->displacement + 2 * unit(o), some * d_.units, r.units + o * some * d_.units);
+            for (int64_t i = 0; i < some; ++i) {
+                const int64_t channel = group * d_.inputs + first + i;
+                for (int64_t vector = 0; vector < tiles.vectors; ++vector) {
+                    r.blurred.take(tiles, vector, d_.y.pixels, d_.x.pixels);
+                    r.blurred.read(t->input + channel * image, d_.groups * d_.inputs * image, r.windows);
                     with_rows<TALL_GRADIENT>(tiles.tall, [&](auto rows) {
                         constexpr int TALL = decltype(rows)::value;
                         const auto add = stride_ == 1 ? (d_.exact ? add_products<TALL, 1, true> : add_products<TALL, 1, false>)
                                                       : (d_.exact ? add_products<TALL, 2, true> : add_products<TALL, 2, false>);
-                        add(t->displacement + 2 * first, d_.units, bound, r.windows, window, gradient, r.sums + o * d_.units * SUMS * LANES);
+                        for (int64_t o = 0; o < d_.outputs; ++o)
+                            add(r.units + (o * some + i) * d_.units, d_.units, r.windows, window,
+                                gradients + ((group * tiles.vectors + vector) * d_.outputs + o) * pixels, r.sums + o * d_.units * SUMS * LANES, vector > 0);
                     });
                 }
+                for (int64_t o = 0; o < d_.outputs; ++o)
+                    for (int64_t k = 0; k < d_.units * SUMS; ++k)
+                        r.results[(o * some + i) * d_.units * SUMS + k] = ::sum(load(r.sums + (o * d_.units * SUMS + k) * LANES));
             }
+            const float* result = r.results;
             for (int64_t o = 0; o < d_.outputs; ++o)
-                for (int64_t k = 0; k < d_.units; ++k) {
-                    const int64_t unit = ((group * d_.outputs + o) * d_.inputs + i) * d_.units + k;
-                    const float* sums = r.sums + (o * d_.units + k) * SUMS * LANES;
-                    t->grad_weight[unit] = ::sum(load(sums));
-                    for (int axis = 0; axis < 2; ++axis) t->grad_displacement[2 * unit + axis] = t->weight[unit] * ::sum(load(sums + (1 + axis) * LANES));
+                for (int64_t k = unit(o), last = k + some * d_.units; k < last; ++k, result += SUMS) {
+                    t->grad_weight[k] = result[0];
+                    for (int axis = 0; axis < 2; ++axis) t->grad_displacement[2 * k + axis] = t->weight[k] * result[1 + axis];
                 }
         });
     }
