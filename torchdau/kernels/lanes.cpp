@@ -111,7 +111,9 @@ class InLanes {
     // Sums over source channels of shifted windows, into all target channels.
     void sum(const Pass& pass, const Tiles& tiles, const Window& window, const Sums& sums, const TorchdauDirectTensors* t) {
         const Packed packed(pass, d_, window, memory_);
-        const int64_t filter = (std::max(d_.inputs, d_.outputs) + 1) * d_.units;  // units of one, or of a slot
+        // on the way back those of a block append to the same lists; forward, lists of neighbours are next to each other
+        const int64_t together = pass.back ? packed.each : std::min<int64_t>(TOGETHER, up(d_.outputs, 2 * d_.threads)), jobs = up(d_.outputs, together);
+        const int64_t filter = std::max((pass.back ? 1 : together) * d_.inputs, d_.outputs + 1) * d_.units;  // units of them, or of a slot
         LaneUnit* filters = reinterpret_cast<LaneUnit*>(memory_.floats(d_.threads * filter * sizeof(LaneUnit) / sizeof(float)));
         const int64_t pixels = tiles.pixels() * LANES, few = d_.groups * tiles.vectors;
         const int64_t chunks = std::min(pass.targets, std::max(up(pass.targets * pixels * 4, ROOM), up(2 * d_.threads, few)));
@@ -130,10 +132,12 @@ class InLanes {
         float* rooms = memory_.floats(counted.used() / sizeof(float) * d_.threads);
         if (!t) return;
         raw.fill(1);
-        const int64_t together = pass.back ? packed.each : 1, jobs = up(d_.outputs, together);  // they append to the same lists
         threads_.run(d_.groups * jobs, [&](int64_t job, int64_t thread) {
-            for (int64_t o = job % jobs * together; o < d_.outputs && o < (job % jobs + 1) * together; ++o)
-                pack(pass, window, sums.bound, packed, *t, job / jobs * d_.outputs + o, filters + thread * filter);
+            const int64_t group = job / jobs, first = job % jobs * together, last = std::min(d_.outputs, first + together);
+            const LaneUnits places{window, sums.bound, pass.back && !pass.steps ? -1.0f : 1.0f, {d_.y.padding - r_, d_.x.padding - r_}};
+            LaneUnit* units = filters + thread * filter;
+            if (!pass.back) return pack(pass, packed, places, *t, group, first, last, units);
+            for (int64_t o = first; o < last; ++o) pack_back(pass, packed, places, *t, group, o, units);
             if (!pass.steps) return;
             const int64_t slot = (job / jobs * packed.blocks + job % jobs) * pass.targets;
             for (int64_t b = slot; b < slot + pass.targets; ++b) sort(packed.units + b * packed.room, packed.counts + 4 * b, filters + thread * filter);
@@ -169,26 +173,29 @@ class InLanes {
         });
     }
 
-    // Packs the units of an output channel; `number` counts groups and their output channels. Units without a weight are left
-    // out.
-    void pack(const Pass& pass, const Window& window, int64_t bound, const Packed& packed, const TorchdauDirectTensors& t, int64_t number, LaneUnit* units) const {
-        const int64_t group = number / d_.outputs, o = number % d_.outputs, all = d_.inputs * d_.units;
-        const LaneUnits places{window, bound, pass.back && !pass.steps ? -1.0f : 1.0f, {d_.y.padding - r_, d_.x.padding - r_}};
-        (pass.steps ? places.fill_steps(t, number * all, all, units) : places.fill(t, number * all, all, units));
-        if (pass.back) {
-            const int64_t slot = (group * packed.blocks + o / packed.each) * pass.targets, channel = o % packed.each;
-            for (int64_t i = 0; i < d_.inputs; ++i, units += d_.units) {
-                int32_t& count = packed.counts[4 * (slot + i)];
-                count = append(units, d_.units, channel * window.size(), packed.units + (slot + i) * packed.room, channel ? count : 0);
-            }
-        } else {
-            for (int64_t block = 0; block < packed.blocks; ++block) {
-                const int64_t slot = (group * packed.blocks + block) * pass.targets + o, some = std::min(packed.each, d_.inputs - block * packed.each);
+    // Packs the units of some output channels of a group. Units without a weight are left out.
+    void pack(const Pass& pass, const Packed& packed, const LaneUnits& places, const TorchdauDirectTensors& t, int64_t group, int64_t first, int64_t last, LaneUnit* units) const {
+        const int64_t all = d_.inputs * d_.units, size = places.window.size();
+        places.fill(t, (group * d_.outputs + first) * all, (last - first) * all, units);
+        for (int64_t block = 0; block < packed.blocks; ++block)
+            for (int64_t o = first; o < last; ++o) {
+                const int64_t slot = (group * packed.blocks + block) * pass.targets + o, channel = block * packed.each;
+                const LaneUnit* from = units + ((o - first) * d_.inputs + channel) * d_.units;
                 int32_t count = 0;
-                for (int64_t channel = 0; channel < some; ++channel, units += d_.units)
-                    count = append(units, d_.units, channel * window.size(), packed.units + slot * packed.room, count);
+                for (int64_t i = 0; i < packed.each && channel + i < d_.inputs; ++i, from += d_.units)
+                    count = append(from, d_.units, i * size, packed.units + slot * packed.room, count);
                 packed.counts[4 * slot] = count;
             }
+    }
+
+    // The same for an output channel as a source; those of a block in their order.
+    void pack_back(const Pass& pass, const Packed& packed, const LaneUnits& places, const TorchdauDirectTensors& t, int64_t group, int64_t o, LaneUnit* units) const {
+        const int64_t all = d_.inputs * d_.units, begin = (group * d_.outputs + o) * all;
+        (pass.steps ? places.fill_steps(t, begin, all, units) : places.fill(t, begin, all, units));
+        const int64_t slot = (group * packed.blocks + o / packed.each) * pass.targets, channel = o % packed.each;
+        for (int64_t i = 0; i < d_.inputs; ++i, units += d_.units) {
+            int32_t& count = packed.counts[4 * (slot + i)];
+            count = append(units, d_.units, channel * places.window.size(), packed.units + (slot + i) * packed.room, channel ? count : 0);
         }
     }
 
