@@ -46,6 +46,8 @@ def check_sigma(sigma: Any) -> None:
 
 def pair(name: str, value: Any, minimum: int | None = None) -> tuple[int, int]:
     """``value`` for both axes, checked."""
+    if type(value) is tuple and [*map(type, value)] == [int, int] and (minimum is None or min(value) >= minimum):
+        return value  # as nearly always
     values: Any = (value, value) if isinstance(value, int | torch.SymInt) else value
     if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 2:
         raise TypeError(f"{name} must be an integer or a pair of integers (y, x), got {name}={value!r}.")

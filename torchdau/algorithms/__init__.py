@@ -9,8 +9,10 @@ a negative padding crops. The output has the type and device of the input. An al
 layers only, and has ``unsuitable``, which says why; its backward pass has a cost of its own.
 """
 
+from functools import lru_cache
 from types import ModuleType
 
+import torch
 from torch import Tensor
 
 from torchdau.algorithms import dense, direct, reference, spectral
@@ -58,16 +60,26 @@ def choose(
     """
     o, i, k = weight.shape
     layer = input.shape[0], groups, i, o // groups, k, size, stride, profile.size
-    best, least = "dense", dense.cost(*layer)
     kernels = spectral.serves(input, weight, stride, profile)
+    serves = direct.unsuitable(input, weight, sigma, profile) is None
+    compare = _cheapest.__wrapped__ if torch.compiler.is_compiling() else _cheapest  # sizes may be symbols
+    return compare(layer, input.device.type, kernels, serves, training)
+
+
+_Size = tuple[int, int, int, int, int, tuple[int, int], tuple[int, int], int]  # what costs are functions of
+
+
+@lru_cache(maxsize=1024)
+def _cheapest(layer: _Size, device: str, kernels: bool, serves: bool, training: bool) -> str:
+    """Compare the costs of a layer; ``kernels`` are for "spectral", and "direct" ``serves``."""
+    _, groups, i, *_ = layer
+    best, least = "dense", dense.cost(*layer)
     spectral_cost = spectral.native_cost(*layer) if kernels else spectral.cost(*layer)
-    if input.device.type == "cuda":
+    if device == "cuda":
         spectral_cost *= ON_GPU[kernels]
     if spectral_cost <= least:  # no min(key=), which torch.compile cannot trace for sizes that change
         best, least = "spectral", spectral_cost
-    if direct.unsuitable(input, weight, sigma, profile):
-        return best
-    if input.device.type == "cuda":
+    if serves and device == "cuda":
         return "direct" if groups > 1 or i == 1 else best
-    least = min(least, spectral_cost) * (TRAINING if training else 1)
-    return "direct" if direct.cost(*layer, training) < least else best
+    least *= TRAINING if training else 1
+    return "direct" if serves and direct.cost(*layer, training) < least else best

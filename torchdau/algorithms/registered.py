@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchdau.arguments import is_autocast_enabled, is_observed, needs_gradient
+from torchdau.arguments import is_autocast_enabled, is_channels_last, is_observed, needs_gradient
 
 TENSORS = 5
 """Input, weight, displacement, sigma and bias: the first arguments of an operator."""
@@ -97,8 +97,7 @@ class Backward:
 
 def layout(images: Tensor) -> torch.memory_format:
     """Return the memory format of images (N, C, H, W), which results computed from them also have."""
-    last = images.stride(1) == 1 and images.shape[1] > 1 and images.shape[2] * images.shape[3] > 1
-    return torch.channels_last if last else torch.contiguous_format
+    return torch.channels_last if is_channels_last(images) else torch.contiguous_format
 
 
 @contextmanager

@@ -10,9 +10,9 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -91,13 +91,19 @@ def available() -> bool:
 
 def call(name: str, layer: ctypes.Structure, tensors: Sequence[Tensor | None]) -> None:
     """Calls a kernel with its arguments, its tensors (contiguous float32) and the memory that it asks for."""
-    function = getattr(kernels().library, f"torchdau_{name}")
-    function.restype = ctypes.c_int64
+    function = _function(kernels().library, f"torchdau_{name}")
     size = function(ctypes.byref(layer), None, None)
     memory = workspace("kernels", (size // 4 + LINE // 4,), _NUMBERS)
     aligned = memory.data_ptr() + -memory.data_ptr() % LINE
     pointers = (ctypes.c_void_p * len(tensors))(*(None if t is None else t.data_ptr() for t in tensors))
     function(ctypes.byref(layer), pointers, ctypes.c_void_p(aligned))
+
+
+@functools.cache
+def _function(library: Any, name: str) -> Callable[..., int]:
+    function = library[name]
+    function.restype = ctypes.c_int64
+    return cast("Callable[..., int]", function)
 
 
 @functools.cache
