@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from torchdau.conv import DAUConv2d
 from torchdau.models.library import library_model
-from torchdau.surgery.candidates import has_hooks
 from torchdau.surgery.prune import PrunedDAUConv2d
-from torchdau.surgery.replace import keep_kernel_size, unit_layers
-from torchdau.surgery.strides import Pooled
+from torchdau.surgery.replace import has_hooks, keep_kernel_size, unit_layers
+from torchdau.surgery.units import Pooled
 
 FORMAT = 1
 """Raised when files are written that earlier versions would misread."""

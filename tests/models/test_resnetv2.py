@@ -6,7 +6,7 @@ from torch import nn
 
 from torchdau import DAUConv2d
 from torchdau.models import ASPP, cifar_resnetv2, dau_6u, dau_cifar_resnetv2, dau_resnetv2, resnetv2
-from torchdau.surgery.strides import Pooled
+from torchdau.surgery.units import Pooled
 
 
 @pytest.mark.parametrize("make", [resnetv2, dau_resnetv2])

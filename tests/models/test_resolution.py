@@ -10,7 +10,7 @@ from torchdau import DAUConv2d
 from torchdau.models import FCNAlexNet, alexnet, cifar_resnetv2, dau_alexnet, dau_cifar_resnetv2
 from torchdau.models.deeplab import ResNetEncoder
 from torchdau.models.resolution import enlarge, spread_
-from torchdau.surgery.strides import Pooled
+from torchdau.surgery.units import Pooled
 
 SMALL = {"widths": (4, 6, 8, 8, 6), "hidden": 16}
 

@@ -96,3 +96,24 @@ def test_weights_that_have_another_name_stay_tied():
 def test_selections_of_another_kind(select):
     with pytest.raises(TypeError, match="select must be a function or patterns of names, got select="):
         convolutions(nn.Sequential(nn.Conv2d(3, 3, 3)), select)
+
+
+def test_times_of_layers():
+    """With images, the table has what a training step of each layer costs beside the convolution's."""
+    shared = nn.Conv2d(4, 4, 3, padding=1)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), shared, nn.Dropout(), shared, nn.Conv2d(4, 4, 1))
+    model[2].train(False)
+    found = convolutions(model, images=torch.zeros(2, 3, 6, 6))
+    assert [c.ratio is not None and c.ratio > 0 for c in found] == [True, True, False]
+    assert str(found).splitlines()[0].endswith("time")
+    assert f"{found[0].ratio:.2f}" in str(found).splitlines()[1]
+    assert [module.training for module in model.modules()] == [True, True, True, False, True]
+    assert not shared._forward_pre_hooks
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert "time" not in str(convolutions(model))
+
+
+def test_times_of_layers_that_are_not_run():
+    model = nn.ModuleDict({"used": nn.Conv2d(3, 4, 3), "other": nn.Conv2d(3, 4, 3)})
+    model.forward = model["used"].forward
+    assert [c.ratio is None for c in convolutions(model, images=torch.zeros(1, 3, 5, 5))] == [True, True]

@@ -10,7 +10,7 @@ import torchdau
 from benchmarks import architectures
 from torchdau import DAUConv2d, convert_, convolutions, fold_, pool_strides_, prune_units_, rescale_
 from torchdau.surgery.candidates import SAME, STANDARDISED
-from torchdau.surgery.strides import Pooled
+from torchdau.surgery.units import Pooled
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch's own layer
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchdau.conv import DAUConv2d
 from torchdau.surgery import rescale_
 from torchdau.surgery.replace import replace_
-from torchdau.surgery.strides import Pooled
+from torchdau.surgery.units import Pooled
 
 Model = TypeVar("Model", bound=nn.Module)
 

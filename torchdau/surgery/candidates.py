@@ -1,21 +1,21 @@
-"""The convolutions of a model: which can become units, why others cannot, and where such units lie."""
+"""The convolutions of a model: which can become units, why others cannot, and what it costs."""
 
 import fnmatch
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
-from torchdau.arguments import FLOATS, Sides
+from torchdau.arguments import FLOATS
+from torchdau.surgery.replace import has_hooks
+from torchdau.surgery.timing import step_ratios
+from torchdau.surgery.units import SAME, geometry
 
 Select = str | Sequence[str] | Callable[[str, nn.Module], bool]
-
-SAME = ("Conv2dSame", "StdConv2dSame", "ScaledStdConv2dSame")
-"""Classes of timm that pad their input themselves, so that the output has ceil(size / stride) pixels."""
 
 STANDARDISED = ("StdConv2d", "ScaledStdConv2d", "StdConv2dSame", "ScaledStdConv2dSame")
 """Classes of timm that normalise their weight before they use it."""
@@ -39,12 +39,14 @@ class Convolution(NamedTuple):
         module: the module.
         reason: why it cannot become units, or is not to; empty if it can.
         num_units: the units per filter that it becomes; 0 if it stays.
+        ratio: time of a training step of the units, divided by that of the convolution, where it was measured.
     """
 
     names: tuple[str, ...]
     module: nn.Conv2d
     reason: str
     num_units: int
+    ratio: float | None = None
 
     @property
     def parameters(self) -> tuple[int, int]:
@@ -60,7 +62,8 @@ class Convolutions(list[Convolution]):
 
     def __str__(self) -> str:
         """One line for each convolution, and the sum of their parameters."""
-        rows = [("layer", "convolution", "becomes", "parameters", "then")]
+        timed = any(convolution.ratio for convolution in self)
+        rows = [("layer", "convolution", "becomes", "parameters", "then", *(["time"] if timed else []))]
         for convolution in self:
             conv = convolution.module
             kind = f"{conv.in_channels} to {conv.out_channels}, {conv.kernel_size[0]} x {conv.kernel_size[1]}"
@@ -68,9 +71,14 @@ class Convolutions(list[Convolution]):
             kind += f", {conv.groups} groups" if conv.groups > 1 else ""
             becomes = f"stays: {convolution.reason}" if convolution.reason else f"{convolution.num_units} units"
             before, after = (f"{number:,}" for number in convolution.parameters)
-            rows.append((", ".join(convolution.names), kind, becomes, before, after))
+            time = f"{convolution.ratio:.2f}" if convolution.ratio else ""
+            rows.append((", ".join(convolution.names), kind, becomes, before, after, time)[: len(rows[0])])
         before, after = (f"{sum(numbers):,}" for numbers in zip(*(c.parameters for c in self), strict=True))
-        rows.append(("all", "", f"{sum(not c.reason for c in self)} of {len(self)} become units", before, after))
+        rows.append(
+            ("all", "", f"{sum(not c.reason for c in self)} of {len(self)} become units", before, after, "")[
+                : len(rows[0])
+            ]
+        )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
             "  ".join(
@@ -81,7 +89,12 @@ class Convolutions(list[Convolution]):
         )
 
 
-def convolutions(model: nn.Module, select: Select | None = None, num_units: int | None = None) -> Convolutions:
+def convolutions(
+    model: nn.Module,
+    select: Select | None = None,
+    num_units: int | None = None,
+    images: Tensor | None = None,
+) -> Convolutions:
     """The 2-D convolutions of a model, and which of them :func:`convert_` would replace.
 
     Args:
@@ -90,6 +103,9 @@ def convolutions(model: nn.Module, select: Select | None = None, num_units: int 
             ``"layer3.*"``. Default: all but those that gain nothing, 2 x 2 kernels and those whose stride is as large
             as the kernel, as in patch embeddings.
         num_units: units per filter, as in :func:`convert_`.
+        images: a batch as the model will get it. With it the model is run once, and both layers are timed here and now,
+            in a training step of their own: the table has another column, the time of units divided by that of the
+            convolution. It takes about a fifth of a second for each kind of layer.
 
     Returns:
         A list of one entry for each convolution, in the order of the model. ``print`` shows it as a table.
@@ -123,12 +139,10 @@ def convolutions(model: nn.Module, select: Select | None = None, num_units: int 
         taps = module.kernel_size[0] * module.kernel_size[1]
         units = min(max(2, taps // TAPS), MOST_UNITS) if num_units is None else num_units
         found.append(Convolution(tuple(each), module, reason, 0 if reason else units))
+    if images is not None:
+        ratios = step_ratios(model, images, {c.module: c.num_units for c in found if not c.reason})
+        found = Convolutions(c._replace(ratio=ratios.get(c.module)) for c in found)
     return found
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether something is called when the module is, which would be lost with it."""
-    return any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks))
 
 
 def is_quantized(module: nn.Module) -> bool:
@@ -144,27 +158,6 @@ def obstacle_to(conv: nn.Conv2d, init: str, strides: str) -> str:
     if strides == "max_pool" and conv.stride != (1, 1) and any(map(any, geometry(conv)[0])):
         return "its output has not ceil(size / stride) pixels, as that of a max-pool"
     return ""
-
-
-def geometry(conv: nn.Conv2d) -> tuple[Sides, tuple[float, float]]:
-    """The padding of a unit layer with the same output size, and how far its centre is from the kernel's (y, x)."""
-    padding, shifts = [], []
-    for axis in range(2):
-        reach, stride = conv.dilation[axis] * (conv.kernel_size[axis] - 1), conv.stride[axis]
-        if type(conv).__name__ in SAME:  # as for a size that the stride divides
-            total = after = max(reach + 1 - stride, 0)
-            before, after, more = total // 2, total - total // 2, 0
-        else:
-            if isinstance(conv.padding, str):
-                before = reach // 2 if conv.padding == "same" else 0
-                after = reach - before if conv.padding == "same" else 0
-            else:
-                before = after = conv.padding[axis]
-            more = before + after - reach
-        start = -(-more // 2)
-        padding.append((start, more - start))
-        shifts.append(reach / 2 - before + start)
-    return (padding[0], padding[1]), (shifts[0], shifts[1])
 
 
 def _selection(select: Select | None, names: Sequence[str]) -> Callable[[str, nn.Module], bool]:

@@ -2,20 +2,16 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
-from torchdau import init as placements
 from torchdau.arguments import check_option
-from torchdau.conv import DAUConv2d
-from torchdau.surgery.candidates import Convolution, Select, convolutions, geometry, is_quantized, obstacle_to
-from torchdau.surgery.fitting import fit_units
-from torchdau.surgery.replace import Model, keep_kernel_size, replace_
-from torchdau.surgery.strides import Pooled
+from torchdau.surgery.candidates import Convolution, Select, convolutions, is_quantized, obstacle_to
+from torchdau.surgery.replace import Model, replace_
+from torchdau.surgery.units import to_units
 
 INITS = ("uniform", "fit")
 STRIDES = ("keep", "max_pool")
@@ -91,9 +87,8 @@ def convert_(
         if reason:
             reasons[reason] += 1
         else:
-            new[convolution.module] = _units(
-                convolution.module, convolution.num_units, init, strides, max_displacement, options
-            )
+            kind = init, strides, max_displacement, options
+            new[convolution.module] = to_units(convolution.module, convolution.num_units, *kind)
     left = "; ".join(f"{count} left: {reason}" for reason, count in reasons.items())
     if not new:
         raise ValueError(f"model must have a convolution to convert, got {len(found)} nn.Conv2d. {left}".rstrip())
@@ -115,47 +110,3 @@ def _progress(convolutions: Sequence[Convolution]) -> Iterable[Convolution]:
     except ModuleNotFoundError:
         return convolutions
     return tqdm(convolutions, "fitting units", leave=False)
-
-
-def _units(
-    conv: nn.Conv2d, num_units: int, init: str, strides: str, bound: float | None, options: Mapping[str, Any]
-) -> nn.Module:
-    padding, shifts = geometry(conv)
-    steps = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
-    if bound is None:
-        bound = max(4.0, *(step / 2 + 0.5 + abs(shift) for step, shift in zip(steps, shifts, strict=True)))
-    pooled = strides == "max_pool" and conv.stride != (1, 1)
-    layer = DAUConv2d(
-        conv.in_channels,
-        conv.out_channels,
-        num_units,
-        max_displacement=bound,
-        stride=1 if pooled else conv.stride,
-        padding=0 if pooled else padding,
-        groups=conv.groups,
-        bias=conv.bias is not None,
-        padding_mode=conv.padding_mode,
-        device=conv.weight.device,
-        dtype=conv.weight.dtype,
-        **options,
-    )
-    with torch.no_grad():
-        for axis, (step, shift) in enumerate(zip(steps, shifts, strict=True)):
-            placements.uniform_(layer.displacement[..., axis], step / 2 + 0.5).add_(shift).clamp_(-bound, bound)
-        if init == "fit":
-            reach = max(step / 2 + abs(shift) for step, shift in zip(steps, shifts, strict=True))
-            if bound < reach:
-                raise ValueError(
-                    f"max_displacement must be at least the reach of the kernel for init='fit', got max_displacement="
-                    f"{bound} for {reach} pixels. Leave it out to take the reach."
-                )
-            taps = (
-                torch.arange(k, device=conv.weight.device) * d + int(shift - step / 2)
-                for k, d, shift, step in zip(conv.kernel_size, conv.dilation, shifts, steps, strict=True)
-            )
-            fit_units(layer, conv.weight, (next(taps), next(taps)))
-        if conv.bias is not None and layer.bias is not None:
-            layer.bias.copy_(conv.bias)
-    keep_kernel_size(layer, conv)
-    layer.train(conv.training)
-    return Pooled(conv.stride, layer).train(conv.training) if pooled else layer

@@ -6,7 +6,6 @@ from typing import TypeVar
 from torch import nn
 
 from torchdau.conv import DAUConv2d
-from torchdau.surgery.candidates import has_hooks
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -38,3 +37,8 @@ def replace_(model: Model, new: Mapping[nn.Module, nn.Module]) -> Model:
             if child is not None and child in new:
                 setattr(parent, name, new[child])
     return model
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something is called when the module is, which would be lost with it."""
+    return any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks))

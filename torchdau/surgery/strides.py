@@ -1,20 +1,12 @@
 """Max-pools that take the strides of convolutions, the paper's way."""
 
 import copy
-from collections.abc import Sequence
 
 from torch import nn
 
-from torchdau.surgery.candidates import Select, convolutions, geometry
+from torchdau.surgery.candidates import Select, convolutions
 from torchdau.surgery.replace import Model, replace_
-
-
-class Pooled(nn.Sequential):
-    """A max-pool that takes the stride of a convolution, and after it a layer of stride 1: the paper's way."""
-
-    def __init__(self, stride: Sequence[int], layer: nn.Module) -> None:
-        super().__init__(nn.MaxPool2d((stride[0], stride[1]), ceil_mode=True), layer)
-        self.stride = stride[0], stride[1]
+from torchdau.surgery.units import Pooled, geometry
 
 
 def pool_strides_(model: Model, select: Select | None = None) -> Model:

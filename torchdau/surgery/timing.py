@@ -1,0 +1,65 @@
+"""How long units take in the place of a model's convolutions."""
+
+import torch
+from torch import Tensor, nn
+
+from torchdau.surgery.units import to_units
+
+SECONDS = 0.1
+"""Least time for which a layer is repeated."""
+
+
+def step_ratios(model: nn.Module, images: Tensor, num_units: dict[nn.Conv2d, int]) -> dict[nn.Conv2d, float]:
+    """Time of a training step of units, divided by that of the convolution, of layers that a model runs.
+
+    Args:
+        model: the model.
+        images: its input.
+        num_units: units per filter, by convolution.
+    """
+    inputs = _inputs(model, images, set(num_units))
+    known: dict[str, float] = {}
+    ratios = {}
+    for conv, input in inputs.items():
+        kind = f"{conv} {tuple(input.shape)} {input.stride()} {num_units[conv]}"
+        if kind not in known:
+            units = to_units(conv, num_units[conv])
+            known[kind] = _seconds(units, input) / _seconds(conv, input)
+        ratios[conv] = known[kind]
+    return ratios
+
+
+def _inputs(model: nn.Module, images: Tensor, convs: set[nn.Conv2d]) -> dict[nn.Conv2d, Tensor]:
+    """What each convolution gets; the first time, where it is used more than once."""
+    inputs: dict[nn.Conv2d, Tensor] = {}
+
+    def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        if isinstance(module, nn.Conv2d):
+            inputs.setdefault(module, arguments[0])
+
+    hooks = [conv.register_forward_pre_hook(note) for conv in convs]
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    return inputs
+
+
+def _seconds(layer: nn.Module, input: Tensor) -> float:
+    """The median of training steps."""
+    from torch.utils.benchmark import Timer
+
+    leaf = input.detach().clone().requires_grad_()
+    leaves = [leaf, *(parameter for parameter in layer.parameters() if parameter.requires_grad)]
+    grad = torch.ones_like(layer(leaf))
+
+    def step() -> None:
+        torch.autograd.grad(layer(leaf), leaves, grad)
+
+    timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
+    return float(timer.blocked_autorange(min_run_time=SECONDS).median)
