@@ -114,7 +114,7 @@ def test_a_bad_displacement_spoils_its_own_outputs_only():
 def test_registered_operators():
     x, (w, mu), bias = images(1, 2, 3, 4).float(), units(2, 1, 1, bound=1.0), images(2).float()
     leaves = [t.float().to(DEVICE).requires_grad_() for t in (x, w, mu, torch.full((2, 1, 1), 0.3), bias)]
-    options = ([1, 1], [0, 0], 2, "smooth", 1.0, 0.3)
+    options = ([1, 1], [0, 0], 2, "bilinear", "smooth", 1.0, 0.3)
     tests = "test_schema", "test_autograd_registration", "test_faketensor"  # the others differentiate by the hundred
     torch.library.opcheck(torch.ops.torchdau.direct.default, (*leaves, *options), test_utils=tests)
     plain = [t.detach() for t in leaves]
@@ -132,6 +132,7 @@ def test_which_layers_fit(monkeypatch):
         return triton.unsuitable(torch.empty(2, 8, 8, 8, dtype=dtype, device="meta"), torch.empty(8, i, 2), profile)
 
     assert reason() is None
+    assert "interpolation='bilinear' on a GPU, got 'gaussian'" in reason(profile=Profile("gaussian", "smooth", 4, 1))
     assert reason(triton.FEW, torch.bfloat16) is None
     assert "at most 4 input channels in a group on a GPU, got 5" in reason(5)
     assert "float32 or less, got dtype=torch.float64" in reason(dtype=torch.float64)

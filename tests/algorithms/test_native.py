@@ -208,7 +208,7 @@ def test_the_default_type_changes_nothing(variant, algorithm, default):
 def test_an_exported_direct_layer_runs_elsewhere(monkeypatch):
     """Where the kernels or the type of another machine are not there, the registered operator is the spectral one."""
     x, (w, mu) = images(2, 8, 9, 9), units(4, 8, 2)
-    sigma, options = torch.tensor(0.5, dtype=x.dtype), ([1, 1], [0, 0], 1, "smooth", 4.0, 0.5)
+    sigma, options = torch.tensor(0.5, dtype=x.dtype), ([1, 1], [0, 0], 1, "bilinear", "smooth", 4.0, 0.5)
     expected = dau_conv2d(x, w, mu, sigma, max_displacement=4, algorithm="dense")
     torch.testing.assert_close(torch.ops.torchdau.direct(x, w, mu, sigma, None, *options), expected)
     monkeypatch.setattr(kernels_module, "kernels", lambda: Kernels(None, TURNED_OFF))

@@ -126,9 +126,9 @@ int main() {
     }
     compare("gradient of positions", relative(got, numeric), 1e-4);
 
-    const TorchdauDirect plain{N, 1, I, O, K, N, {H, H, 1, 0}, {W, W, 1, 0}, R, RADIUS, exact, 0, 1, nullptr};
+    const TorchdauDirect plain{N, 1, I, O, K, N, {H, H, 1, 0}, {W, W, 1, 0}, R, RADIUS, exact, 0, 1, 0, 1, nullptr};
     TorchdauDirectTensors all{x.data(), weight.data(), displacement.data(), &SIGMA, bias.data(), grad.data(),
-                              out.data(), dx.data(), dw.data(), dmu.data()};
+                              out.data(), dx.data(), dw.data(), dmu.data(), nullptr};
     run(blurred::torchdau_blurred_forward, plain, all);
     compare("output of blurred images", relative(out, y), 1e-6);
     auto check = [&](const char* name, auto forward, auto backward) {

@@ -63,14 +63,15 @@ def choose(
     kernels = spectral.serves(input, weight, stride, profile)
     serves = direct.unsuitable(input, weight, sigma, profile) is None
     compare = _cheapest.__wrapped__ if torch.compiler.is_compiling() else _cheapest  # sizes may be symbols
-    return compare(layer, input.device.type, kernels, serves, training)
+    shared = sigma.ndim == 0 and profile.interpolation == "bilinear"
+    return compare(layer, input.device.type, kernels, serves, training, shared)
 
 
 _Size = tuple[int, int, int, int, int, tuple[int, int], tuple[int, int], int]  # what costs are functions of
 
 
 @lru_cache(maxsize=1024)
-def _cheapest(layer: _Size, device: str, kernels: bool, serves: bool, training: bool) -> str:
+def _cheapest(layer: _Size, device: str, kernels: bool, serves: bool, training: bool, shared: bool) -> str:
     """Compare the costs of a layer; ``kernels`` are for "spectral", and "direct" ``serves``."""
     _, groups, i, *_ = layer
     best, least = "dense", dense.cost(*layer)
@@ -82,4 +83,4 @@ def _cheapest(layer: _Size, device: str, kernels: bool, serves: bool, training: 
     if serves and device == "cuda":
         return "direct" if groups > 1 or i == 1 else best
     least *= TRAINING if training else 1
-    return "direct" if serves and direct.cost(*layer, training) < least else best
+    return "direct" if serves and direct.cost(*layer, training, shared) < least else best

@@ -25,7 +25,7 @@ VARIANTS = {"AVX512": ("avx512", "avx2", "baseline"), "AVX2": ("avx2", "baseline
 LINE = 64
 """Bytes of a cache line, at which the memory of a kernel starts."""
 
-INTERFACE = 4
+INTERFACE = 5
 """What the functions of a library take, as a number that changes with it; in ``spectral.cpp`` as well."""
 
 NOT_BUILT = "not built"

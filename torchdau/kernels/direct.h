@@ -18,6 +18,7 @@ struct TorchdauDirect {
     int32_t bound;   // of the displacements, in whole pixels
     int32_t radius;  // of the sampled Gaussian
     int32_t exact;   // whether the gradient of displacements is the exact one
+    int32_t gaussian, shared_sigma;  // the Gaussian form; one sigma for all units: for "separable", the others take it for granted
     int32_t channels_last;  // images are (N, H, W, C), or else (N, C, H, W): for few channels in a group alone
     int32_t threads;
     ParallelFor parallel_for;
@@ -26,6 +27,6 @@ struct TorchdauDirect {
 // What is not computed may be null.
 struct TorchdauDirectTensors {
     const float *input, *weight, *displacement, *sigma, *bias, *grad_output;
-    float *output, *grad_input, *grad_weight, *grad_displacement;
+    float *output, *grad_input, *grad_weight, *grad_displacement, *grad_sigma;
 };
 }

@@ -1,14 +1,15 @@
 """Unit by unit: for small images and batches, strides, few channels in a group, and pruned layers.
 
-On a CPU it has native kernels for units that share one sigma; :mod:`choice` says which one serves which layer. On a GPU
-it has Triton kernels for few channels in a group. Both are for the bilinear form, float32 and below.
+On a CPU it has native kernels, in float32 and below; :mod:`choice` says which one serves which layer. With a sigma for
+each unit, or in the Gaussian form, they are for few channels in a group. On a GPU it has Triton kernels for few
+channels in a group and the bilinear form.
 """
 
 import torch
 from torch import Tensor
 
 from torchdau.algorithms.direct import triton
-from torchdau.algorithms.direct.choice import cost
+from torchdau.algorithms.direct.choice import FEW, cost
 from torchdau.algorithms.direct.operators import compute
 from torchdau.kernels import available, kernels
 from torchdau.profile import Profile
@@ -32,18 +33,17 @@ def dau_conv2d(
     reason = unsuitable(input, weight, sigma, profile)
     if reason:
         raise ValueError(f'algorithm="direct" {reason}. Take "auto", which chooses an algorithm that serves.')
-    bounds = profile.displacement_gradient, profile.max_displacement, profile.max_sigma
-    return compute(input, weight, displacement, sigma, bias, stride, padding, groups, *bounds)
+    return compute(input, weight, displacement, sigma, bias, stride, padding, groups, *profile.options)
 
 
 def unsuitable(input: Tensor, weight: Tensor, sigma: Tensor, profile: Profile) -> str | None:
     """Say why the kernels cannot compute this layer, or return None."""
-    if profile.interpolation != "bilinear":
-        return f"must have interpolation='bilinear', got {profile.interpolation!r}"
     if input.device.type == "cuda":
         return triton.unsuitable(input, weight, profile)
-    if sigma.ndim:
-        return f"must have one sigma for all units, got sigma of shape {tuple(sigma.shape)}"
+    if weight.shape[1] > FEW and profile.interpolation != "bilinear":
+        return f"must have interpolation='bilinear' for more than {FEW} input channels, got {profile.interpolation!r}"
+    if weight.shape[1] > FEW and sigma.ndim:
+        return f"must have one sigma for more than {FEW} input channels, got sigma of shape {tuple(sigma.shape)}"
     if input.device.type != "cpu":
         return f"must have its input on a CPU or an NVIDIA GPU, got device={input.device}"
     if torch.promote_types(input.dtype, torch.float32) != torch.float32:

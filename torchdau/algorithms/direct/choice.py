@@ -3,8 +3,11 @@
 - ``narrow``: few input channels in a group. The Gaussian comes once per output channel, after the units.
 - ``blurred``: one or a few images. Forward pass only.
 - ``lanes``: small images, small batches and strides.
+- ``separable``: few input channels in a group, where units do not share a Gaussian: a sigma for each, or the Gaussian
+  form.
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,6 +22,9 @@ STRIDES = ((1, 1), (2, 2))
 
 WINDOW = 160
 """Most pixels along an axis that the kernel in lanes reads for an output."""
+
+TAPS = 12
+"""Weights along an axis of a unit with a Gaussian of its own, about."""
 
 BACKWARD = 3.4
 """Time of a backward pass in forward passes of the same kernel."""
@@ -38,20 +44,21 @@ class Shape(NamedTuple):
     size: Pair
     stride: Pair
     window: int
+    shared: bool = True  # one Gaussian for all units
 
 
 @lru_cache
-def forward_kernel(shape: Shape) -> str:
-    """The fastest kernel for a forward pass."""
+def forward_kernel(shape: Shape) -> str | None:
+    """The fastest kernel for a forward pass, or None where there is none."""
     costs = _costs(shape)
-    return min(costs, key=costs.__getitem__)
+    return min(costs, key=costs.__getitem__, default=None)
 
 
 @lru_cache
 def backward_kernel(shape: Shape) -> str | None:
     """The fastest kernel for the gradients, or None where there is none."""
     costs = _costs(shape)
-    del costs["blurred"]
+    costs.pop("blurred", None)
     return min(costs, key=costs.__getitem__, default=None)
 
 
@@ -65,43 +72,51 @@ def cost(
     stride: Pair,
     window: int,
     training: bool = False,
+    shared: bool = True,
 ) -> float:
     """Return the multiply-adds of a forward pass, or of a training step; what runs slower counts by its time."""
-    shape = Shape(n, groups, i, o, k, size, stride, window)
+    shape = Shape(n, groups, i, o, k, size, stride, window, shared)
     costs = _costs(shape)
-    forward = min(costs.values())
-    if not training:
+    forward = min(costs.values(), default=math.inf)
+    if not training or not costs:
         return forward
-    del costs["blurred"]
-    return forward + BACKWARD * min(costs.values(), default=_lanes(*shape))
+    costs.pop("blurred", None)
+    return forward + BACKWARD * min(costs.values(), default=_lanes(shape))
 
 
 def _costs(shape: Shape) -> dict[str, float]:
     """By the kernels that serve."""
-    costs = {"blurred": _blurred(*shape)}
+    if not shape.shared:
+        return {"separable": _separable(shape)} if shape.i <= FEW else {}
+    costs = {"blurred": _blurred(shape)}
     if shape.i <= FEW:
-        costs["narrow"] = _narrow(*shape)
+        costs["narrow"] = _narrow(shape)
     if shape.stride in STRIDES and shape.window <= WINDOW:
-        costs["lanes"] = _lanes(*shape)
+        costs["lanes"] = _lanes(shape)
     return costs
 
 
-def _narrow(n: int, groups: int, i: int, o: int, k: int, size: Pair, stride: Pair, window: int) -> float:
-    rows, columns = (pixels * step + 4 for pixels, step in zip(size, stride, strict=True))
-    return 2 * n * groups * rows * 16 * -(-columns // 16) * (4 * i + o * (3 * k * i + 12))
+def _narrow(s: Shape) -> float:
+    rows, columns = (pixels * step + 4 for pixels, step in zip(s.size, s.stride, strict=True))
+    return 2 * s.n * s.groups * rows * 16 * -(-columns // 16) * (4 * s.i + s.o * (3 * s.k * s.i + 12))
 
 
-def _blurred(n: int, groups: int, i: int, o: int, k: int, size: Pair, stride: Pair, window: int) -> float:
-    rows, columns = size[0] + 2 * (-(-size[0] // 14)), 16 * (-(-size[1] // 15))  # as they are computed
-    plane = (size[0] * stride[0] + window) * (size[1] * stride[1] + window)
-    each = 3.4 if max(stride) == 1 else 12
-    blur = 60 if groups * i * n * plane < CACHED else 130
-    return groups * i * n * (o * k * rows * columns * each + blur * plane) + 1e7
+def _separable(s: Shape) -> float:
+    rows, columns = (pixels * step + TAPS for pixels, step in zip(s.size, s.stride, strict=True))
+    return 2 * s.n * s.groups * s.o * s.i * s.k * rows * 16 * -(-columns // 16) * 2 * min(TAPS, s.window)
 
 
-def _lanes(n: int, groups: int, i: int, o: int, k: int, size: Pair, stride: Pair, window: int) -> float:
-    pixels = size[0] * 4 * -(-size[1] // 4)
-    lanes = 64 * -(-n * pixels // 64)  # pixels of tiles of 4 or more, 16 at a time
-    unit, around = (4.2, 1.1) if stride == (1, 1) else (6.5, 1.5)
-    units = i * o * k * (unit * lanes + 300)
-    return groups * (units + lanes * (i * around * (window + 4) ** 2 + 60 * o)) + 1e7
+def _blurred(s: Shape) -> float:
+    rows, columns = s.size[0] + 2 * (-(-s.size[0] // 14)), 16 * (-(-s.size[1] // 15))  # as they are computed
+    plane = (s.size[0] * s.stride[0] + s.window) * (s.size[1] * s.stride[1] + s.window)
+    each = 3.4 if max(s.stride) == 1 else 12
+    blur = 60 if s.groups * s.i * s.n * plane < CACHED else 130
+    return s.groups * s.i * s.n * (s.o * s.k * rows * columns * each + blur * plane) + 1e7
+
+
+def _lanes(s: Shape) -> float:
+    pixels = s.size[0] * 4 * -(-s.size[1] // 4)
+    lanes = 64 * -(-s.n * pixels // 64)  # pixels of tiles of 4 or more, 16 at a time
+    unit, around = (4.2, 1.1) if s.stride == (1, 1) else (6.5, 1.5)
+    units = s.i * s.o * s.k * (unit * lanes + 300)
+    return s.groups * (units + lanes * (s.i * around * (s.window + 4) ** 2 + 60 * s.o)) + 1e7

@@ -10,7 +10,7 @@ from torch import Tensor
 def forward(*arguments: Any) -> Tensor:
     """Return the output, from the arguments of the direct operators."""
     output: Tensor
-    output, _ = torch.ops.torchdau.spectral(*arguments[:8], "bilinear", *arguments[8:], False)
+    output, _ = torch.ops.torchdau.spectral(*arguments, False)
     return output
 
 
@@ -18,6 +18,5 @@ def gradients(
     grad: Tensor, tensors: Sequence[Tensor | None], options: Sequence[Any], needed: list[bool]
 ) -> Sequence[Tensor]:
     """Return the gradients of the five tensors, with the options of the direct operators."""
-    options = *options[:3], "bilinear", *options[3:]
     grads: Sequence[Tensor] = torch.ops.torchdau.spectral_backward(grad, *tensors, *options, grad.new_empty(0), needed)
     return grads

@@ -30,7 +30,8 @@ class _Layer(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("images", "groups", "inputs", "outputs", "units", "planes")),
         ("y", _Axis),
         ("x", _Axis),
-        *((name, ctypes.c_int32) for name in ("bound", "radius", "exact", "channels_last", "threads")),
+        *((name, ctypes.c_int32) for name in ("bound", "radius", "exact", "gaussian", "shared_sigma")),
+        *((name, ctypes.c_int32) for name in ("channels_last", "threads")),
         ("parallel_for", ctypes.c_void_p),
     ]
 
@@ -47,6 +48,7 @@ class Task(NamedTuple):
         padding: zeros around the image (y, x), or pixels cropped where negative.
         groups: groups of channels.
         profile: the form of the units.
+        shared: whether all units have one sigma.
         order: layout in memory of the images that the kernel is given.
     """
 
@@ -58,25 +60,30 @@ class Task(NamedTuple):
     padding: Sequence[int]
     groups: int
     profile: Profile
+    shared: bool
     order: torch.memory_format
 
     def forward(self, input: Tensor, units: Sequence[Tensor], bias: Tensor | None) -> Tensor:
         """Return the output, of ``input``, and weight, displacement and sigma as ``units``."""
         output = torch.empty(self.output, dtype=torch.float32, device="cpu", memory_format=self.order)
         constant = None if bias is None else bias.float().contiguous()
-        self._call("forward", [self._image(input), *_plain(units), constant, None, output, None, None, None])
+        self._call("forward", [self._image(input), *_plain(units), constant, None, output, *[None] * 4])
         return output.to(input.dtype)
 
     def backward(
         self, grad: Tensor, input: Tensor, units: Sequence[Tensor], needed: Sequence[bool]
     ) -> list[Tensor | None]:
-        """Return the gradients of input, weight and displacement in float32, None for one that is not needed."""
+        """Return the gradients of input, weight, displacement and sigma in float32, None for one that is not needed.
+
+        Of sigma, they are those of each unit; none if all units share it.
+        """
         image, (weight, displacement, sigma) = self._image(input), _plain(units)
         room = torch.empty_like if len(input) else torch.zeros_like
-        both = needed[1] or needed[2]  # they are computed together
-        made = [room(t) if need else None for t, need in ((image, needed[0]), (weight, both), (displacement, both))]
+        any_unit = any(needed[1:])  # those of units are computed together
+        wanted = needed[0], any_unit, any_unit, any_unit and not self.shared
+        made = [room(t) if need else None for t, need in zip((image, weight, displacement, sigma), wanted, strict=True)]
         self._call("backward", [image, weight, displacement, sigma, None, self._image(grad), None, *made])
-        return [d if need else None for d, need in zip(made, needed, strict=False)]
+        return [d if need else None for d, need in zip(made, needed, strict=True)]
 
     def _image(self, tensor: Tensor) -> Tensor:
         return tensor.float().contiguous(memory_format=self.order)
@@ -99,6 +106,8 @@ class Task(NamedTuple):
             bound=bound,
             radius=self.profile.radius,
             exact=self.profile.displacement_gradient == "exact",
+            gaussian=self.profile.interpolation == "gaussian",
+            shared_sigma=self.shared,
             channels_last=self.order == torch.channels_last,
             threads=torch.get_num_threads(),
             parallel_for=parallel_for(),
@@ -114,19 +123,21 @@ def task(
     padding: Sequence[int],
     groups: int,
     profile: Profile,
+    shared: bool,
     backward: bool,
 ) -> Task:
     """Return a layer by the fastest kernel for a forward or a backward pass."""
     filters, channels, units = weight.shape
     size, steps = (output[2], output[3]), (stride[0], stride[1])
-    shape = Shape(len(input), groups, channels, filters // groups, units, size, steps, profile.size)
+    one = shared and profile.interpolation == "bilinear"
+    shape = Shape(len(input), groups, channels, filters // groups, units, size, steps, profile.size, one)
     kernel = backward_kernel(shape) if backward else forward_kernel(shape)
     huge = kernel == "blurred" and _plane(output, stride, profile) * IMAGES >= 1 << 31
     precise = torch.promote_types(input.dtype, torch.float32) != torch.float32
     if input.device.type != "cpu" or precise or huge or not available():  # an exported graph may run anywhere
         kernel = None
     order = layout(input) if kernel == "narrow" else torch.contiguous_format
-    return Task(kernel, input.shape, weight.shape, output, stride, padding, groups, profile, order)
+    return Task(kernel, input.shape, weight.shape, output, stride, padding, groups, profile, shared, order)
 
 
 def _plane(output: Sequence[int], stride: Sequence[int], profile: Profile) -> int:

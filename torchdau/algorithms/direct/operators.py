@@ -21,22 +21,23 @@ def _forward(
     stride: Sequence[int],
     padding: Sequence[int],
     groups: int,
+    interpolation: str,
     displacement_gradient: str,
     max_displacement: float,
     max_sigma: float,
 ) -> Tensor:
-    profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
+    profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     layer = input, weight, _output_shape(input, weight, stride, padding), stride, padding, groups, profile
     on_gpu = _on_gpu(sigma, *layer)
     output: Tensor
     if on_gpu is not None:
         with plain(input):
             output = on_gpu.forward(input, (weight, displacement, sigma), bias)
-    elif (native := task(*layer, backward=False)).kernel:
+    elif (native := task(*layer, sigma.ndim == 0, backward=False)).kernel:
         output = native.forward(input, (weight, displacement, sigma), bias)
     else:
         tensors = input, weight, displacement, sigma, bias
-        output = elsewhere.forward(*tensors, stride, padding, groups, *profile.options[1:])
+        output = elsewhere.forward(*tensors, stride, padding, groups, *profile.options)
     return output.contiguous(memory_format=layout(input))
 
 
@@ -53,23 +54,24 @@ def _backward(
     stride: Sequence[int],
     padding: Sequence[int],
     groups: int,
+    interpolation: str,
     displacement_gradient: str,
     max_displacement: float,
     max_sigma: float,
     needed: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of input, weight, displacement and sigma; one that is not ``needed`` is an empty tensor."""
-    profile = Profile("bilinear", displacement_gradient, max_displacement, max_sigma)
+    profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     layer, units = (input, weight, grad.shape, stride, padding, groups, profile), (weight, displacement, sigma)
     on_gpu = _on_gpu(sigma, *layer)
     grads: Sequence[Tensor | None]
     if on_gpu is not None:
         with plain(input):
             grads = on_gpu.backward(grad, input, units, needed)
-    elif (native := task(*layer, backward=True)).kernel and not needed[3]:
-        grads = *native.backward(grad, input, units, needed), None
+    elif (native := task(*layer, sigma.ndim == 0, backward=True)).kernel and not (needed[3] and sigma.ndim == 0):
+        grads = native.backward(grad, input, units, needed)
     else:  # no kernel has gradients, or sigma is learned and all units share it
-        options = stride, padding, groups, *profile.options[1:]
+        options = stride, padding, groups, *profile.options
         grads = elsewhere.gradients(grad, (input, *units, None), options, [*needed, False])[:4]
     made = [
         d.to(t.dtype) if d is not None and need else grad.new_empty(0)

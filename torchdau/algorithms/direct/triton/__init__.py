@@ -15,6 +15,8 @@ RADIUS = 10
 
 def unsuitable(input: Tensor, weight: Tensor, profile: Profile) -> str | None:
     """Say why the kernels cannot compute a layer on a GPU, or return None."""
+    if profile.interpolation != "bilinear":
+        return f"must have interpolation='bilinear' on a GPU, got {profile.interpolation!r}"
     if input.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return f"must have input of float32 or less, got dtype={input.dtype}"
     if weight.shape[1] > FEW:

@@ -1,0 +1,281 @@
+// The direct algorithm for few input channels in a group where units do not share a Gaussian: a sigma each, or the Gaussian
+// form (docs/algorithms.md).
+//
+// A unit is a row of weights along each axis: images are multiplied with that of x, then with that of y. The input's gradient
+// is the same with outputs and inputs exchanged and both rows turned around. For the gradients of units, the rows of the
+// output's gradient are multiplied with images that went along x: sums for each weight along y, which give all of them.
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "direct.h"
+#include "memory.h"
+#include "parallel.h"
+#include "taps.h"
+#include "vector.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+namespace {
+
+constexpr int TALL = 8;  // rows of outputs whose sums stay in registers
+
+class Separable {
+   public:
+    Separable(const TorchdauDirect& d, void* workspace)
+        : d_(d),
+          form_{bool(d.gaussian), bool(d.exact), d.bound, d.radius},
+          taps_(form_.taps()),
+          margin_(form_.reach() + 1),
+          memory_(workspace),
+          threads_{d.parallel_for, d.threads} {}
+
+    int64_t forward(const TorchdauDirectTensors* tensors) {
+        const Side in = inputs(), out = outputs();
+        const Rooms rooms(*this, in, out, {d_.y.stride, d_.x.stride}, 1);
+        if (!tensors) return memory_.used();
+        const TorchdauDirectTensors& t = *tensors;
+        threads_.run(d_.images * d_.groups * d_.outputs, [&](int64_t number, int64_t thread) {
+            const Room room = rooms.of(thread);
+            const int64_t image = number / d_.outputs, filter = number % (d_.groups * d_.outputs);
+            room.clear();
+            for (int64_t i = 0; i < d_.inputs; ++i) {
+                read(t.input + (image * d_.inputs + i) * in.size(), in, 1, 1, room);
+                for (int64_t unit = (filter * d_.inputs + i) * d_.units, last = unit + d_.units; unit < last; ++unit) {
+                    const Taps y = taps(t, unit, 0, room.y), x = taps(t, unit, 1, room.x);
+                    add(room, y.value, x.value, y.first - d_.y.padding, x.first - d_.x.padding, t.weight[unit], out, {d_.y.stride, d_.x.stride});
+                }
+            }
+            write(room, out, d_.x.stride, t.bias ? t.bias[filter] : 0, t.output + number * out.size());
+        });
+        return memory_.used();
+    }
+
+    int64_t backward(const TorchdauDirectTensors* tensors) {
+        const Memory begin = memory_;
+        if (!tensors || tensors->grad_input) inputs_back(tensors);
+        const int64_t most = memory_.used();
+        memory_ = begin;
+        if (!tensors || tensors->grad_weight) units_back(tensors);
+        return std::max(most, memory_.used());
+    }
+
+   private:
+    struct Side {
+        int64_t high, wide;
+        int64_t size() const { return high * wide; }
+    };
+    struct Steps {
+        int64_t y, x;
+    };
+    Side inputs() const { return {d_.y.pixels, d_.x.pixels}; }
+    Side outputs() const { return {d_.y.outputs, d_.x.outputs}; }
+
+    // What a thread needs: an image with a margin of zeros, its rows after x, sums of outputs, and weights of units.
+    struct Room {
+        float *plane, *rows, *sums, *y, *x, *numbers;
+        int64_t line, top, left;          // of the plane: numbers of a row, and where the image begins
+        int64_t wide, rows_size, sums_size, plane_size;
+
+        void clear() const { std::memset(sums, 0, sizeof(float) * sums_size); }
+    };
+
+    // The same for all threads, for `source` images whose pixels are `apart`, and targets that read them every `steps`.
+    struct Rooms {
+        const Separable& s;
+        Side source, target;
+        Steps steps;
+        int64_t kinds, size;
+        float* begin;
+
+        Rooms(Separable& s, Side source, Side target, Steps steps, int64_t kinds, Steps apart = {1, 1})
+            : s(s), source{(source.high - 1) * apart.y + 1, (source.wide - 1) * apart.x + 1}, target(target), steps(steps), kinds(kinds) {
+            Memory counted(nullptr);
+            make(counted);
+            size = counted.used() / int64_t(sizeof(float));
+            begin = s.memory_.floats(size * s.d_.threads);
+        }
+        Room of(int64_t thread) const {
+            Memory memory(begin + thread * size);
+            Room room = make(memory);
+            std::memset(room.plane, 0, sizeof(float) * room.plane_size);
+            return room;
+        }
+
+       private:
+        Room make(Memory& memory) const {
+            Room r{};
+            // targets read from -padding - margin to the last one's place + margin, and so many more in a vector
+            const int64_t before_y = s.before(s.d_.y.padding), before_x = s.before(s.d_.x.padding);
+            const int64_t high = (rounded(target.high, TALL) - 1) * steps.y + 1, wide = rounded((target.wide - 1) * steps.x + 1, LANES);
+            r.top = before_y, r.left = before_x, r.wide = wide;
+            r.line = std::max(source.wide, wide) + before_x + s.after(s.d_.x.padding) + LANES;
+            r.plane_size = r.line * (std::max(source.high, high) + before_y + s.after(s.d_.y.padding) + 1);
+            r.rows_size = (high + s.taps_) * wide, r.sums_size = rounded(target.high, TALL) * wide;
+            r.plane = memory.floats(r.plane_size), r.rows = memory.floats(kinds * r.rows_size), r.sums = memory.floats(r.sums_size);
+            r.y = memory.floats(3 * s.taps_), r.x = memory.floats(3 * s.taps_), r.numbers = memory.floats(kinds * s.taps_);
+            return r;
+        }
+    };
+
+    static int64_t rounded(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+    int64_t before(int64_t padding) const { return margin_ + std::abs(padding); }
+    int64_t after(int64_t padding) const { return margin_ + std::abs(padding) + taps_; }
+
+    Taps taps(const TorchdauDirectTensors& t, int64_t unit, int axis, float* room) const {
+        Taps made{room, room + taps_, room + 2 * taps_, 0};
+        made.fill(form_, t.displacement[2 * unit + axis], d_.shared_sigma ? *t.sigma : t.sigma[unit]);
+        return made;
+    }
+
+    // An image into the plane, its pixels `apart_y` and `apart_x` from each other.
+    static void read(const float* image, const Side& side, int64_t apart_y, int64_t apart_x, const Room& room) {
+        for (int64_t y = 0; y < side.high; ++y) {
+            float* to = room.plane + (y * apart_y + room.top) * room.line + room.left;
+            const float* from = image + y * side.wide;
+            if (apart_x == 1)
+                std::memcpy(to, from, sizeof(float) * side.wide);
+            else
+                for (int64_t x = 0; x < side.wide; ++x) to[x * apart_x] = from[x];
+        }
+    }
+
+    // Rows from `first_y` on, multiplied with weights along x, which begin at pixel `first_x`.
+    void along_x(const Room& room, const float* weights, int64_t first_y, int64_t first_x, int64_t count, float* rows) const {
+        const float* from = room.plane + (first_y + room.top) * room.line + first_x + room.left;
+        for (int64_t y = 0; y < count; ++y, from += room.line, rows += room.wide)
+            for (int64_t x = 0; x < room.wide; x += LANES) {
+                Vector total{};
+                for (int64_t t = 0; t < taps_; ++t) total += load(from + x + t) * weights[t];
+                store(rows + x, total);
+            }
+    }
+
+    // Adds a unit to the sums, whose first output reads from pixel (first_y, first_x) on.
+    void add(const Room& room, const float* y_weights, const float* x_weights, int64_t first_y, int64_t first_x, float weight, const Side& target, Steps steps) const {
+        if (weight == 0) return;
+        along_x(room, x_weights, first_y, first_x, (target.high - 1) * steps.y + taps_, room.rows);
+        for (int64_t y = 0; y < target.high; y += TALL)
+            for (int64_t x = 0; x < room.wide; x += LANES) {
+                float* sums = room.sums + y * room.wide + x;
+                const float* rows = room.rows + y * steps.y * room.wide + x;
+                Vector totals[TALL];
+                for (int row = 0; row < TALL; ++row) totals[row] = load(sums + row * room.wide);
+                for (int64_t t = 0; t < taps_; ++t) {
+                    const float factor = weight * y_weights[t];
+#pragma GCC unroll 8
+                    for (int row = 0; row < TALL; ++row) {
+                        const int64_t line = std::min<int64_t>(row, target.high - 1 - y) * steps.y + t;  // rows behind the last are not written
+                        totals[row] += load(rows + line * room.wide) * factor;
+                    }
+                }
+                for (int row = 0; row < TALL; ++row) store(sums + row * room.wide, totals[row]);
+            }
+    }
+
+    static void write(const Room& room, const Side& target, int64_t step, float bias, float* output) {
+        for (int64_t y = 0; y < target.high; ++y, output += target.wide)
+            for (int64_t x = 0; x < target.wide; ++x) output[x] = room.sums[y * room.wide + x * step] + bias;
+    }
+
+    void inputs_back(const TorchdauDirectTensors* tensors) {
+        const Side in = inputs(), out = outputs();
+        const Rooms rooms(*this, out, in, {1, 1}, 1, {d_.y.stride, d_.x.stride});
+        if (!tensors) return;
+        const TorchdauDirectTensors& t = *tensors;
+        threads_.run(d_.images * d_.groups * d_.inputs, [&](int64_t number, int64_t thread) {
+            const Room room = rooms.of(thread);
+            const int64_t image = number / d_.inputs, group = image % d_.groups, i = number % d_.inputs;
+            room.clear();
+            for (int64_t o = 0; o < d_.outputs; ++o) {
+                read(t.grad_output + (image * d_.outputs + o) * out.size(), out, d_.y.stride, d_.x.stride, room);
+                for (int64_t k = 0; k < d_.units; ++k) {
+                    const int64_t unit = ((group * d_.outputs + o) * d_.inputs + i) * d_.units + k;
+                    const Taps y = taps(t, unit, 0, room.y), x = taps(t, unit, 1, room.x);
+                    std::reverse(y.value, y.value + taps_), std::reverse(x.value, x.value + taps_);
+                    add(room, y.value, x.value, d_.y.padding - y.first - taps_ + 1, d_.x.padding - x.first - taps_ + 1, t.weight[unit], in, {1, 1});
+                }
+            }
+            write(room, in, 1, 0, t.grad_input + number * in.size());
+        });
+    }
+
+    void units_back(const TorchdauDirectTensors* tensors) {
+        const Side in = inputs(), out = outputs();
+        const int64_t kinds = d_.shared_sigma ? 2 : 3;
+        const Rooms rooms(*this, in, out, {d_.y.stride, d_.x.stride}, kinds);
+        const int64_t line = rounded((out.wide - 1) * d_.x.stride + 1, LANES), all = d_.inputs * d_.units;
+        float* grads = memory_.floats(d_.threads * out.high * line);
+        double* totals = reinterpret_cast<double*>(memory_.floats(2 * d_.threads * 4 * all));
+        if (!tensors) return;
+        const TorchdauDirectTensors& t = *tensors;
+        threads_.run(d_.groups * d_.outputs, [&](int64_t filter, int64_t thread) {
+            const Room room = rooms.of(thread);
+            float* grad = grads + thread * out.high * line;
+            double* total = totals + thread * 4 * all;
+            std::fill(total, total + 4 * all, 0.0), std::memset(grad, 0, sizeof(float) * out.high * line);
+            const int64_t group = filter / d_.outputs, o = filter % d_.outputs;
+            for (int64_t n = 0; n < d_.images; ++n) {
+                const int64_t image = n * d_.groups + group;
+                const float* from = t.grad_output + (image * d_.outputs + o) * out.size();
+                for (int64_t y = 0; y < out.high; ++y)
+                    for (int64_t x = 0; x < out.wide; ++x) grad[y * line + x * d_.x.stride] = *from++;
+                for (int64_t k = 0; k < all; ++k) {
+                    if (k % d_.units == 0) read(t.input + (image * d_.inputs + k / d_.units) * in.size(), in, 1, 1, room);
+                    unit_back(t, filter * all + k, room, grad, line, kinds, total + 4 * k);
+                }
+            }
+            for (int64_t k = 0; k < all; ++k) {
+                const int64_t unit = filter * all + k;
+                const float w = t.weight[unit];
+                t.grad_weight[unit] = float(total[4 * k]);
+                for (int axis = 0; axis < 2; ++axis) t.grad_displacement[2 * unit + axis] = float(w * total[4 * k + 1 + axis]);
+                if (kinds == 3) t.grad_sigma[unit] = float(w * total[4 * k + 3]);
+            }
+        });
+    }
+
+    // Adds to a unit's sums: those of its weight, of its displacement along y and x, and of its sigma.
+    void unit_back(const TorchdauDirectTensors& t, int64_t unit, const Room& room, const float* grad, int64_t line, int64_t kinds, double* total) const {
+        const Side out = outputs();
+        const Taps y = taps(t, unit, 0, room.y), x = taps(t, unit, 1, room.x);
+        const int64_t count = (out.high - 1) * d_.y.stride + taps_;
+        const float* weights[] = {x.value, x.by_displacement, x.by_sigma};
+        for (int64_t kind = 0; kind < kinds; ++kind) {
+            float* rows = room.rows + kind * room.rows_size;
+            along_x(room, weights[kind], y.first - d_.y.padding, x.first - d_.x.padding, count, rows);
+            for (int64_t tap = 0; tap < taps_; ++tap) {
+                Vector sums{};
+                for (int64_t row = 0; row < out.high; ++row)
+                    for (int64_t c = 0; c < line; c += LANES) sums += load(grad + row * line + c) * load(rows + (row * d_.y.stride + tap) * room.wide + c);
+                room.numbers[kind * taps_ + tap] = sum(sums);
+            }
+        }
+        for (int64_t tap = 0; tap < taps_; ++tap) {
+            const double plain = room.numbers[tap];
+            total[0] += plain * y.value[tap], total[1] += plain * y.by_displacement[tap];
+            total[2] += double(room.numbers[taps_ + tap]) * y.value[tap];
+            if (kinds == 3) total[3] += plain * y.by_sigma[tap] + double(room.numbers[2 * taps_ + tap]) * y.value[tap];
+        }
+    }
+
+    const TorchdauDirect& d_;
+    const Form form_;
+    const int64_t taps_, margin_;
+    Memory memory_;
+    Threads threads_;
+};
+
+}  // namespace
+
+extern "C" {
+
+// Return the bytes of workspace, at the start of a cache line, that they need; without tensors they do nothing else.
+EXPORT int64_t torchdau_separable_forward(const TorchdauDirect* layer, const TorchdauDirectTensors* tensors, void* workspace) {
+    return Separable(*layer, workspace).forward(tensors);
+}
+
+EXPORT int64_t torchdau_separable_backward(const TorchdauDirect* layer, const TorchdauDirectTensors* tensors, void* workspace) {
+    return Separable(*layer, workspace).backward(tensors);
+}
+}
