@@ -84,8 +84,9 @@ def dau_conv2d(
             Gaussian, or ``"exact"``, the derivative of the output. The Gaussian form has its true derivative.
         algorithm: ``"auto"`` chooses by shapes, and takes plain operators in an export to ONNX; ``"spectral"``,
             ``"direct"`` (float32 and below; on a CPU, more than 16 channels in a group need the bilinear form and one
-            sigma; on a GPU, up to 4 channels in a group), ``"dense"`` and ``"reference"`` name one. All compute the same, but a NaN or infinite *pixel* spoils all
-            outputs of its tile of the image with ``"spectral"``, else those that read near it.
+            sigma; on a GPU, up to 4 channels in a group), ``"dense"`` and ``"reference"`` name one. All compute the
+            same, but a NaN or infinite *pixel* spoils all outputs of its tile of the image with ``"spectral"``, else
+            those that read near it.
 
     Shape:
         - input: (N, C, H, W) or (C, H, W)
