@@ -40,7 +40,7 @@ def test_training_images_are_mirrored_and_shifted(tmp_path):
     image = torch.nn.functional.pad(plain.train[0][0], (2, 2, 2, 2))
     parts = [image[:, y : y + 8, x : x + 8] for y in range(5) for x in range(5)]
     parts = {part.numpy().tobytes() for image in parts for part in (image, image.flip(2).contiguous())}
-    seen = {data.train[0][0].numpy().tobytes() for _ in range(300)}
+    seen = {data.train.batch([0], epoch)[0][0].numpy().tobytes() for epoch in range(300)}
     assert seen <= parts
     assert len(seen) > 45
     assert torch.equal(data.test[0][0], plain.test[0][0])
@@ -111,10 +111,9 @@ def test_imagenet(tmp_path):
         Image.fromarray(pixels).save(tmp_path / folder / "n01440764/wide.JPEG", quality=95, subsampling=0)
     data = ImageNetData(str(tmp_path), size=20, batch_size=1, num_workers=0)
     data.setup("fit")
-    torch.manual_seed(0)
     seen = []
     for dataset, number in ((data.test, 5), (data.train, 60)):
-        images = [dataset[0][0] for _ in range(number)]
+        images = [dataset.batch([0], epoch)[0][0] for epoch in range(number)]
         assert {(image.shape, image.dtype) for image in images} == {((3, 20, 20), torch.uint8)}
         red_left = [image[0, 5, 2] > 200 and image[1, 5, 17] > 200 for image in images]
         red_right = [image[0, 5, 17] > 200 and image[1, 5, 2] > 200 for image in images]
@@ -127,7 +126,8 @@ def test_imagenet(tmp_path):
 def test_devices_share_a_batch():
     data = DigitsData(batch_size=32)
     data.setup("fit")
-    data.trainer = SimpleNamespace(world_size=4, global_rank=0)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(world_size=4, global_rank=0, strategy=strategy)
     assert data.train_dataloader().batch_size == 8
     data.trainer.world_size = 5
     with pytest.raises(ValueError, match=r"batch_size must be a multiple of the .* got batch_size=32 for 5 devices"):

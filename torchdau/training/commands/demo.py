@@ -99,7 +99,8 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 15) -> None:
 
 def digits(train: bool) -> tuple[Tensor, Tensor]:
     """Return the images (N, 1, 32, 32) and the classes of the training or the test set."""
-    images, labels = DigitsData().dataset(train).tensors
+    found = DigitsData().dataset(train)
+    images, labels = found.images, found.targets
     return F.interpolate(images / 255, size=SIDE, mode="bilinear"), labels
 
 

@@ -9,11 +9,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from torchdau.training.data.images import ImageData
+from torchdau.training.data.in_memory import InMemory, fits, read
 from torchdau.training.data.pictures import Pictures
 
 
 class ClassificationData(ImageData, ABC):
     """Pairs of an 8-bit image (C, H, W) and its class, normalised a batch at a time.
+
+    A set of small images, such as CIFAR-10, is read once and held in memory, on the GPU if there is one.
 
     The test set serves for validation too, as in the paper, which has no set of its own for it.
 
@@ -66,8 +69,18 @@ class ClassificationData(ImageData, ABC):
             self.test: Dataset[Any] = Pictures(self.pictures, self.transform(train=False))
             return
         if stage == "fit":
-            self.train = self.dataset(train=True)
-        self.test = self.dataset(train=False)
+            self.train = self._held(train=True)
+        if not isinstance(getattr(self, "test", None), InMemory):
+            self.test = self._held(train=False)
+
+    def _held(self, train: bool) -> Dataset[Any]:
+        """A set, in memory if its images are few and small."""
+        dataset: Any = self.dataset(train)
+        if isinstance(dataset, InMemory) or not fits(len(dataset), self.size):
+            return dataset
+        dataset.transform = self.transform(train=False)
+        augmentation = (self.padding, self.mirror) if train else (0, False)
+        return read(dataset, self.num_workers, self.max_unreadable if train else 0, *augmentation)
 
     def transform(self, train: bool) -> Callable[[Any], Tensor]:
         """What an image as it is read becomes: 8-bit pixels (3, H, W)."""

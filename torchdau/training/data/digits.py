@@ -1,9 +1,9 @@
 """Small handwritten digits, which need no download."""
 
 import torch
-from torch.utils.data import TensorDataset
 
 from torchdau.training.data.classification import ClassificationData
+from torchdau.training.data.in_memory import InMemory
 
 
 class DigitsData(ClassificationData):
@@ -22,7 +22,7 @@ class DigitsData(ClassificationData):
         """Ten digits."""
         return list("0123456789")
 
-    def dataset(self, train: bool) -> TensorDataset:
+    def dataset(self, train: bool) -> InMemory:
         """The training or the test set."""
         from sklearn.datasets import load_digits
 
@@ -30,4 +30,4 @@ class DigitsData(ClassificationData):
         images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None]
         labels = torch.from_numpy(digits.target)
         chosen = (torch.arange(len(labels)) % 5 == 0) != train
-        return TensorDataset(images[chosen], labels[chosen])
+        return InMemory(images[chosen], labels[chosen], classes=self.classes)

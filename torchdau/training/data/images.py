@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from torchdau.training.data.in_memory import InMemory
 from torchdau.training.data.loading import RandomOrder, TrainingLoader, TrainingSet, end_with_parent
 from torchdau.training.seeds import global_seed
 
@@ -62,10 +63,14 @@ class ImageData(LightningDataModule):
                 f"batch_size must be a multiple of the number of devices, which share it, got batch_size="
                 f"{self.batch_size} for {devices} devices."
             )
+        if isinstance(dataset, InMemory) and self.trainer:
+            dataset.to(self.trainer.strategy.root_device)
         samples = TrainingSet(dataset, self.max_unreadable)
         order = RandomOrder(samples, num_replicas=devices, rank=rank, seed=global_seed())
         shared = self.batch_size // devices
-        return TrainingLoader(dataset=samples, sampler=order, batch_size=shared, drop_last=drop_last, **self._workers)
+        return TrainingLoader(
+            dataset=samples, sampler=order, batch_size=shared, drop_last=drop_last, **self._options(dataset)
+        )
 
     def test_loader(self, dataset: Dataset[Any], batch_size: int) -> DataLoader[Any]:
         """Batches in order; several devices see a part each, and no sample twice to make the parts equal."""
@@ -79,15 +84,21 @@ class ImageData(LightningDataModule):
                 )
             ranks = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
             sampler = UnrepeatedDistributedSampler(dataset, shuffle=False, **ranks)
-        return DataLoader(dataset, batch_size=batch_size, sampler=sampler, **self._workers)
+        return DataLoader(dataset, batch_size=batch_size, sampler=sampler, **self._options(dataset))
 
-    @property
-    def _workers(self) -> dict[str, Any]:
+    def _options(self, dataset: Dataset[Any]) -> dict[str, Any]:
+        if isinstance(dataset, InMemory):
+            return {"collate_fn": whole}  # it makes whole ones, faster than processes would send them
         return {
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "worker_init_fn": end_with_parent,
         }
+
+
+def whole(batch: Any) -> Any:
+    """What a data set made of a whole batch."""
+    return batch
 
 
 def data_root(root: str | None, pictures: str | None) -> Path:

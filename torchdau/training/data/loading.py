@@ -3,7 +3,8 @@
 import multiprocessing
 import os
 import warnings
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from threading import Thread
 from typing import Any
@@ -31,6 +32,14 @@ class RandomOrder(DistributedSampler[int]):
     def __iter__(self) -> Iterator[Key]:  # type: ignore[override]
         """Pairs of an index and the epoch."""
         return ((index, self.epoch) for index in islice(super().__iter__(), self.start, None))
+
+
+class Batches(ABC):
+    """A data set that makes whole batches."""
+
+    @abstractmethod
+    def batch(self, indices: Sequence[int], epoch: int) -> Any:
+        """A batch of samples, drawn for an epoch."""
 
 
 class TrainingSet(Dataset[Any]):
@@ -69,12 +78,25 @@ class TrainingSet(Dataset[Any]):
                     self._note(index, error)
                     index = (index + 1) % len(self)
 
+    def __getitems__(self, keys: Sequence[Key | int]) -> Any:
+        """Samples for an epoch: a list of them, or a batch, where the data set makes whole ones."""
+        if not isinstance(self.dataset, Batches):
+            return [self[key] for key in keys]
+        indices, epochs = zip(*((key, 0) if isinstance(key, int) else key for key in keys), strict=True)
+        return self.dataset.batch(indices, epochs[0])
+
     def files(self, index: int) -> str:
         """The files of a sample, or its index."""
         samples = getattr(self.dataset, "samples", None)
         if samples is None:
             return f"sample {index}"
         return " and ".join(file for file in samples[index] if isinstance(file, str))
+
+    def warn(self) -> None:
+        """List the samples that others stand in for."""
+        unreadable = self.unreadable.nonzero().flatten().tolist()
+        files = "\n".join(map(self.files, unreadable))
+        warnings.warn(f"others stood in for {len(unreadable)} unreadable training samples:\n{files}", stacklevel=3)
 
     def _note(self, index: int, error: Exception) -> None:
         """Remembers a sample that cannot be read; too many are an error."""
@@ -123,10 +145,8 @@ class TrainingLoader(DataLoader[Any]):
         for number, batch in enumerate(super().__iter__(), done + 1):
             self.reached = [getattr(order, "epoch", 0), number]
             yield batch
-        unreadable = self.dataset.unreadable.nonzero().flatten().tolist()
-        if len(unreadable) > known:
-            files = "\n".join(map(self.dataset.files, unreadable))
-            warnings.warn(f"others stood in for {len(unreadable)} unreadable training samples:\n{files}", stacklevel=2)
+        if self.dataset.unreadable.sum() > known:
+            self.dataset.warn()
 
     def files(self, batch: int) -> list[str]:
         """The files of a batch of this epoch."""
