@@ -7,7 +7,7 @@ from PIL import Image
 
 from torchdau.training import ImageFolderData
 from torchdau.training.data import in_memory
-from torchdau.training.data.in_memory import InMemory, moved
+from torchdau.training.data.in_memory import InMemory, parts
 
 
 def numbered(count, size=6):
@@ -17,11 +17,19 @@ def numbered(count, size=6):
 
 def test_parts_of_images():
     images, generator = numbered(5), torch.Generator().manual_seed(1)
-    offsets = torch.randint(0, 5, (5, 2), generator=generator)
-    mirrored = torch.tensor([True, False, True, False, False])
-    for image, got, (y, x), mirror in zip(images, moved(images, 2, offsets, mirrored), offsets, mirrored, strict=True):
-        part = F.pad(image, (2,) * 4)[:, y : y + 6, x : x + 6]
-        assert torch.equal(got, part.flip(-1) if mirror else part)
+    chosen, offsets = torch.tensor([4, 0, 2]), torch.randint(0, 3, (3, 2), generator=generator)
+    mirrored = torch.tensor([True, False, True])
+    for number, got in enumerate(parts(images, (4, 3), chosen, offsets, mirrored)):
+        y, x = offsets[number].tolist()
+        part = images[chosen[number], :, y : y + 4, x : x + 3]
+        assert torch.equal(got, part.flip(-1) if mirrored[number] else part)
+
+
+def test_padding():
+    dataset = InMemory(numbered(9), torch.arange(9), padding=2)
+    (offsets, _), padded = dataset._random(0), F.pad(numbered(9), (2,) * 4)
+    for image, whole, (y, x) in zip(dataset.batch(range(9), 0)[0], padded, offsets, strict=True):
+        assert torch.equal(image, whole[:, y : y + 6, x : x + 6])
 
 
 def test_random_numbers_depend_on_seed_epoch_and_index_alone(monkeypatch):

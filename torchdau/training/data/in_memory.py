@@ -43,7 +43,9 @@ class InMemory(Dataset[Any], Batches):
         classes: Sequence[str] | None = None,
         samples: Sequence[Any] | None = None,
     ) -> None:
-        self.images, self.targets, self.classes = images, targets, classes
+        self._padded = F.pad(images, (padding,) * 4)
+        self._size = images.shape[2], images.shape[3]
+        self.targets, self.classes = targets, classes
         self.padding, self.mirror = padding, mirror
         if samples is not None:
             self.samples = samples
@@ -62,18 +64,25 @@ class InMemory(Dataset[Any], Batches):
         chosen = torch.tensor(indices, device=self.images.device)
         return self.images[chosen], self.targets[chosen]
 
+    @property
+    def images(self) -> Tensor:
+        """The images as they are."""
+        (height, width), p = self._size, self.padding
+        return self._padded[..., p : p + height, p : p + width]
+
     def batch(self, indices: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
         """Augmented images, and their classes."""
-        images, targets = self.__getitems__(indices)
         if not (self.padding or self.mirror):
-            return images, targets
-        offsets, mirrored = (part[torch.tensor(indices)].to(images.device) for part in self._random(epoch))
-        return moved(images, self.padding, offsets, mirrored), targets
+            return self.__getitems__(indices)
+        chosen, device = torch.tensor(indices), self.targets.device
+        offsets, mirrored = (part[chosen].to(device) for part in self._random(epoch))
+        chosen = chosen.to(device)
+        return parts(self._padded, self._size, chosen, offsets, mirrored), self.targets[chosen]
 
     def to(self, device: torch.device) -> "InMemory":
         """Move the images to a GPU with four times as much free memory; elsewhere they stay."""
-        if device.type == "cuda" and 4 * self.images.nbytes < torch.cuda.mem_get_info(device)[0]:
-            self.images, self.targets = self.images.to(device), self.targets.to(device)
+        if device.type == "cuda" and 4 * self._padded.nbytes < torch.cuda.mem_get_info(device)[0]:
+            self._padded, self.targets = self._padded.to(device), self.targets.to(device)
         return self
 
     def _random(self, epoch: int) -> tuple[Tensor, Tensor]:
@@ -86,19 +95,19 @@ class InMemory(Dataset[Any], Batches):
         return self._drawn[1:]
 
 
-def moved(images: Tensor, padding: int, offsets: Tensor, mirrored: Tensor) -> Tensor:
-    """Cut out a part of each padded image, and mirror some.
+def parts(images: Tensor, size: tuple[int, int], chosen: Tensor, offsets: Tensor, mirrored: Tensor) -> Tensor:
+    """Cut a part out of each of some images, and mirror some of the parts.
 
     Args:
         images: images (N, C, H, W).
-        padding: zeros around them.
-        offsets: where the parts (H, W) begin (N, 2), from 0 to twice the padding.
-        mirrored: which ones are mirrored (N,).
+        size: height and width of the parts.
+        chosen: the numbers of the images (n,).
+        offsets: where their parts begin (n, 2).
+        mirrored: which parts are mirrored (n,).
     """
-    height, width = images.shape[2:]
-    parts = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view of all of them
-    chosen = parts[torch.arange(len(images), device=images.device), :, offsets[:, 0], offsets[:, 1]]
-    return torch.where(mirrored[:, None, None, None], chosen.flip(-1), chosen)
+    every = images.unfold(2, size[0], 1).unfold(3, size[1], 1)  # a view of all parts of all images
+    cut = every[chosen, :, offsets[:, 0], offsets[:, 1]]
+    return torch.where(mirrored[:, None, None, None], cut.flip(-1), cut)
 
 
 def fits(images: int, size: int | None) -> bool:
