@@ -4,21 +4,23 @@
         --trainer.max_epochs 5 --model.init_args.scheduler.init_args.milestones "[3, 4]"
 
 Other options than these go to ``torchdau fit``. A run lies in OUTPUT/RECIPE/SEED; the same command again goes on where
-it was stopped. The score is that of the last epoch: none is chosen for its score on the test set. Minutes are of
-single runs while others ran beside them.
+it was stopped, in the middle of an epoch too. The score is that of the last epoch: none is chosen for its score on the
+test set. Minutes are of single runs while others ran beside them.
 """
 
 import argparse
 import csv
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from rich.console import Console
 from rich.progress import track
@@ -27,36 +29,72 @@ from torch import nn
 
 from torchdau.training.restoring import restore_task
 
-FINISHED = "minutes"  # the file that marks a finished run, and holds its time
+FINISHED = "finished"
+"""The file that marks a finished run."""
+
+SPENT = "minutes"
+"""The file with the minutes that a run has taken."""
 
 
-def fit(run: tuple[Path, Path, int], options: list[str], threads: int) -> None:
-    """One run: a process of its own in a folder of its own."""
-    folder, recipe, seed = run
-    if (folder / FINISHED).exists():
-        if (folder / "options").read_text() != " ".join(options):
-            raise RuntimeError(f"{folder} holds a run with other options. Name another --output.")
-        return
+class Run(NamedTuple):
+    """A recipe that is trained from a seed, in a folder of its own."""
+
+    folder: Path
+    recipe: Path
+    options: Sequence[str]
+    seed: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has come to its end."""
+        return (self.folder / FINISHED).exists()
+
+    @property
+    def minutes(self) -> float:
+        """How long it has trained."""
+        file = self.folder / SPENT
+        return float(file.read_text()) if file.exists() else 0.0
+
+
+def fit(run: Run, threads: int = 1, minutes: float | None = None) -> None:
+    """Train a run in a process of its own, to its end or for some minutes; it goes on where it was stopped."""
+    folder, text = run.folder, " ".join(run.options)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "options").write_text(" ".join(options))
-    command = [sys.executable, "-m", "torchdau", "fit", "--config", str(recipe.absolute()), *options]
-    command += ["--seed_everything", str(seed), "--trainer.enable_progress_bar", "false"]
+    if (folder / "options").exists() and (folder / "options").read_text() != text:
+        raise RuntimeError(f"{folder} holds a run with other options. Name another --output.")
+    (folder / "options").write_text(text)
+    if run.finished:
+        return
+    command = [sys.executable, "-m", "torchdau", "fit", "--config", str(run.recipe.absolute()), *run.options]
+    command += ["--seed_everything", str(run.seed), "--trainer.enable_progress_bar", "false"]
+    if checkpoints := sorted(folder.glob("runs/**/last.ckpt"), key=os.path.getmtime):
+        command += ["--ckpt_path", str(checkpoints[-1].absolute())]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    if "TORCHDAU_DATA" in environment:
+        environment["TORCHDAU_DATA"] = str(Path(environment["TORCHDAU_DATA"]).absolute())
     started = time.monotonic()
-    with (folder / "log").open("w") as log:
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        if "TORCHDAU_DATA" in environment:
-            environment["TORCHDAU_DATA"] = str(Path(environment["TORCHDAU_DATA"]).absolute())
-        result = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
-    if result.returncode:
-        raise RuntimeError(f"torchdau fit failed for {recipe} with seed {seed}; its output is in {folder / 'log'}.")
-    (folder / FINISHED).write_text(f"{(time.monotonic() - started) / 60:.1f}")
+    with (folder / "log").open("a") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            process.wait(None if minutes is None else 60 * minutes)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # it writes a checkpoint
+            process.wait()
+    (folder / SPENT).write_text(f"{run.minutes + (time.monotonic() - started) / 60:.1f}")
+    if process.returncode == 0:
+        (folder / FINISHED).touch()
+    elif process.returncode not in (128 + signal.SIGTERM, -signal.SIGTERM):
+        raise RuntimeError(f"torchdau fit failed for {run.recipe} with seed {run.seed}; see {folder / 'log'}.")
 
 
 def scores(folder: Path, metric: str) -> list[float]:
-    """A run's score after each epoch."""
-    table = max(folder.glob("runs/**/metrics.csv"), key=os.path.getmtime)
-    with table.open() as file:
-        return [float(row[metric]) for row in csv.DictReader(file) if row.get(metric)]
+    """A run's score after each epoch; a run that was resumed has several tables."""
+    found: dict[int, float] = {}
+    for table in sorted(folder.glob("runs/**/metrics.csv"), key=os.path.getmtime):
+        with table.open() as file:
+            rows = (row for row in csv.DictReader(file) if row.get(metric))
+            found |= {int(row["step"]): float(row[metric]) for row in rows}
+    return [found[step] for step in sorted(found)]
 
 
 def parameters(folder: Path) -> int:
@@ -75,27 +113,26 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/seeds"))
     arguments, options = parser.parse_known_args()
     runs = [
-        (arguments.output / recipe.stem / str(seed), recipe, seed)
+        Run(arguments.output / recipe.stem / str(seed), recipe, options, seed)
         for seed in arguments.seeds
         for recipe in arguments.recipes
     ]
     threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        work = pool.map(partial(fit, options=options, threads=threads), runs)
-        list(track(work, "training", total=len(runs)))
+        list(track(pool.map(partial(fit, threads=threads), runs), "training", total=len(runs)))
     table = Table("recipe", "parameters", "mean", "spread", "runs", "mean after each epoch", "minutes", box=None)
     for recipe in arguments.recipes:
-        folders = [folder for folder, other, _ in runs if other == recipe]
-        reached = [scores(folder, arguments.metric) for folder in folders]
+        each = [run for run in runs if run.recipe == recipe]
+        reached = [scores(run.folder, arguments.metric) for run in each]
         last = [epochs[-1] for epochs in reached]
         table.add_row(
             recipe.stem,
-            f"{parameters(folders[0]):,}",
+            f"{parameters(each[0].folder):,}",
             f"{statistics.mean(last):.4f}",
             f"{statistics.stdev(last):.4f}" if len(last) > 1 else "",
             " ".join(f"{score:.4f}" for score in last),
             " ".join(f"{statistics.mean(epoch):.3f}" for epoch in zip(*reached, strict=True)),
-            f"{statistics.median(float((folder / FINISHED).read_text()) for folder in folders):.1f}",
+            f"{statistics.median(run.minutes for run in each):.1f}",
         )
     Console().print(table)
 

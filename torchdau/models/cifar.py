@@ -60,10 +60,14 @@ class CIFARNet(nn.Module):
 
 
 def cifarnet(
-    in_channels: int = 3, num_classes: int = 10, image_size: int = 32, widths: Sequence[int] = (96, 96, 192)
+    in_channels: int = 3,
+    num_classes: int = 10,
+    image_size: int = 32,
+    widths: Sequence[int] = (96, 96, 192),
+    kernel_size: int = 3,
 ) -> CIFARNet:
-    """The convolutional twin: :class:`CIFARNet` with 3 x 3 kernels."""
-    conv_layer = partial(nn.Conv2d, kernel_size=3, padding=1, bias=False)
+    """The convolutional twin: :class:`CIFARNet` with plain kernels of an odd size."""
+    conv_layer = partial(nn.Conv2d, kernel_size=kernel_size, padding=kernel_size // 2, bias=False)
     return CIFARNet(conv_layer, in_channels, num_classes, image_size, widths)
 
 
