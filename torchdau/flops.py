@@ -45,19 +45,23 @@ def _spectral(input: Shape, weight: Shape, *arguments: Any, out_shape: Sequence[
 
 
 def _direct(input: Shape, weight: Shape, *arguments: Any, out_shape: Shape) -> int:
-    return _forward(out_shape, input, weight, Profile("bilinear", *arguments[-3:]).radius)
+    return _forward(out_shape, input, weight, Profile(*arguments[-4:]).radius)
 
 
-def _backward(grad: Shape, input: Shape, weight: Shape, *arguments: Any, out_shape: Sequence[Shape]) -> int:
+def _backward(grad: Shape, input: Shape, weight: Shape, profile: Sequence[Any], needed: Sequence[bool]) -> int:
     """As much as the forward pass for each needed image of the chain rule: x, w, mu along y and x, sigma."""
-    *_, form, gradient, bound, sigma, _spectra, (x, w, mu, s, _bias) = arguments
-    return (x + w + 2 * mu + s) * _forward(grad, input, weight, Profile(form, gradient, bound, sigma).radius)
+    x, w, mu, s = needed[:4]
+    return (x + w + 2 * mu + s) * _forward(grad, input, weight, Profile(*profile).radius)
+
+
+def _spectral_backward(grad: Shape, input: Shape, weight: Shape, *arguments: Any, out_shape: Sequence[Shape]) -> int:
+    *_, interpolation, gradient, bound, sigma, _spectra, needed = arguments
+    return _backward(grad, input, weight, (interpolation, gradient, bound, sigma), needed)
 
 
 def _direct_backward(grad: Shape, input: Shape, weight: Shape, *arguments: Any, out_shape: Sequence[Shape]) -> int:
-    """The same, where no gradient of sigma is made."""
-    *_, gradient, bound, sigma, (x, w, mu) = arguments
-    return (x + w + 2 * mu) * _forward(grad, input, weight, Profile("bilinear", gradient, bound, sigma).radius)
+    *_, interpolation, gradient, bound, sigma, needed = arguments
+    return _backward(grad, input, weight, (interpolation, gradient, bound, sigma), needed)
 
 
 def _register(counter: ModuleType) -> None:
@@ -65,7 +69,7 @@ def _register(counter: ModuleType) -> None:
     formulas = {
         operators.spectral: _spectral,
         operators.direct: _direct,
-        operators.spectral_backward: _backward,
+        operators.spectral_backward: _spectral_backward,
         operators.direct_backward: _direct_backward,
     }
     for operator, formula in formulas.items():

@@ -91,10 +91,13 @@ def test_layouts_of_memory():
     x, (w, mu) = images(2, 3, 6, 4).float(), (t.float() for t in units(3, 1, 2, bound=1.0))
     x, w, mu = (t.to(DEVICE).requires_grad_() for t in (x, w, mu))
     results = []
+    bias = torch.arange(3.0, device=DEVICE).repeat_interleave(2)[::2]
     for view in (x, x.contiguous(memory_format=torch.channels_last), x.transpose(2, 3).contiguous().transpose(2, 3)):
-        output = dau_conv2d(view, w, mu, 0.5, max_displacement=1, groups=3, algorithm="direct")
+        output = dau_conv2d(view, w, mu, 0.5, bias, max_displacement=1, groups=3, algorithm="direct")
         results.append([output, *torch.autograd.grad(output.sum(), (x, w, mu))])  # a gradient whose strides are 0
         assert output.is_contiguous(memory_format=torch.channels_last) == (view.stride(1) == 1)
+    plain = dau_conv2d(x, w, mu, 0.5, max_displacement=1, groups=3, algorithm="dense")
+    torch.testing.assert_close(results[0][0], plain + torch.arange(3.0, device=DEVICE).view(3, 1, 1))
     for other in results[1:]:
         for a, b in zip(other, results[0], strict=True):
             torch.testing.assert_close(a, b)

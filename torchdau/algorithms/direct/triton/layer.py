@@ -115,7 +115,7 @@ class Layer:
         launch(
             _filtered,
             (output.shape[0] * output.shape[1] * tiles, 1, 1),
-            *(image.contiguous(), weight, displacement, sigma, sigma if bias is None else bias, output),
+            *(image.contiguous(), weight, displacement, sigma, sigma if bias is None else bias.contiguous(), output),
             *(self._groups, *channels, self._units, *steps),
             *(*image.shape[2:], *output.shape[2:], *origin),
             SIGN=sign,
