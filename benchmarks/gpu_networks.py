@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 
 def tests(machine: Machine) -> Iterator[tuple[str, Figures]]:
     """The tests of the kernels."""
-    yield "tests of the kernels", _tested(["tests/algorithms", "-k", "which_layers_fit" if machine.smoke else "gpu"])
+    small = ["tests/algorithms/test_gpu_direct.py", "-k", "which_layers_fit"]
+    yield "tests of the kernels", _tested(small if machine.smoke else ["tests/algorithms", "-k", "gpu"])
 
 
 def operator_tests(machine: Machine) -> Iterator[tuple[str, Figures]]:
@@ -33,7 +34,7 @@ def operator_tests(machine: Machine) -> Iterator[tuple[str, Figures]]:
 
 
 def _tested(selected: list[str], **environment: str) -> Figures:
-    selected = [*selected, "-n", "8"] if importlib.util.find_spec("xdist") else selected
+    selected = [*selected, "-n", str(min(8, os.cpu_count() or 1))] if importlib.util.find_spec("xdist") else selected
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-W", "ignore"]
     environment = os.environ | environment
     done = subprocess.run([*command, *selected], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
