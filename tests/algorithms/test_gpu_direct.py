@@ -44,7 +44,7 @@ def served(monkeypatch, tensor_cores):
 
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("form", [("smooth", True), ("exact", True), ("smooth", False), ("exact", False)], ids=str)
+@pytest.mark.parametrize("form", [("smooth", False), ("exact", True)], ids=str)
 def test_equals_dense(case, form):
     n, i, o, h, w, k, stride, padding, groups = case
     displacement_gradient, learned = form
