@@ -62,8 +62,7 @@ class Convolutions(list[Convolution]):
 
     def __str__(self) -> str:
         """One line for each convolution, and the sum of their parameters."""
-        timed = any(convolution.ratio for convolution in self)
-        rows = [("layer", "convolution", "becomes", "parameters", "then", *(["time"] if timed else []))]
+        rows = [("layer", "convolution", "becomes", "parameters", "then", "time")]
         for convolution in self:
             conv = convolution.module
             kind = f"{conv.in_channels} to {conv.out_channels}, {conv.kernel_size[0]} x {conv.kernel_size[1]}"
@@ -72,13 +71,11 @@ class Convolutions(list[Convolution]):
             becomes = f"stays: {convolution.reason}" if convolution.reason else f"{convolution.num_units} units"
             before, after = (f"{number:,}" for number in convolution.parameters)
             time = f"{convolution.ratio:.2f}" if convolution.ratio else ""
-            rows.append((", ".join(convolution.names), kind, becomes, before, after, time)[: len(rows[0])])
+            rows.append((", ".join(convolution.names), kind, becomes, before, after, time))
         before, after = (f"{sum(numbers):,}" for numbers in zip(*(c.parameters for c in self), strict=True))
-        rows.append(
-            ("all", "", f"{sum(not c.reason for c in self)} of {len(self)} become units", before, after, "")[
-                : len(rows[0])
-            ]
-        )
+        rows.append(("all", "", f"{sum(not c.reason for c in self)} of {len(self)} become units", before, after, ""))
+        columns = 6 if any(convolution.ratio for convolution in self) else 5
+        rows = [row[:columns] for row in rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
             "  ".join(
@@ -103,9 +100,9 @@ def convolutions(
             ``"layer3.*"``. Default: all but those that gain nothing, 2 x 2 kernels and those whose stride is as large
             as the kernel, as in patch embeddings.
         num_units: units per filter, as in :func:`convert_`.
-        images: a batch as the model will get it. With it the model is run once, and both layers are timed here and now,
-            in a training step of their own: the table has another column, the time of units divided by that of the
-            convolution. It takes about a fifth of a second for each kind of layer.
+        images: a batch as the model will get it. With it, run the model once and time every convolution and its units
+            in a training step, each in its faster memory layout: the table then has a column with the time of the
+            units divided by that of the convolution. It takes about half a second for each kind of layer.
 
     Returns:
         A list of one entry for each convolution, in the order of the model. ``print`` shows it as a table.

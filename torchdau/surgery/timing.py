@@ -1,5 +1,7 @@
 """How long units take in the place of a model's convolutions."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ SECONDS = 0.1
 
 
 def step_ratios(model: nn.Module, images: Tensor, num_units: dict[nn.Conv2d, int]) -> dict[nn.Conv2d, float]:
-    """Time of a training step of units, divided by that of the convolution, of layers that a model runs.
+    """Measure the time of a training step of units, divided by that of the convolution, for each that a model runs.
 
     Args:
         model: the model.
@@ -21,9 +23,10 @@ def step_ratios(model: nn.Module, images: Tensor, num_units: dict[nn.Conv2d, int
     known: dict[str, float] = {}
     ratios = {}
     for conv, input in inputs.items():
-        kind = f"{conv} {tuple(input.shape)} {input.stride()} {num_units[conv]}"
+        kind = f"{conv} {tuple(input.shape)} {num_units[conv]}"
         if kind not in known:
-            units = to_units(conv, num_units[conv])
+            with torch.random.fork_rng():  # units are placed at random
+                units = to_units(conv, num_units[conv])
             known[kind] = _seconds(units, input) / _seconds(conv, input)
         ratios[conv] = known[kind]
     return ratios
@@ -51,10 +54,15 @@ def _inputs(model: nn.Module, images: Tensor, convs: set[nn.Conv2d]) -> dict[nn.
 
 
 def _seconds(layer: nn.Module, input: Tensor) -> float:
-    """The median of training steps."""
+    """The median of training steps, in the faster memory layout."""
+    layouts = torch.contiguous_format, torch.channels_last
+    return min(_seconds_in(copy.deepcopy(layer).to(memory_format=order), input, order) for order in layouts)
+
+
+def _seconds_in(layer: nn.Module, input: Tensor, order: torch.memory_format) -> float:
     from torch.utils.benchmark import Timer
 
-    leaf = input.detach().clone().requires_grad_()
+    leaf = input.detach().clone(memory_format=order).requires_grad_()
     leaves = [leaf, *(parameter for parameter in layer.parameters() if parameter.requires_grad)]
     grad = torch.ones_like(layer(leaf))
 
