@@ -62,7 +62,7 @@ class Convolutions(list[Convolution]):
 
     def __str__(self) -> str:
         """One line for each convolution, and the sum of their parameters."""
-        rows = [("layer", "convolution", "becomes", "parameters", "then", "time")]
+        rows: list[tuple[str, ...]] = [("layer", "convolution", "becomes", "parameters", "then", "time")]
         for convolution in self:
             conv = convolution.module
             kind = f"{conv.in_channels} to {conv.out_channels}, {conv.kernel_size[0]} x {conv.kernel_size[1]}"
