@@ -18,16 +18,7 @@ struct Channels {
     // Some channels of an image as planes, one after another: where they lie, or copied to `room`.
     const float* read(int64_t image, int64_t first, int64_t count, float* room) const {
         if (!channels_last) return begin + (image * channels + first) * pixels;
-        const float* from = begin + image * channels * pixels + first;
-        each_block(count, [&](int64_t c, int64_t some, int64_t p, int64_t here) {
-            Vector block[LANES] = {};
-            for (int64_t j = 0; j < here; ++j) {
-                const float* pixel = from + (p + j) * channels + c;
-                block[j] = some == LANES ? load(pixel) : load_some(pixel, some);
-            }
-            transpose(block);
-            for (int64_t j = 0; j < some; ++j) put(room + (c + j) * pixels + p, block[j], here);
-        });
+        transposed(begin + image * channels * pixels + first, channels, pixels, count, room, pixels);
         return room;
     }
 
@@ -36,27 +27,25 @@ struct Channels {
         return channels_last ? room : begin + (image * channels + first) * pixels;
     }
     void finish(int64_t image, int64_t first, int64_t count, const float* room) const {
-        if (!channels_last) return;
-        float* to = begin + image * channels * pixels + first;
-        each_block(count, [&](int64_t c, int64_t some, int64_t p, int64_t here) {
-            Vector block[LANES] = {};
-            for (int64_t j = 0; j < some; ++j) {
-                const float* line = room + (c + j) * pixels + p;
-                block[j] = here == LANES ? load(line) : load_some(line, here);
-            }
-            transpose(block);
-            for (int64_t j = 0; j < here; ++j) put(to + (p + j) * channels + c, block[j], some);
-        });
+        if (channels_last) transposed(room, pixels, count, pixels, begin + image * channels * pixels + first, channels);
     }
 
    private:
-    // Calls work(first channel, channels, first pixel, pixels) for blocks of a vector of channels and of pixels.
-    template <class Work>
-    void each_block(int64_t count, Work work) const {
-        for (int64_t p = 0; p < pixels; p += LANES)
-            for (int64_t c = 0; c < count; c += LANES)
-                work(c, std::min<int64_t>(LANES, count - c), p, std::min<int64_t>(LANES, pixels - p));
+    // Columns of a matrix, whose rows are `apart` numbers from each other, to rows that are `to_apart` from each other.
+    static void transposed(const float* from, int64_t apart, int64_t rows, int64_t columns, float* to, int64_t to_apart) {
+        for (int64_t r = 0; r < rows; r += LANES)
+            for (int64_t c = 0; c < columns; c += LANES) {
+                const int64_t high = std::min<int64_t>(LANES, rows - r), wide = std::min<int64_t>(LANES, columns - c);
+                Vector block[LANES] = {};
+                for (int64_t j = 0; j < high; ++j) {
+                    const float* row = from + (r + j) * apart + c;
+                    block[j] = wide == LANES ? load(row) : load_some(row, wide);
+                }
+                transpose(block);
+                for (int64_t j = 0; j < wide; ++j) {
+                    float* row = to + (c + j) * to_apart + r;
+                    high == LANES ? store(row, block[j]) : store_some(row, block[j], high);
+                }
+            }
     }
-
-    static void put(float* to, Vector v, int64_t count) { count == LANES ? store(to, v) : store_some(to, v, count); }
 };
