@@ -13,6 +13,7 @@
 
 #include "direct.h"
 #include "gaussian.h"
+#include "lane_packing.h"
 #include "lane_units.h"
 #include "lanes.h"
 #include "memory.h"
@@ -23,14 +24,10 @@
 
 namespace {
 
-constexpr int64_t WINDOWS = 20 << 10;  // bytes of windows that stay in the first cache
 constexpr int64_t ROOM = 256 << 10;    // bytes of sums that stay in the second cache
 constexpr int64_t PLANES = 64 << 20;   // bytes of gradients of blurred images
-
-constexpr int64_t TOGETHER = 8;        // input channels whose units are read and written together
 constexpr int64_t AROUND = 8;          // pixels that a tile usually reads around itself
 
-int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t floor_half(int64_t a) { return a >> 1; }
 
 class InLanes {
@@ -64,13 +61,6 @@ class InLanes {
     }
 
    private:
-    // Which way images go through the units.
-    struct Pass {
-        int64_t sources, targets;  // channels of a group
-        int64_t high, wide;        // pixels of a source
-        bool back, steps;          // from outputs to inputs; by single pixels of a stride
-    };
-
     struct Sums {
         const float* source;
         float* target;
@@ -92,29 +82,9 @@ class InLanes {
         return {(tiles.tall - 1) * stride_ + around, (WIDE - 1) * stride_ + around, first.y - bound, first.x - bound, tiles.tall * stride_, WIDE * stride_};
     }
 
-    // Units in the order in which they are read: for each group, block of source channels and target channel.
-    struct Packed {
-        int64_t each, blocks, room;  // source channels of a block; units that have room
-        LaneUnit* units;
-        int32_t* counts;  // by which factors come first, where that matters
-
-        Packed(const Pass& pass, const TorchdauDirect& d, const Window& window, Memory& memory)
-            : each(std::max<int64_t>(1, std::min(pass.sources, WINDOWS / int64_t(sizeof(float) * window.size())))),
-              blocks(up(pass.sources, each)), room(each * d.units) {
-            // room for blocks of any size: smaller windows may leave it to more channels than were counted
-            const int64_t pairs = d.groups * pass.targets * pass.sources;
-            units = reinterpret_cast<LaneUnit*>(memory.floats((2 * pairs * d.units + 1) * sizeof(LaneUnit) / sizeof(float)));
-            counts = reinterpret_cast<int32_t*>(memory.floats(4 * pairs));
-        }
-    };
-
     // Sums over source channels of shifted windows, into all target channels.
     void sum(const Pass& pass, const Tiles& tiles, const Window& window, const Sums& sums, const TorchdauDirectTensors* t) {
         const Packed packed(pass, d_, window, memory_);
-        // on the way back those of a block append to the same lists; forward, lists of neighbours are next to each other
-        const int64_t together = pass.back ? packed.each : std::min<int64_t>(TOGETHER, up(d_.outputs, 2 * d_.threads)), jobs = up(d_.outputs, together);
-        const int64_t filter = std::max((pass.back ? 1 : together) * d_.inputs, d_.outputs + 1) * d_.units;  // units of them, or of a slot
-        LaneUnit* filters = reinterpret_cast<LaneUnit*>(memory_.floats(d_.threads * filter * sizeof(LaneUnit) / sizeof(float)));
         const int64_t pixels = tiles.pixels() * LANES, few = d_.groups * tiles.vectors;
         const int64_t chunks = std::min(pass.targets, std::max(up(pass.targets * pixels * 4, ROOM), up(2 * d_.threads, few)));
         const int64_t each = up(pass.targets, chunks);
@@ -132,16 +102,9 @@ class InLanes {
         float* rooms = memory_.floats(counted.used() / sizeof(float) * d_.threads);
         if (!t) return;
         raw.fill(1);
-        threads_.run(d_.groups * jobs, [&](int64_t job, int64_t thread) {
-            const int64_t group = job / jobs, first = job % jobs * together, last = std::min(d_.outputs, first + together);
-            const LaneUnits places{window, sums.bound, pass.back && !pass.steps ? -1.0f : 1.0f, {d_.y.padding - r_, d_.x.padding - r_}};
-            LaneUnit* units = filters + thread * filter;
-            if (!pass.back) return pack(pass, packed, places, *t, group, first, last, units);
-            for (int64_t o = first; o < last; ++o) pack_back(pass, packed, places, *t, group, o, units);
-            if (!pass.steps) return;
-            const int64_t slot = (job / jobs * packed.blocks + job % jobs) * pass.targets;
-            for (int64_t b = slot; b < slot + pass.targets; ++b) sort(packed.units + b * packed.room, packed.counts + 4 * b, filters + thread * filter);
-        });
+        const float turn = pass.back && !pass.steps ? -1.0f : 1.0f;
+        const LaneUnits places{window, sums.bound, turn, {d_.y.padding - r_, d_.x.padding - r_}};
+        threads_.run(packed.jobs, [&](int64_t job, int64_t thread) { packed.fill(job, thread, places, *t); });
         const int64_t apart = d_.groups * pass.sources * pass.high * pass.wide, target_apart = d_.groups * pass.targets * tiles.rows * tiles.columns;
         threads_.run(few * up(pass.targets, each), [&](int64_t job, int64_t thread) {
             Memory memory(rooms + counted.used() / sizeof(float) * thread);
@@ -154,8 +117,8 @@ class InLanes {
                 for (int64_t a = block * packed.each, i = 0; i < packed.each && a < pass.sources; ++a, ++i)
                     r.blurred.read(sums.source + (group * pass.sources + a) * pass.high * pass.wide, apart, r.windows + i * window.size());
                 for (int64_t b = first; b < last; ++b) {
-                    const int64_t slot = (group * packed.blocks + block) * pass.targets + b;
-                    add(pass, tiles.tall, packed.units + slot * packed.room, packed.counts + 4 * slot, r.windows, window.line(), r.pixels + (b - first) * pixels);
+                    const LaneUnit* units = packed.units(group, block, b);
+                    add(pass, tiles.tall, units, packed.counts(group, block, b), r.windows, window.line(), r.pixels + (b - first) * pixels);
                 }
             }
             for (int64_t b = first; b < last; ++b) {
@@ -171,57 +134,6 @@ class InLanes {
             if (pass.steps) return add_units_back<TALL>(units, counts, windows, line, pixels);
             (stride_ == 1 || pass.back ? add_units<TALL, 1> : add_units<TALL, 2>)(units, counts[0], windows, line, pixels);
         });
-    }
-
-    // Packs the units of some output channels of a group. Units without a weight are left out.
-    void pack(const Pass& pass, const Packed& packed, const LaneUnits& places, const TorchdauDirectTensors& t, int64_t group, int64_t first, int64_t last, LaneUnit* units) const {
-        const int64_t all = d_.inputs * d_.units, size = places.window.size();
-        places.fill(t, (group * d_.outputs + first) * all, (last - first) * all, units);
-        for (int64_t block = 0; block < packed.blocks; ++block)
-            for (int64_t o = first; o < last; ++o) {
-                const int64_t slot = (group * packed.blocks + block) * pass.targets + o, channel = block * packed.each;
-                const LaneUnit* from = units + ((o - first) * d_.inputs + channel) * d_.units;
-                int32_t count = 0;
-                for (int64_t i = 0; i < packed.each && channel + i < d_.inputs; ++i, from += d_.units)
-                    count = append(from, d_.units, i * size, packed.units + slot * packed.room, count);
-                packed.counts[4 * slot] = count;
-            }
-    }
-
-    // The same for an output channel as a source; those of a block in their order.
-    void pack_back(const Pass& pass, const Packed& packed, const LaneUnits& places, const TorchdauDirectTensors& t, int64_t group, int64_t o, LaneUnit* units) const {
-        const int64_t all = d_.inputs * d_.units, begin = (group * d_.outputs + o) * all;
-        (pass.steps ? places.fill_steps(t, begin, all, units) : places.fill(t, begin, all, units));
-        const int64_t slot = (group * packed.blocks + o / packed.each) * pass.targets, channel = o % packed.each;
-        for (int64_t i = 0; i < d_.inputs; ++i, units += d_.units) {
-            int32_t& count = packed.counts[4 * (slot + i)];
-            count = append(units, d_.units, channel * places.window.size(), packed.units + (slot + i) * packed.room, channel ? count : 0);
-        }
-    }
-
-    // Appends the units that add something to `count` others, of a channel whose window begins at `place`.
-    static inline int32_t append(const LaneUnit* units, int64_t some, int64_t place, LaneUnit* to, int32_t count) {
-        for (int64_t k = 0; k < some; ++k) {
-            LaneUnit unit = units[k];
-            unit.place += int32_t(place);
-            to[count] = unit;
-            count += unit.upper != 0 || unit.lower != 0;
-        }
-        return count;
-    }
-
-    // Sorts the units of a slot by which of the four factors comes first.
-    static void sort(LaneUnit* units, int32_t* counts, LaneUnit* sorted) {
-        const int32_t all = counts[0];
-        int32_t ends[4] = {};
-        for (int32_t k = 0; k < all; ++k) ++ends[units[k].place & 3];
-        for (int first = 0; first < 4; ++first) counts[first] = ends[first];
-        for (int first = 0, total = 0; first < 4; ++first) total += ends[first], ends[first] = total - ends[first];
-        for (int32_t k = 0; k < all; ++k) {
-            LaneUnit& to = sorted[ends[units[k].place & 3]++] = units[k];
-            to.place &= ~3;
-        }
-        std::memcpy(units, sorted, sizeof(LaneUnit) * all);
     }
 
     void inputs_back(const TorchdauDirectTensors* t, int64_t bound) {
