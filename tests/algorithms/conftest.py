@@ -1,10 +1,40 @@
-"""What the tests of the Triton kernels start from."""
+"""What the tests of native and of Triton kernels start from."""
+
+import ctypes
 
 import pytest
 import torch
 
 from tests.algorithms.gpu import DEVICE
+from tests.algorithms.libraries import AVAILABLE
+from torchdau import kernels
+from torchdau.algorithms.direct import native
+from torchdau.algorithms.direct.choice import STRIDES
 from torchdau.algorithms.spectral import operators, triton
+from torchdau.kernels import Kernels
+
+
+@pytest.fixture(params=AVAILABLE)
+def variant(request, monkeypatch):
+    """Each library of native kernels that this processor can run."""
+    library = ctypes.CDLL(str(AVAILABLE[request.param]))
+    monkeypatch.setattr(kernels, "kernels", lambda: Kernels(library, request.param))
+    return request.param
+
+
+@pytest.fixture(params=["narrow", "blurred", "lanes"])
+def kernel(request, monkeypatch):
+    """A kernel for all layers that it can compute, and what goes with it on the way back."""
+
+    def forward(shape):
+        return "blurred" if request.param == "lanes" and shape.stride not in STRIDES else request.param
+
+    def backward(shape):
+        return None if request.param == "blurred" or forward(shape) == "blurred" else request.param
+
+    monkeypatch.setattr(native, "forward_kernel", forward)
+    monkeypatch.setattr(native, "backward_kernel", backward)
+    return request.param
 
 
 @pytest.fixture

@@ -1,45 +1,14 @@
 """The direct algorithm: its kernels in every library that this processor can run, against dense in float64."""
 
-import ctypes
-import itertools
-
 import pytest
 import torch
 
-from tests.algorithms.test_native import AVAILABLE
+from tests.algorithms.libraries import built, needs_kernels
 from tests.operands import gradients, images, relative, units
-from torchdau import dau_conv2d, kernels
-from torchdau.algorithms import choose, direct
+from torchdau import dau_conv2d
 from torchdau.algorithms.direct import native
-from torchdau.algorithms.direct.choice import STRIDES
-from torchdau.kernels import Kernels
-from torchdau.profile import Profile
 
-pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernels are not built: no C++ compiler")
-
-needs_kernels = pytest.mark.skipif(not kernels.available(), reason=f"kernels {kernels.kernels().reason}")
-
-
-@pytest.fixture(params=AVAILABLE)
-def variant(request, monkeypatch):
-    library = ctypes.CDLL(str(AVAILABLE[request.param]))
-    monkeypatch.setattr(kernels, "kernels", lambda: Kernels(library, request.param))
-    return request.param
-
-
-@pytest.fixture(params=["narrow", "blurred", "lanes"])
-def kernel(request, monkeypatch):
-    """A kernel for all layers that it can compute, and what goes with it on the way back."""
-
-    def forward(shape):
-        return "blurred" if request.param == "lanes" and shape.stride not in STRIDES else request.param
-
-    def backward(shape):
-        return None if request.param == "blurred" or forward(shape) == "blurred" else request.param
-
-    monkeypatch.setattr(native, "forward_kernel", forward)
-    monkeypatch.setattr(native, "backward_kernel", backward)
-    return request.param
+pytestmark = built
 
 
 @pytest.mark.parametrize("gradient", ["smooth", "exact"])

@@ -1,6 +1,5 @@
 """The native kernels: every library that this processor can run, against the dense algorithm in float64."""
 
-import ctypes
 import itertools
 import os
 import shutil
@@ -13,27 +12,16 @@ import torch
 
 import torchdau
 from benchmarks import layer
+from tests.algorithms.libraries import built
 from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d
 from torchdau import kernels as kernels_module
 from torchdau.algorithms.spectral import native, operators, planning
-from torchdau.kernels import ADVICE, NOT_BUILT, TURNED_OFF, VARIANTS, Kernels
+from torchdau.kernels import ADVICE, NOT_BUILT, TURNED_OFF, Kernels
 from torchdau.profile import Profile
 
 ROOT = Path(torchdau.__file__).parent.parent
-AVAILABLE = {
-    name: path
-    for name in VARIANTS.get(torch.backends.cpu.get_cpu_capability(), ("baseline",))
-    if (path := ROOT / "torchdau" / "kernels" / f"kernels_{name}.so").exists()
-}
-pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernels are not built: no C++ compiler")
-
-
-@pytest.fixture(params=AVAILABLE)
-def variant(request, monkeypatch):
-    library = ctypes.CDLL(str(AVAILABLE[request.param]))
-    monkeypatch.setattr(kernels_module, "kernels", lambda: Kernels(library, request.param))
-    return request.param
+pytestmark = built
 
 
 # N, I, O, H, W, K, stride, padding, groups
