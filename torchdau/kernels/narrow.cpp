@@ -56,8 +56,7 @@ class Narrow {
                 for (int64_t i = 0; i < d_.inputs; ++i) planes_.read(source + (g * d_.inputs + i) * inputs.pixels, room.images.at(i));
                 for (int64_t o = 0; o < count; ++o) planes_.filter(t, channel + o, room, target + o * outputs.pixels);
             }
-            const int64_t channels = parts > 1 ? count : groups.count * d_.outputs;
-            outputs.finish(groups.image, groups.first * d_.outputs + first, channels, room.target);
+            outputs.finish(groups.image, groups.first * d_.outputs + first, groups.count * count, room.target);
         });
         return memory_.used();
     }
