@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import torchdau
-from torchdau.__main__ import main
 from torchdau.algorithms.spectral import operators
+from torchdau_cli.main import main
 
 SHARED = "PYTEST_XDIST_WORKER" in os.environ
 if SHARED:

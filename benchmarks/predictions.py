@@ -22,7 +22,8 @@ from torchdau.analysis.confusion import scores
 from torchdau.training import Segmentation
 from torchdau.training.data.masks import IGNORED
 from torchdau.training.data.segmentation import SegmentationData
-from torchdau.training.restoring import named_checkpoints, restore_data, restore_task
+from torchdau.training.restoring import named_checkpoints
+from torchdau.training.restoring_tasks import restore_data, restore_task
 
 
 def main() -> None:

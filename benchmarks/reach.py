@@ -14,7 +14,6 @@ import statistics
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +26,8 @@ from torch import Tensor, nn
 import torchdau
 from torchdau import DAUConv2d, parameter_groups
 from torchdau.analysis import moved, units_of
-from torchdau.training.commands.demo import accuracy, digits, make_network, train
-from torchdau.training.restoring import restore_start, restore_task
+from torchdau.training.demo import accuracy, digits, make_network, train
+from torchdau.training.restoring import restore_network, restore_start
 
 Make = Callable[..., torch.optim.Optimizer]
 Rule = Callable[[nn.Module, Make, float], torch.optim.Optimizer]
@@ -167,7 +166,7 @@ def show_trained(files: Iterable[Path]) -> Table:
     """Rows by layers of checkpoints."""
     table = Table("checkpoint", "layer", "distance at the start", "now", "moved", "at bound", box=None)
     for file in files:
-        layers, start = units_of(cast("nn.Module", restore_task(file).network)), restore_start(file)
+        layers, start = units_of(restore_network(file)), restore_start(file)
         if start is None:
             raise ValueError(f"files must be of trainings with seed_everything, got {file}: its start is not known.")
         for layer, before in zip(layers, units_of(start), strict=True):

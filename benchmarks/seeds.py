@@ -20,14 +20,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from torch import nn
 
-from torchdau.training.restoring import restore_task
+from torchdau.training.restoring import restore_network
 
 FINISHED = "finished"
 """The file that marks a finished run."""
@@ -100,7 +99,7 @@ def scores(folder: Path, metric: str) -> list[float]:
 def parameters(folder: Path) -> int:
     """How many numbers a run's network learned."""
     checkpoint = max(folder.glob("runs/**/last.ckpt"), key=os.path.getmtime)
-    network = cast("nn.Module", restore_task(checkpoint).network)
+    network = restore_network(checkpoint)
     return sum(parameter.numel() for parameter in network.parameters())
 
 

@@ -19,10 +19,11 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from torchdau.training import Deblurring, GOPROData
+from torchdau.training import GOPROData
 from torchdau.training.data.gopro import BlurredAndSharp
-from torchdau.training.deblurring import deblurred, scores
-from torchdau.training.restoring import named_checkpoints, restore_task
+from torchdau.training.deblurring import scores
+from torchdau.training.restoring import named_checkpoints, restore_network
+from torchdau.training.sharp import deblurred
 
 
 def draw(rows: list[dict[str, Tensor]], names: list[str], size: int, output: Path) -> None:
@@ -54,10 +55,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/deblurring.png"))
     options = parser.parse_args()
     torch.set_num_threads(2)
-    networks = {
-        name: cast("Deblurring", restore_task(path)).network
-        for name, path in named_checkpoints(options.checkpoints).items()
-    }
+    networks = {name: restore_network(path) for name, path in named_checkpoints(options.checkpoints).items()}
     data = GOPROData()
     data.setup("test")
     pairs = cast("BlurredAndSharp", data.test)

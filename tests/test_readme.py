@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from torchdau.__main__ import main
+from torchdau_cli.main import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

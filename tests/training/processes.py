@@ -59,7 +59,7 @@ def _run(folder, words, environment, log):
     torch.set_num_threads(1)
     multiprocessing.set_start_method(None, force=True)  # that of loaders is Python's own again, not this server's
     sys.argv = ["torchdau", *words]
-    from torchdau.__main__ import main
+    from torchdau_cli.main import main
 
     main()
 

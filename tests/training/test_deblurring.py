@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchdau import DAUConv2d, parameter_groups
 from torchdau.models import dau_srn_deblurnet
 from torchdau.training import Deblurring, PolynomialDecay
-from torchdau.training.deblurring import deblurred, to_8_bits
+from torchdau.training.sharp import deblurred, to_8_bits
 
 
 class Brighter(nn.Module):

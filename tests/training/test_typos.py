@@ -56,7 +56,7 @@ def check(count, torchdau, monkeypatch, capsys, folder):
             torchdau("fit", "--config", recipe)
         seconds = time.perf_counter() - start
         said = capsys.readouterr().err
-        assert end.value.code == 2, (recipe.name, key, wrong, said)
+        assert end.value.code == 1, (recipe.name, key, wrong, said)
         assert f"keys and options must be known, got '{wrong}'. The nearest is '{key}'." in said, (
             recipe.name,
             key,

@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all, and read only if they are what was written."""
+"""Checkpoints that are written whole or not at all, and read only if they are what was written. Needs no Lightning."""
 
 import hashlib
 import io
@@ -11,22 +11,9 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 
 TITLE = b"torchdau sha256 "
 DIGITS = 64
-
-
-class CheckpointFiles(TorchCheckpointIO):
-    """Lightning's way to files, by :func:`write_checkpoint` and :func:`read_checkpoint`."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes a checkpoint."""
-        write_checkpoint(checkpoint, path)
-
-    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Reads a checkpoint; never more than tensors and plain values."""
-        return read_checkpoint(path)
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:

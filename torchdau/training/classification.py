@@ -52,5 +52,5 @@ class Classification(Task):
         accuracy = cast("MulticlassAccuracy", self.accuracies[f"{stage}_accuracy"])
         accuracy(logits, labels)
         self.log(f"{stage}_loss", loss, prog_bar=stage == "train")
-        self.log(f"{stage}_accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        self.log(f"{stage}_accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=stage != "train")
         return loss

@@ -4,15 +4,20 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
-from torchdau.training.checkpoints import CheckpointFiles, read_checkpoint
+from torchdau.training.checkpoint_files import CheckpointFiles
+from torchdau.training.checkpoints import read_checkpoint
 from torchdau.training.interrupts import Interruptible
+from torchdau.training.messages import Bar, Messages, say_what_is_next, silence
 from torchdau.training.parsing import Parser
 
 
@@ -37,12 +42,12 @@ class SaveConfig(SaveConfigCallback):
 
 
 class CommandLine(LightningCLI):
-    """Lightning's, which would also measure the random weights of a new network."""
+    """Lightning's, with defaults of our own."""
 
     def before_instantiate_classes(self) -> None:
-        """Refuses to measure or predict without a checkpoint; keeps no predictions; goes on in the folder of a run."""
-        if self.subcommand != "fit" and self.config[self.subcommand].ckpt_path is None:
-            self.parser.error(f"--ckpt_path must name a checkpoint for {self.subcommand}, got none.")
+        """Keeps no predictions, logs trainings only, and goes on in the folder of a run that is resumed."""
+        if self.subcommand != "fit":
+            self.config[self.subcommand].trainer.logger = False  # results are printed; no folder for logs
         if self.subcommand == "predict":
             self.config.predict.return_predictions = False  # they are written; all in memory may be too many
         if self.subcommand == "fit" and self.config.fit.ckpt_path:
@@ -56,34 +61,50 @@ class CommandLine(LightningCLI):
                     if version.parent.absolute() == Path(logger.init_args.save_dir, logger.init_args.name).absolute():
                         logger.init_args.version = version.name  # so that the best checkpoint stays known
 
+    def after_fit(self) -> None:
+        """Says where the checkpoint is, and the next command."""
+        say_what_is_next(self.trainer)
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Lightning's trainer, with files that are whole."""
+        """Lightning's trainer, with files that are whole and a progress bar that fits a terminal."""
         plugins = self._get(self.config_init, "trainer").plugins
         given = plugins if isinstance(plugins, list) else [plugins] if plugins else []
-        return super().instantiate_trainer(plugins=[CheckpointFiles(), *given], **kwargs)
+        trainer: Any = super().instantiate_trainer(plugins=[CheckpointFiles(), *given], **kwargs)
+        trainer.callbacks = [Bar() if type(callback) is RichProgressBar else callback for callback in trainer.callbacks]
+        return trainer
 
 
-def main() -> None:
-    """Runs the command in ``sys.argv``; without ``--config``, a checkpoint brings the configuration that made it."""
+def main(command: str, options: Sequence[str]) -> None:
+    """Run a subcommand; without ``--config``, a checkpoint brings the configuration that made it.
+
+    Args:
+        command: fit, validate, test or predict.
+        options: what the user gave.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        ValueError: the file is not a checkpoint of ``torchdau fit``, or what the user gave does not fit together.
+        FloatingPointError: a training has come to numbers that are not finite.
+        SystemExit: with 128 and the number of a signal that ended the command.
+    """
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are about calls inside of Lightning
+    silence()
+    sys.argv[1:] = [command, *options]  # Lightning reads them there
     finder = ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--ckpt_path")
     finder.add_argument("-c", "--config")
-    given = finder.parse_known_args()[0]
+    given = finder.parse_known_args(list(options))[0]
     with TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         if given.ckpt_path and not given.config and Path(given.ckpt_path).suffix == ".ckpt":  # else "last", or a URL
-            try:
-                config.write_text(read_checkpoint(given.ckpt_path).get("config", ""))
-            except (FileNotFoundError, ValueError) as error:
-                sys.exit(f"--ckpt_path: {error}")
+            config.write_text(read_checkpoint(given.ckpt_path).get("config", ""))
         stopping = Interruptible()
         try:
             CommandLine(
                 LightningModule,
                 LightningDataModule,
-                trainer_defaults={"callbacks": [stopping]},
-                save_config_callback=SaveConfig,
+                trainer_defaults={"callbacks": [stopping, Messages()], "enable_model_summary": False},
+                save_config_callback=SaveConfig if command == "fit" else None,
                 save_config_kwargs={"overwrite": True},
                 subclass_mode_model=True,
                 subclass_mode_data=True,
@@ -93,8 +114,10 @@ def main() -> None:
                     **{name: {"default_config_files": [str(config)]} for name in CommandLine.subcommands()},
                 },
             )
-        except FloatingPointError as error:
-            sys.exit(f"torchdau fit: {error}")
+        except MisconfigurationException as error:
+            raise ValueError(str(error)) from error
         except SystemExit as end:
             number = signal.SIGINT if isinstance(end.__context__, KeyboardInterrupt) else stopping.number
+            if number and stopping.checkpoint:
+                sys.stderr.write(f"torchdau fit: stopped. Go on with: torchdau fit {stopping.checkpoint}\n")
             sys.exit(128 + number if number else end.code)

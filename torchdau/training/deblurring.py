@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from torchdau.models.srn_deblur import MULTIPLE
 from torchdau.training.picture_writer import SharpWriter
+from torchdau.training.sharp import deblurred, to_8_bits
 from torchdau.training.task import Task
-from torchdau.training.tiles import in_tiles
 
 
 class Deblurring(Task):
@@ -82,26 +81,3 @@ def scores(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     ssim = structural_similarity_index_measure(image[None], target[None], data_range=255.0)
     assert isinstance(ssim, Tensor)
     return psnr, ssim
-
-
-def deblurred(network: nn.Module, blurred: Tensor, tile: int | None = None, overlap: int = 128) -> Tensor:
-    """Sharp images (N, 3, H, W), 8 bits, of blurred ones in [0, 1] of any size.
-
-    Args:
-        network: as in :class:`Deblurring`.
-        blurred: of shape (N, 3, H, W).
-        tile: side of tiles in pixels; none sees images at once.
-        overlap: pixels that neighbouring tiles share.
-    """
-
-    def sharp(part: Tensor) -> Tensor:
-        height, width = part.shape[-2:]
-        padded = F.pad(part, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
-        return to_8_bits(network(padded)[-1][..., :height, :width])
-
-    return in_tiles(sharp, blurred, tile, overlap) if tile else sharp(blurred)
-
-
-def to_8_bits(images: Tensor) -> Tensor:
-    """Intensities in [0, 1] as whole numbers to 255."""
-    return images.mul(255).round().clamp(0, 255).to(torch.uint8)

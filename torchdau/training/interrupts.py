@@ -16,9 +16,11 @@ class Interruptible(Callback):
 
     Attributes:
         number: of the signal that came, if one did.
+        checkpoint: what was written then.
     """
 
     number: int | None = None
+    checkpoint: Path | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Makes Ctrl-C what SIGTERM is to Lightning: a flag that it looks at after each batch."""
@@ -37,7 +39,8 @@ class Interruptible(Callback):
         self.number = self.number or signal.SIGTERM
         folder = next((c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
         if folder:
-            trainer.save_checkpoint(Path(folder) / "last.ckpt")
+            self.checkpoint = Path(folder) / "last.ckpt"
+            trainer.save_checkpoint(self.checkpoint)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Makes validation start anew where it was due or under way, whose results so far are not in checkpoints."""

@@ -9,8 +9,12 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-UNKNOWN = re.compile(r"ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|has no attribute '(\w+)'")
+UNKNOWN = re.compile(
+    r"ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|has no attribute '(\w+)'|arguments: --([\w.]+)"
+)
 """In messages of jsonargparse."""
+INNER = re.compile(r"Errors:\s+- (?!Expected)(.*?)(?=\n\s*- |$)", re.DOTALL)
+"""What was wrong with the first of the types that a value might have had."""
 MISSING = re.compile(r'Unable to load config "([^"]+\.ya?ml)"$')
 """As jsonargparse says of a file that a recipe names and that is not there; of others it says what is wrong in them."""
 KEYS = re.compile(r"'(\w+)': ")
@@ -34,7 +38,10 @@ class Parser(LightningArgumentParser):
             if near := get_close_matches(part, known, 1, 0.6):
                 message = f"keys and options must be known, got {part!r}. The nearest is {near[0]!r}."
                 break
-        self.exit(2, f"{self.prog}: {message}\n")
+        else:
+            if inner := INNER.search(message):
+                message = inner[1]
+        self.exit(1, f"{self.prog.replace(' [options]', '')}: {' '.join(message.split())}\n")
 
     def _known(self, message: str) -> Iterator[str]:
         """All keys that options, and the classes and functions named in a message, have."""

@@ -1,6 +1,7 @@
-"""Trained networks out of checkpoints, which carry the configuration that made them."""
+"""Trained networks out of checkpoints, which carry the configuration that made them. Needs no Lightning."""
 
 import os
+import random
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,54 +9,41 @@ from typing import Any
 
 import torch
 import yaml
-from lightning import LightningDataModule, LightningModule, seed_everything
-from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor, nn
+from jsonargparse import ArgumentParser
+from torch import nn
 
 from torchdau import __version__
-from torchdau.conv import DAUConv2d
 from torchdau.training.checkpoints import read_checkpoint, refusal
 
+PREFIX = "network."
+"""Of the weights of a network among those of its task."""
 
-def restore_task(checkpoint: str | os.PathLike[str]) -> LightningModule:
-    """Makes the task of a checkpoint again, and loads the weights; ``network`` of the task is what was trained.
+
+def restore_network(checkpoint: str | os.PathLike[str]) -> nn.Module:
+    """Make the network of a checkpoint again, and load its weights.
 
     Args:
         checkpoint: a file that ``torchdau fit`` wrote. It names the classes to make: take none from strangers.
 
     Returns:
-        The task, in evaluation mode, on the CPU.
+        The network, in evaluation mode, on the CPU.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a checkpoint of ``torchdau fit``.
     """
     saved = read_checkpoint(checkpoint)
-    task: LightningModule = _make(LightningModule, saved, "model", checkpoint)
+    network = _network(saved, checkpoint)
     try:
-        task.load_state_dict(saved["state_dict"])
+        weights = {key.removeprefix(PREFIX): w for key, w in saved["state_dict"].items() if key.startswith(PREFIX)}
+        network.load_state_dict(weights)
     except (RuntimeError, KeyError) as error:
         raise ValueError(f"checkpoint must have the weights of its network, got {checkpoint}: {error}.") from error
-    return task.eval()
-
-
-def restore_data(checkpoint: str | os.PathLike[str]) -> LightningDataModule:
-    """Makes the data module of a checkpoint again.
-
-    Args:
-        checkpoint: a file that ``torchdau fit`` wrote.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a checkpoint of ``torchdau fit``, or the data are not where they were.
-    """
-    data: LightningDataModule = _make(LightningDataModule, read_checkpoint(checkpoint), "data", checkpoint)
-    return data
+    return network.eval()
 
 
 def restore_start(checkpoint: str | os.PathLike[str]) -> nn.Module | None:
-    """Makes the network of a checkpoint as it was before the training, by the same seed.
+    """Make the network of a checkpoint as it was before the training, by the same seed.
 
     Args:
         checkpoint: a file that ``torchdau fit`` wrote.
@@ -68,33 +56,28 @@ def restore_start(checkpoint: str | os.PathLike[str]) -> nn.Module | None:
         ValueError: the file is not a checkpoint of ``torchdau fit``.
     """
     saved = read_checkpoint(checkpoint)
-    config = _config(saved, checkpoint)
-    seed = config.get("seed_everything")
+    seed = configuration(saved, checkpoint).get("seed_everything")
     if saved.get("pretrained") or isinstance(seed, bool) or not isinstance(seed, int):
         return None
-    with isolate_rng():
-        seed_everything(seed, verbose=False)
-        network: nn.Module = _make(LightningModule, saved, "model", checkpoint).network
-    return network
-
-
-def first_images(checkpoint: str | os.PathLike[str], size: int) -> tuple[Tensor, str]:
-    """Four images as the network of a checkpoint sees them, and what they are, in words.
-
-    Args:
-        checkpoint: a file that ``torchdau fit`` wrote.
-        size: side in pixels of the noise that there is where the data set of the checkpoint is not.
-    """
+    state = random.getstate()
     try:
-        data: Any = restore_data(checkpoint)
-        data.num_workers = 0
-        data.setup("test")
-        images: Tensor = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0][:4]
-    except (FileNotFoundError, ValueError):
-        layers = restore_task(checkpoint).modules()
-        channels = next((m.in_channels for m in layers if isinstance(m, DAUConv2d | nn.Conv2d)), 3)
-        return torch.randn(4, channels, size, size), f"noise of {size} x {size} px, because its data set is not there"
-    return images, "images of its data set"
+        with torch.random.fork_rng():
+            random.seed(seed)
+            torch.manual_seed(seed)
+            return _network(saved, checkpoint)
+    finally:
+        random.setstate(state)
+
+
+def task_name(checkpoint: str | os.PathLike[str]) -> str:
+    """Return the name of the class of the task that a checkpoint was trained for, such as Classification.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a checkpoint of ``torchdau fit``.
+    """
+    model = configuration(read_checkpoint(checkpoint), checkpoint)["model"]
+    return str(model["class_path"]).rpartition(".")[2]
 
 
 def named_checkpoints(checkpoints: Sequence[Path]) -> dict[str, Path]:
@@ -107,22 +90,12 @@ def named_checkpoints(checkpoints: Sequence[Path]) -> dict[str, Path]:
     return {"/".join(path.parts[first : len(path.parts) - last]) or str(path): path for path in checkpoints}
 
 
-def _make(kind: type, saved: Mapping[str, Any], key: str, checkpoint: str | os.PathLike[str]) -> Any:
-    """The instance of a class and arguments that the configuration in a checkpoint names."""
-    config = {key: _config(saved, checkpoint)[key]}
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_lightning_class_args(kind, key, subclass_mode=True)
-    try:
-        return parser.instantiate_classes(parser.parse_object(config))[key]
-    except ArgumentError as error:
-        raise ValueError(
-            f"checkpoint must be of classes and arguments that torchdau {__version__} knows, got {str(checkpoint)!r}: "
-            f"{_innermost(error)}."
-        ) from error
+def configuration(saved: Mapping[str, Any], checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the configuration in the content of a checkpoint, with ``model`` and ``data``.
 
-
-def _config(saved: Mapping[str, Any], checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
-    """The configuration in a checkpoint."""
+    Raises:
+        ValueError: there is none.
+    """
     try:
         config = yaml.safe_load(saved["config"])
         return {"model": config["model"], "data": config["data"]} | config
@@ -130,6 +103,31 @@ def _config(saved: Mapping[str, Any], checkpoint: str | os.PathLike[str]) -> dic
         raise ValueError(refusal(checkpoint, repr(error))) from error
 
 
-def _innermost(error: BaseException) -> BaseException:
-    """What an error is about that others were raised from."""
-    return error if error.__cause__ is None else _innermost(error.__cause__)
+def instantiate(parser: ArgumentParser, config: dict[str, Any], checkpoint: str | os.PathLike[str]) -> Any:
+    """Return what a parser makes of a part of the configuration in a checkpoint.
+
+    Raises:
+        ValueError: a class or an argument is not known.
+    """
+    try:
+        return parser.instantiate(parser.parse_object(config))
+    except ArgumentError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # what it is about
+            cause = cause.__cause__
+        raise ValueError(
+            f"checkpoint must be of classes and arguments that torchdau {__version__} knows, got {str(checkpoint)!r}: "
+            f"{cause}."
+        ) from error
+
+
+def _network(saved: Mapping[str, Any], checkpoint: str | os.PathLike[str]) -> nn.Module:
+    model = configuration(saved, checkpoint)["model"]
+    try:
+        config = {"network": model["init_args"]["network"]}
+    except (KeyError, TypeError) as error:
+        raise ValueError(refusal(checkpoint, f"its configuration names no network, {error!r}")) from error
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("network", type=nn.Module)
+    network: nn.Module = instantiate(parser, config, checkpoint).network
+    return network

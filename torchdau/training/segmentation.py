@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from torchdau.analysis.confusion import scores
 from torchdau.training.data.masks import IGNORED
 from torchdau.training.picture_writer import MaskWriter
-from torchdau.training.restoring import restore_task
+from torchdau.training.restoring import restore_network
 from torchdau.training.task import Task
 from torchdau.training.tiles import in_tiles
 
@@ -56,7 +56,7 @@ class Segmentation(Task):
         if self.network.num_classes > IGNORED:  # type: ignore[operator]
             raise ValueError(f"num_classes must be at most {IGNORED}, got num_classes={self.network.num_classes}.")
         if stage == "fit" and self.pretrained:
-            classifier = restore_task(self.pretrained).network
+            classifier = restore_network(self.pretrained)
             try:
                 cast("Any", self.network).load_classifier(classifier)
             except (RuntimeError, AttributeError) as error:

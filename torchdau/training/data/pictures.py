@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -73,6 +75,26 @@ def picture_shape(file: str | os.PathLike[str]) -> tuple[int, int]:
     except UNREADABLE as error:
         raise ValueError(f"file must be a picture, got {str(file)!r}: {error}.") from error
     return (width, height) if turned else (height, width)
+
+
+def pixels_of(picture: Image.Image) -> Tensor:
+    """The pixels (3, H, W) of a picture in RGB, 8 bits."""
+    return torch.from_numpy(np.array(picture)).movedim(-1, 0)
+
+
+def picture_of(pixels: Tensor) -> Image.Image:
+    """A picture of pixels (3, H, W), 8 bits."""
+    return Image.fromarray(pixels.movedim(0, -1).contiguous().numpy())
+
+
+def save_picture(picture: Image.Image, path: Path, profile: bytes | None) -> None:
+    """Writes a PNG file whole or not at all, with its colour profile."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        picture.save(part, "PNG", icc_profile=profile)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def distinct_names(files: Sequence[str]) -> list[Path]:

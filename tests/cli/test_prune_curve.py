@@ -9,9 +9,9 @@ from lightning import Trainer
 
 from torchdau.training import DigitsData
 from torchdau.training.checkpoints import write_checkpoint
-from torchdau.training.restoring import restore_data, restore_task
+from torchdau.training.restoring_tasks import restore_data, restore_task
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 FIT = ["fit", "--config", ROOT / "recipes/digits_dau.yaml", "--trainer.enable_progress_bar", "false"]
 

@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
 
-from rich.console import Console
-from rich.table import Table
-
-from torchdau.analysis.counts import counts
-from torchdau.training.commands.options import run
+from torchdau_cli.options import run
 
 
 def main(args: Sequence[str]) -> None:
-    """Runs the command with the options of :func:`parameters`."""
-    run(parameters, "parameters", args)
+    """Run the command with the options of :func:`parameters`."""
+    run(parameters, args)
 
 
 def parameters(format: Literal["text", "json"] = "text") -> None:
@@ -24,6 +20,11 @@ def parameters(format: Literal["text", "json"] = "text") -> None:
     Args:
         format: text for people, or json: a list of objects.
     """
+    from rich.console import Console
+    from rich.table import Table
+
+    from torchdau.analysis.counts import counts
+
     rows = counts()
     if format == "json":
         sys.stdout.write(json.dumps([asdict(row) for row in rows], indent=2) + "\n")

@@ -1,24 +1,17 @@
-"""The command ``torchdau demo``: three networks on a task where reach matters, side by side."""
+"""Networks on a task where reach matters: digits of 32 x 32 pixels without pooling or strides."""
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 from torch import Tensor, nn
 
 from torchdau.analysis import ReceptiveField, receptive_field
-from torchdau.analysis.plots import plot_displacements, plot_reach
 from torchdau.conv import DAUConv2d
 from torchdau.optim import optimizer as unit_optimizer
-from torchdau.training.commands.options import run
 from torchdau.training.data.digits import DigitsData
 
 SIDE = 32
@@ -26,9 +19,6 @@ SIDE = 32
 
 CHANNELS = 16
 BATCH = 32
-REACH = 0.9
-"""Share of the influence on the output that the reach of a network holds."""
-
 
 Tracked = Callable[[range], Iterable[int]]
 
@@ -43,58 +33,6 @@ class Result:
     before: ReceptiveField
     after: ReceptiveField
     seconds: float
-
-
-def main(args: Sequence[str]) -> None:
-    """Run the demo with the options of :func:`demo`."""
-    run(demo, "demo", args)
-
-
-def demo(output: Path = Path("runs/demo"), epochs: int = 15) -> None:
-    """Train a 3 x 3, a unit and a dilated network to read digits of 32 x 32 pixels; nothing is downloaded.
-
-    None of the networks has pooling or strides, so that their reach is what their kernels see.
-
-    Args:
-        output: folder for the pictures.
-        epochs: passes over the 1,437 training images.
-    """
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got epochs={epochs}.")
-    console = Console()
-    output.mkdir(parents=True, exist_ok=True)
-    training, test = (digits(train) for train in (True, False))
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    kinds = {"3 x 3": 1, "units": None, "3 x 3, dilation 4": 4}
-    results: dict[str, Result] = {}
-    with Progress(console=console) as progress:
-        for name, dilation in kinds.items():
-            torch.manual_seed(0)
-            network = make_network(dilation).to(device)
-            results[name] = _trained(network, training, test, epochs, partial(progress.track, description=name))
-    table = Table("network", "test accuracy", "parameters", "reach before", "reach after", "time")
-    for name, result in results.items():
-        table.add_row(
-            name,
-            f"{result.accuracy:.1%}",
-            f"{sum(p.numel() for p in result.network.parameters()):,}",
-            f"{result.before.radius(REACH):.1f} pixels",
-            f"{result.after.radius(REACH):.1f} pixels",
-            f"{result.seconds:.0f} s",
-        )
-    console.print(table)
-    console.print(
-        f"Reach is the radius that holds {REACH:.0%} of the influence on the output. The units found theirs, the "
-        "dilation was set by hand. The task was chosen because reach matters; docs/results.md shows where it does not."
-    )
-    units = results["units"]
-    pictures = {
-        "reach.png": plot_reach({name: (r.before, r.after) for name, r in results.items()}, test[0][3, 0]),
-        "displacements.png": plot_displacements(units.network, start=units.untrained),
-    }
-    for name, figure in pictures.items():
-        figure.savefig(output / name, dpi=150)
-        console.print(f"picture: {output / name}", soft_wrap=True)
 
 
 def digits(train: bool) -> tuple[Tensor, Tensor]:
@@ -116,7 +54,7 @@ def make_network(dilation: int | None) -> nn.Sequential:
     return nn.Sequential(nn.Sequential(*layers), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, 10))
 
 
-def _trained(
+def measured(
     network: nn.Module,
     training: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],

@@ -7,7 +7,7 @@ import torch
 
 from tests.training.data.layouts import save_image
 from torchdau.training import GOPROData
-from torchdau.training.commands.blur import blurred_by, shake
+from torchdau.training.shake import blurred_by, shake
 
 
 def test_a_shake():

@@ -1,18 +1,12 @@
-"""The command ``torchdau report``: a page about a trained network."""
+"""What a report says of trained networks, part by part."""
 
 import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
-import vl_convert
-from jinja2 import Environment
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from torchdau import __version__
@@ -28,9 +22,10 @@ from torchdau.analysis import (
 )
 from torchdau.analysis.charts import displacement_chart, line_chart, receptive_field_chart, specification
 from torchdau.conv import DAUConv2d
-from torchdau.training.commands.options import run
 from torchdau.training.logs import read_scalars
-from torchdau.training.restoring import first_images, named_checkpoints, restore_start, restore_task
+from torchdau.training.report.page import Section
+from torchdau.training.restoring import named_checkpoints, restore_network, restore_start
+from torchdau.training.restoring_tasks import first_images
 
 THRESHOLDS = (0, 0.01, 0.02, 0.05, 0.1, 0.25)
 """Of pruning, the paper's."""
@@ -40,39 +35,21 @@ COSTS = ("units", "parameters", "twin's", "multiply-adds", "twin's", "formula (1
 PLACES = ("from centre", "moved", "at bound")
 
 
-def main(args: Sequence[str]) -> None:
-    """Runs the command with the options of :func:`report`."""
-    run(report, "report", args, checkpoint={"type": Path, "help": "a file that torchdau fit wrote"})
-
-
-def report(
-    checkpoint: Path,
-    compare: Path | None = None,
-    output: Path = Path("report.html"),
-    prune_curve: Path | None = None,
-    size: int = 64,
-    max_channels: int = 8,
-    overwrite: bool = False,
-) -> None:
-    """Writes a page about a trained network: its layers, where its units stand, what it sees, how it was trained.
-
-    The page needs no network and no other file.
+def sections(
+    checkpoints: Sequence[Path], prune_curve: Path | None, size: int, max_channels: int
+) -> list[Callable[[], Section]]:
+    """Return what makes the parts of a report; each takes some time.
 
     Args:
-        checkpoint: a file that torchdau fit wrote.
-        compare: another such file, to show beside it, such as that of the convolutional twin.
-        output: the page.
-        prune_curve: table that torchdau prune-curve wrote, to show what pruning costs; else only what it removes.
+        checkpoints: the file to report on, and one to show beside it.
+        prune_curve: table that torchdau prune-curve wrote, or none.
         size: side in pixels of the noise that the network sees where its data set is not there.
         max_channels: channels of a layer over which its receptive field is averaged.
-        overwrite: whether to replace a page that is there.
     """
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"output must not be there yet, got {str(output)!r}. Give --overwrite true.")
-    paths = named_checkpoints([checkpoint, *([compare] if compare else [])])
-    networks = {name: cast("nn.Module", restore_task(path).network) for name, path in paths.items()}
-    images, seen = first_images(checkpoint, size)
-    makers: list[Callable[[], Section]] = [
+    paths = named_checkpoints(checkpoints)
+    networks = {name: restore_network(path) for name, path in paths.items()}
+    images, seen = first_images(checkpoints[0], size)
+    return [
         lambda: _summary(networks, paths),
         lambda: _layers(networks, paths, images),
         lambda: _displacements(networks),
@@ -80,34 +57,6 @@ def report(
         lambda: _pruning(networks, prune_curve),
         lambda: _training(paths),
     ]
-    sections = [make() for make in track(makers, "report", disable=not Console().is_terminal)]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(render(next(iter(networks)), sections))
-    Console().print(f"written: {output}", soft_wrap=True)
-
-
-def render(title: str, sections: Sequence["Section"]) -> str:
-    """The page."""
-    template = files("torchdau.training.commands").joinpath("report.html.jinja").read_text()
-    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
-    return Environment(autoescape=True).from_string(template).render(title=title, sections=sections, bundle=bundle)
-
-
-@dataclass
-class Section:
-    """A part of the page.
-
-    Attributes:
-        title: its heading.
-        notes: paragraphs.
-        tables: captions and rows of cells, the first of headings.
-        charts: as Vega-Lite has them.
-    """
-
-    title: str
-    notes: list[str] = field(default_factory=list)
-    tables: list[tuple[str, list[Sequence[str]]]] = field(default_factory=list)
-    charts: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _summary(networks: Mapping[str, nn.Module], paths: Mapping[str, Path]) -> Section:

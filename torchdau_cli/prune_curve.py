@@ -1,28 +1,20 @@
 """The command ``torchdau prune-curve``: what a trained network keeps as its weak units go."""
 
 import csv
-import logging
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
-from lightning import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor, nn
+from torchdau_cli.options import run
 
-from torchdau.analysis.plots import plot_prune_curves
-from torchdau.analysis.pruning import forward_times, pruned_models
-from torchdau.training.commands.options import run
-from torchdau.training.restoring import named_checkpoints, restore_data, restore_task
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def main(args: Sequence[str]) -> None:
-    """Runs the command with the options of :func:`prune_curve`."""
+    """Run the command with the options of :func:`prune_curve`."""
     files = {"nargs": "+", "type": Path, "help": "files that torchdau fit wrote"}
-    run(prune_curve, "prune-curve", args, checkpoints=files)
+    run(prune_curve, args, checkpoints=files)
 
 
 def prune_curve(
@@ -45,8 +37,13 @@ def prune_curve(
             f"thresholds must not be empty and repeats must be at least 0, got thresholds={list(thresholds)} and "
             f"repeats={repeats}."
         )
+    from rich.console import Console
+
+    from torchdau.analysis.plots import plot_prune_curves
+    from torchdau.training.pruned import measured
+    from torchdau.training.restoring import named_checkpoints
+
     output.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     steps = {name: measured(path, thresholds, repeats) for name, path in named_checkpoints(checkpoints).items()}
     rows = [{"checkpoint": name, **row} for name, network in steps.items() for row in network]
     with open(output / "prune_curve.csv", "w", newline="") as file:
@@ -63,50 +60,10 @@ def prune_curve(
     console.print(f"written: {output / 'prune_curve.csv'}, {output / 'prune_curve.png'}", soft_wrap=True)
 
 
-def measured(checkpoint: Path, thresholds: Sequence[float], repeats: int) -> list[dict[str, Any]]:
-    """A row of numbers for one network at each threshold."""
-    task, data = restore_task(checkpoint), restore_data(checkpoint)
-    steps = pruned_models(cast("nn.Module", task.network), thresholds)
-    trainer = Trainer(
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        callbacks=[RichProgressBar()],
-        enable_model_summary=False,
-    )
-    rows: list[dict[str, Any]] = []
-    for step in steps:
-        task.network = step.model
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            (metrics,) = trainer.test(task, data, verbose=False)
-        rows.append(
-            {
-                "threshold": step.threshold,
-                **{name.removeprefix("test_"): value for name, value in metrics.items()},
-                "units": step.units,
-                "removed": step.removed,
-                "parameters": step.parameters,
-                "file_size": step.file_size,
-            }
-        )
-    if repeats:
-        images = first_images(data)
-        models = [step.model.cpu().eval() for step in steps]
-        for name, batch in {"seconds_one_image": images[:1], "seconds_batch": images}.items():
-            for row, seconds in zip(rows, forward_times(models, batch, repeats), strict=True):
-                row[name] = seconds
-    return rows
-
-
-def first_images(data: LightningDataModule) -> Tensor:
-    """The first batch of the test set, as the network sees it."""
-    images: Tensor = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0]
-    return images
-
-
-def table(rows: Sequence[dict[str, Any]]) -> Table:
+def table(rows: Sequence[dict[str, Any]]) -> "Table":
     """The rows for people to read."""
+    from rich.table import Table
+
     columns: dict[str, tuple[str, Callable[[Any], str]]] = {
         "checkpoint": ("checkpoint", str),
         "threshold": ("threshold", "{:g}".format),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.training.data.layouts import make_gopro, save_image
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def little_checkpoint(torchdau, monkeypatch, tmp_path):
@@ -44,7 +44,7 @@ def test_fit_test_predict_deblur(torchdau, monkeypatch, tmp_path, capsys):
         exif[0x0112] = 6
         plain.save(photos / "turned.jpg", exif=exif)
     out = tmp_path / "out"
-    torchdau("deblur", photos, "--checkpoint", checkpoint, "--output", out, "--compare", "true")
+    torchdau("deblur", checkpoint, photos, "--output", out, "--compare", "true")
     assert "written: 4 pictures" in capsys.readouterr().out
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     both = {f"{name}{kind}.png" for name in ("a", "inside/b", "clear", "turned") for kind in ("", "_compare")}
@@ -58,32 +58,32 @@ def test_fit_test_predict_deblur(torchdau, monkeypatch, tmp_path, capsys):
         assert (result.size, compared.size) == ((50, 60), (100, 60))
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("meta"))
     with pytest.raises(NotImplementedError, match="meta"):  # the accelerator of the machine computes
-        torchdau("deblur", photos, "--checkpoint", checkpoint, "--output", tmp_path / "meta")
+        torchdau("deblur", checkpoint, photos, "--output", tmp_path / "meta")
 
 
 def test_what_deblur_refuses(torchdau, monkeypatch, tmp_path, capsys):
     checkpoint = little_checkpoint(torchdau, monkeypatch, tmp_path)
     save_image(tmp_path / "a.png", 20, 20)
-    options = ["--checkpoint", checkpoint, "--output", tmp_path / "out"]
-    torchdau("deblur", tmp_path / "a.png", *options)
+    options = ["--output", tmp_path / "out"]
+    torchdau("deblur", checkpoint, tmp_path / "a.png", *options)
     before = (tmp_path / "out/a.png").read_bytes()
     with pytest.raises(SystemExit, match=r"torchdau deblur: output must not hold .*, got 1 .* --overwrite true"):
-        torchdau("deblur", tmp_path / "a.png", *options)
+        torchdau("deblur", checkpoint, tmp_path / "a.png", *options)
     assert (tmp_path / "out/a.png").read_bytes() == before
-    torchdau("deblur", tmp_path / "a.png", *options, "--overwrite", "true")
+    torchdau("deblur", checkpoint, tmp_path / "a.png", *options, "--overwrite", "true")
     with pytest.raises(SystemExit, match=r"paths must name .*, got '.*nowhere.png', which is not there"):
-        torchdau("deblur", tmp_path / "nowhere.png", *options)
+        torchdau("deblur", checkpoint, tmp_path / "nowhere.png", *options)
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match="pictures must name a folder with files that Pillow reads"):
-        torchdau("deblur", tmp_path / "empty", *options)
+        torchdau("deblur", checkpoint, tmp_path / "empty", *options)
     (tmp_path / "broken.png").write_bytes(before[:60])
     with pytest.raises(SystemExit, match=r"file must be a picture, got '.*broken.png'"):
-        torchdau("deblur", tmp_path / "broken.png", *options)
+        torchdau("deblur", checkpoint, tmp_path / "broken.png", *options)
     with pytest.raises(SystemExit, match="checkpoint must be a file that torchdau fit wrote"):
-        torchdau("deblur", tmp_path / "a.png", "--checkpoint", tmp_path / "a.png", "--output", tmp_path / "other")
+        torchdau("deblur", tmp_path / "a.png", tmp_path / "a.png", "--output", tmp_path / "other")
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(SystemExit, match="file"):
-        torchdau("deblur", tmp_path / "a.png", "--checkpoint", checkpoint, "--output", tmp_path / "file")
+        torchdau("deblur", checkpoint, tmp_path / "a.png", "--output", tmp_path / "file")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png"]  # no parts
     capsys.readouterr()
 
@@ -91,8 +91,8 @@ def test_what_deblur_refuses(torchdau, monkeypatch, tmp_path, capsys):
 def test_a_failed_write_leaves_what_was_there(torchdau, monkeypatch, tmp_path):
     checkpoint = little_checkpoint(torchdau, monkeypatch, tmp_path)
     save_image(tmp_path / "a.png", 20, 20)
-    options = ["--checkpoint", checkpoint, "--output", tmp_path / "out"]
-    torchdau("deblur", tmp_path / "a.png", *options)
+    options = ["--output", tmp_path / "out"]
+    torchdau("deblur", checkpoint, tmp_path / "a.png", *options)
     before = (tmp_path / "out/a.png").read_bytes()
 
     def full(self, file, *args, **kwargs):
@@ -101,6 +101,6 @@ def test_a_failed_write_leaves_what_was_there(torchdau, monkeypatch, tmp_path):
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(SystemExit, match="No space left on device"):
-        torchdau("deblur", tmp_path / "a.png", *options, "--overwrite", "true")
+        torchdau("deblur", checkpoint, tmp_path / "a.png", *options, "--overwrite", "true")
     assert (tmp_path / "out/a.png").read_bytes() == before
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]

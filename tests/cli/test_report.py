@@ -12,16 +12,17 @@ import torch
 import vl_convert
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from torchdau.__main__ import main
 from torchdau.analysis import LayerUnits, displacement_distribution, moved, units_of
 from torchdau.analysis.charts import CELLS
 from torchdau.models import dau_resnetv2
 from torchdau.training.checkpoints import write_checkpoint
-from torchdau.training.commands import report as command
 from torchdau.training.logs import read_scalars
-from torchdau.training.restoring import restore_start, restore_task
+from torchdau.training.report import sections as command
+from torchdau.training.report.page import write
+from torchdau.training.restoring import restore_network, restore_start
+from torchdau_cli.main import main
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 browser = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium to show pages")
 
@@ -117,13 +118,11 @@ def test_a_browser_shows_it(units, plain, torchdau, tmp_path, capsys):
     for heading in ("Summary", "Layers", "Displacements", "Effective receptive field", "Pruning", "Training"):
         assert f">{heading}</h2>" in dom
     assert "has no unit layers" in dom
-    distance = units_of(restore_task(units).network)[0].distance.mean()
-    cells = [
-        int((displacement_distribution(layer, CELLS)[0] > 0).sum()) for layer in units_of(restore_task(units).network)
-    ]
+    distance = units_of(restore_network(units))[0].distance.mean()
+    cells = [int((displacement_distribution(layer, CELLS)[0] > 0).sum()) for layer in units_of(restore_network(units))]
     assert len(set(cells)) == len(layers) == 3  # other layers, other pictures
     assert [seen[name] for name in layers] == cells
-    went = moved(units_of(restore_task(units).network)[0], units_of(restore_start(units))[0]).mean()
+    went = moved(units_of(restore_network(units))[0], units_of(restore_start(units))[0]).mean()
     assert f"<td>{distance:.2f} px</td><td>{went:.2f} px</td>" in dom
     assert went > 0.005
 
@@ -177,7 +176,7 @@ def test_where_units_started(units, tmp_path):
     """With rates of 0 a training ends where it started."""
     still = ["--model.init_args.lr", "0", "--model.init_args.displacement_lr", "0"]
     checkpoint = fit("digits_dau", tmp_path, *still)
-    before, after = restore_start(checkpoint).state_dict(), restore_task(checkpoint).network.state_dict()
+    before, after = restore_start(checkpoint).state_dict(), restore_network(checkpoint).state_dict()
     moving = [name for name in before if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
     assert len(moving) > 4
     for name in moving:
@@ -201,7 +200,7 @@ def test_a_start_that_is_not_known(change, units, torchdau, tmp_path):
         saved["config"] = re.sub("seed_everything: .*", change, saved["config"])
     write_checkpoint(saved, tmp_path / "other.ckpt")
     assert restore_start("other.ckpt") is None
-    torchdau("plot", "sigmas", "other.ckpt")
+    torchdau("plot", "other.ckpt", "sigmas")
     assert (tmp_path / "sigmas.png").exists()
 
 
@@ -221,22 +220,23 @@ def test_units_are_watched(units):
 
 @pytest.mark.parametrize("kind", ["displacements", "distances", "sigmas", "receptive-fields"])
 def test_pictures(kind, units, torchdau, tmp_path, capsys):
-    torchdau("plot", kind, units, "--output", f"out/{kind}.png")
+    torchdau("plot", units, kind, "--output", f"out/{kind}.png")
     assert (tmp_path / f"out/{kind}.png").read_bytes().startswith(b"\x89PNG")
     assert f"written: out/{kind}.png" in capsys.readouterr().out
 
 
 def test_pictures_of_what_has_no_units(plain, torchdau):
     with pytest.raises(SystemExit, match="model must have at least one DAUConv2d layer"):
-        torchdau("plot", "displacements", plain)
+        torchdau("plot", plain, "displacements")
     with pytest.raises(SystemExit, match=r"layer must be the name of a layer of the model, .* got layer='nothing'"):
-        torchdau("plot", "receptive-fields", plain, "--layers", "[nothing]")
+        torchdau("plot", plain, "receptive-fields", "--layers", "[nothing]")
 
 
 @pytest.mark.slow
-def test_a_page_of_a_deep_network_is_small():
+def test_a_page_of_a_deep_network_is_small(tmp_path):
     networks = {"DAU-ResNet-50": dau_resnetv2("resnetv2_50")}
     images = torch.randn(1, 3, 224, 224)
     sections = [command._layers(networks, {}, images), command._displacements(networks)]
     sections.append(command._receptive_fields(networks, images, "noise", 2))
-    assert len(command.render("DAU-ResNet-50", sections)) < 5_000_000
+    write(tmp_path / "page.html", "DAU-ResNet-50", sections)
+    assert (tmp_path / "page.html").stat().st_size < 5_000_000

@@ -1,0 +1,115 @@
+"""The front door: answers without torch, mistakes in a line with exit code 1, names close to a misspelled one."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+MODULES = "torch, torchdau, lightning, torchvision, rich, numpy"
+OWN = ("blur", "deblur", "demo", "env", "parameters", "plot", "prune-curve", "report")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--help"],
+        ["--version"],
+        ["fitt"],
+        *([name, "--help"] for name in OWN),
+        ["plot", "x", "--outptu", "y"],
+        ["fit"],
+    ],
+    ids=" ".join,
+)
+def test_torch_is_not_imported(words):
+    """Half a second, of which starting Python is a part; torch alone takes two."""
+    code = (
+        "import sys\n"
+        f"sys.argv[1:] = {words}\n"
+        "from torchdau_cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code in (0, None) or isinstance(end.code, str) or end.code == 1\n"
+        f"sys.exit(sum(name in sys.modules for name in {MODULES.split(', ')}))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_help_takes_a_fraction_of_importing_torch():
+    def seconds(code):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    code = "import sys; sys.argv = ['torchdau', '--help']; from torchdau_cli.main import main; main()"
+    assert min(seconds(code) for _ in range(3)) < 0.3 * min(seconds("import torch") for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("fitt", "torchdau: unknown command 'fitt'. Did you mean 'fit'?"),
+        ("xyz", "torchdau: unknown command 'xyz'. The commands are demo, fit, validate, test, predict, report"),
+        ("fit", "torchdau fit: a recipe is needed: torchdau fit --config recipes/digits_dau.yaml"),
+        ("fit my.yaml --x 1", "torchdau fit: a recipe is given as an option: torchdau fit --config my.yaml --x 1"),
+        ("test", "torchdau test: a checkpoint is needed: torchdau test CHECKPOINT"),
+        ("validate --config x.yaml", "torchdau validate: a checkpoint is needed: torchdau validate CHECKPOINT"),
+        ("predict", "torchdau predict: a checkpoint is needed: torchdau predict CHECKPOINT"),
+        ("report x.ckpt --outpu y", "torchdau report: unknown option --outpu; did you mean --output?"),
+        ("parameters --forma json", "torchdau parameters: unknown option --forma; did you mean --format?"),
+        (
+            "deblur x --output y --checkpoint z",
+            "torchdau deblur: unknown option --checkpoint; the checkpoint is the first",
+        ),
+        ("deblur x.ckpt", "torchdau deblur: the following arguments are required: paths"),
+        ("plot sigmas x.ckpt", "torchdau plot: the checkpoint is the first argument: torchdau plot CHECKPOINT sigmas"),
+        ("plot x.ckpt sigma", "torchdau plot: "),
+        ("report x.ckpt", "torchdau report: checkpoint must be a file that torchdau fit wrote, got 'x.ckpt'"),
+    ],
+)
+def test_mistakes_are_answered_in_a_line(words, said, torchdau, capsys):
+    with pytest.raises(SystemExit) as end:
+        torchdau(*words.split())
+    shown = capsys.readouterr().err + (f"{end.value.code}\n" if isinstance(end.value.code, str) else "")
+    assert isinstance(end.value.code, str) or end.value.code == 1
+    assert shown.startswith(said)
+    assert shown.count("\n") == 1
+
+
+def test_debug_shows_where(torchdau, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"x\.ckpt"):
+        torchdau("report", "x.ckpt", "--debug")
+    monkeypatch.setenv("TORCHDAU_DEBUG", "1")
+    with pytest.raises(FileNotFoundError, match=r"x\.ckpt"):
+        torchdau("report", "x.ckpt")
+
+
+def test_stopped_by_the_keyboard(torchdau, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torchdau.training.restoring.restore_network", stop)
+    with pytest.raises(SystemExit) as end:
+        torchdau("plot", "x.ckpt", "sigmas")
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "torchdau plot: stopped\n"
+
+
+def test_version_and_env(torchdau, capsys):
+    torchdau("--version")
+    assert capsys.readouterr().out == f"torchdau {__import__('torchdau').__version__}\n"
+    torchdau("env")
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.strip())
+    assert {"torchdau", "torch", "python", "processor", "threads"} <= lines.keys()
+
+
+def test_python_m(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "torchdau", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert "usage: torchdau COMMAND" in done.stdout

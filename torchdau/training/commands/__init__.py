@@ -1,1 +1,0 @@
-"""The commands of ``torchdau`` that are not Lightning's, a file each."""

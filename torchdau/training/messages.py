@@ -1,0 +1,109 @@
+"""What a command says about a run: where it computes, what it trains on, where results go, what to do next."""
+
+import logging
+import warnings
+from collections.abc import Sized
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+
+from torchdau.analysis import units_of
+
+
+def silence() -> None:
+    """Leave out what Lightning says and users can do nothing about."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=PossibleUserWarning)
+    for message in ("`?isinstance.*treespec", "Checkpoint directory .* exists", "The dirpath has changed"):
+        warnings.filterwarnings("ignore", message=message)
+
+
+class Messages(Callback):
+    """Says in a line each where a run computes, what its data and network are and, of a training, what to do next."""
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what is trained, and where results go."""
+        self._introduce(trainer, pl_module)
+        _say("results", trainer.log_dir or trainer.default_root_dir)
+
+    @rank_zero_only
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what is measured."""
+        self._introduce(trainer, pl_module)
+
+    on_predict_start = on_test_start
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what is measured, where a validation is not part of a training."""
+        if trainer.state.fn == "validate":
+            self.on_test_start(trainer, pl_module)
+
+    def _introduce(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        device = pl_module.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+        count = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
+        _say("device", f"{count}{device.type} ({name})")
+        if data := getattr(trainer, "datamodule", None):
+            _say("data", ", ".join([type(data).__name__, *_sizes(trainer)]))
+        network: Any = getattr(pl_module, "network", pl_module)
+        units = sum(len(layer.weight) for layer in units_of(network))
+        parameters = sum(p.numel() for p in network.parameters())
+        _say("network", f"{type(network).__name__}, {f'{units:,} units, ' if units else ''}{parameters:,} parameters")
+
+
+@rank_zero_only
+def say_what_is_next(trainer: Trainer) -> None:
+    """Say where the best checkpoint of a training is, and the command that measures it."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
+            path = _short(callback.best_model_path)
+            _say("best", f"{path} ({callback.monitor} {callback.best_model_score:.4g})")
+            _say("next", f"torchdau test {path}")
+            return
+
+
+class Bar(RichProgressBar):
+    """Lightning's progress bar, within 80 columns and counting from 1."""
+
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        """Return a short bar, the number of batches and the time that is left."""
+        return [
+            TextColumn("{task.description}"),
+            BarColumn(10),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeRemainingColumn(compact=True),
+        ]
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return Lightning's without the number of the version."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        epochs = self.trainer.max_epochs
+        return f"epoch {current_epoch + 1}" + (f"/{epochs}" if epochs and epochs > 0 else "")
+
+
+def _sizes(trainer: Trainer) -> list[str]:
+    """How many images there are in the sets that are used, as far as that is known."""
+    loaders: Any = {"test": trainer.test_dataloaders, "new": trainer.predict_dataloaders}
+    sets = {name: getattr(loader, "dataset", None) for name, loader in loaders.items()}
+    return [f"{len(images):,} {name} images" for name, images in sets.items() if isinstance(images, Sized)]
+
+
+def _short(path: str) -> str:
+    """A path from the current folder, where it lies inside of it."""
+    absolute, here = Path(path).absolute(), Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
+
+
+def _say(name: str, what: str) -> None:
+    Console().print(f"{name:8} {what}", soft_wrap=True, highlight=False, markup=False)

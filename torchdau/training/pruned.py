@@ -1,0 +1,57 @@
+"""Trained networks without their weak units, measured on their test sets."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from torch import Tensor, nn
+
+from torchdau.analysis.pruning import forward_times, pruned_models
+from torchdau.training.restoring_tasks import restore_data, restore_task
+
+
+def measured(checkpoint: Path, thresholds: Sequence[float], repeats: int) -> list[dict[str, Any]]:
+    """A row of numbers for one network at each threshold."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    task, data = restore_task(checkpoint), restore_data(checkpoint)
+    steps = pruned_models(cast("nn.Module", task.network), thresholds)
+    trainer = Trainer(
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=[RichProgressBar()],
+        enable_model_summary=False,
+    )
+    rows: list[dict[str, Any]] = []
+    for step in steps:
+        task.network = step.model
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            (metrics,) = trainer.test(task, data, verbose=False)
+        rows.append(
+            {
+                "threshold": step.threshold,
+                **{name.removeprefix("test_"): value for name, value in metrics.items()},
+                "units": step.units,
+                "removed": step.removed,
+                "parameters": step.parameters,
+                "file_size": step.file_size,
+            }
+        )
+    if repeats:
+        images = first_images(data)
+        models = [step.model.cpu().eval() for step in steps]
+        for name, batch in {"seconds_one_image": images[:1], "seconds_batch": images}.items():
+            for row, seconds in zip(rows, forward_times(models, batch, repeats), strict=True):
+                row[name] = seconds
+    return rows
+
+
+def first_images(data: LightningDataModule) -> Tensor:
+    """The first batch of the test set, as the network sees it."""
+    images: Tensor = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0]
+    return images

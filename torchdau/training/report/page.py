@@ -1,0 +1,42 @@
+"""A page of sections, in one file that needs no other."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+from jinja2 import Environment
+
+
+@dataclass
+class Section:
+    """A part of the page.
+
+    Attributes:
+        title: its heading.
+        notes: paragraphs.
+        tables: captions and rows of cells, the first of headings.
+        charts: as Vega-Lite has them.
+    """
+
+    title: str
+    notes: list[str] = field(default_factory=list)
+    tables: list[tuple[str, list[Sequence[str]]]] = field(default_factory=list)
+    charts: list[dict[str, Any]] = field(default_factory=list)
+
+
+def write(path: Path, title: str, sections: Sequence[Section]) -> None:
+    """Write a page, whole or not at all."""
+    template = files("torchdau.training.report").joinpath("page.html.jinja").read_text()
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
+    page = Environment(autoescape=True).from_string(template).render(title=title, sections=sections, bundle=bundle)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(page)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

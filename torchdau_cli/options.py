@@ -1,0 +1,51 @@
+"""How a function becomes a command: its arguments are the options, its docstring is the help."""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+
+UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (-[^\s=]+)")
+"""In messages of argparse."""
+
+CHECKPOINT = ("--checkpoint", "--ckpt_path")
+"""What a checkpoint might be given with."""
+
+
+class Parser(ArgumentParser):
+    """Answers a mistake in a line, with the nearest option that exists."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End the program with exit code 1."""
+        names = [name for action in self._actions for name in action.option_strings]
+        if unknown := UNKNOWN.search(message):
+            message = f"unknown option {unknown[1]}"
+            near = get_close_matches(unknown[1], [*CHECKPOINT, *names], 1)
+            if near and near[0] in CHECKPOINT:
+                message += "; the checkpoint is the first argument, without an option"
+            elif near:
+                message += f"; did you mean {near[0]}?"
+        self.exit(1, f"{self.prog}: {' '.join(message.split())} (options: {self.prog} --help)\n")
+
+
+def run(function: Callable[..., None], args: Sequence[str], **positionals: dict[str, Any]) -> None:
+    """Run a function with the options that a user gave.
+
+    Args:
+        function: its docstring describes the options.
+        args: what the user gave.
+        **positionals: arguments of the function that have no ``--name``, as ``add_argument`` of argparse takes them.
+    """
+    description = (function.__doc__ or "").partition("\n")[0]
+    name = function.__name__.replace("_", "-")
+    parser = Parser(prog=f"torchdau {name}", description=description, allow_abbrev=False)
+    for key, options in positionals.items():
+        parser.add_argument(key, **options)
+    parser.add_function_arguments(function, skip=set(positionals), as_positional=False)
+    arguments = parser.instantiate(parser.parse_args(list(args)))
+    if sys.stderr.isatty():
+        sys.stderr.write("starting ...\n")  # importing torch takes seconds
+    function(**arguments)
