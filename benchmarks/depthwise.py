@@ -33,7 +33,7 @@ def makes(channels: int, units: int) -> dict[str, Callable[[], nn.Module]]:
         f"{size} x {size}": partial(nn.Conv2d, channels, channels, size, padding=size // 2, **options)
         for size in (3, 7)
     }
-    found["units"] = partial(DAUConv2d, channels, channels, units, max_displacement=REACH, **options)
+    found["units"] = partial(DAUConv2d, channels, channels, num_units=units, max_displacement=REACH, **options)
     if importlib.util.find_spec("DCLS"):
         from DCLS.construct.modules import Dcls2d
 

@@ -63,7 +63,7 @@ def layers(machine: Machine) -> Iterator[tuple[str, Figures]]:
 
 
 def _units(i: int, o: int, stride: int) -> torchdau.DAUConv2d:
-    return torchdau.DAUConv2d(i, o, 2, stride=stride, bias=False, algorithm=ALGORITHM)
+    return torchdau.DAUConv2d(i, o, num_units=2, stride=stride, bias=False, algorithm=ALGORITHM)
 
 
 def _times(machine: Machine, layer: nn.Module, image: Tensor) -> Figures:
@@ -112,7 +112,7 @@ def few_channels(machine: Machine) -> Iterator[tuple[str, Figures]]:
         for kind, dtype in (("bf16", torch.bfloat16), ("TF32", torch.float32)):
             makes: dict[str, Callable[[], nn.Module]] = {
                 f"units {algorithm}": partial(
-                    torchdau.DAUConv2d, i, o, 2, stride=stride, groups=groups, bias=False, algorithm=algorithm
+                    torchdau.DAUConv2d, i, o, stride=stride, groups=groups, bias=False, algorithm=algorithm
                 )
                 for algorithm in ("auto", "dense")
             }

@@ -85,7 +85,7 @@ def recovered(kind: str, start: float, shrink: bool, rule: Rule, seed: int, step
     """Share of a teacher's units that have one of the student's within half a pixel after training."""
     torch.manual_seed(seed)
     images = crops(kind)
-    teacher, student = (DAUConv2d(3, 8, 2, max_displacement=FAR, bias=False) for _ in range(2))
+    teacher, student = (DAUConv2d(3, 8, num_units=2, max_displacement=FAR, bias=False) for _ in range(2))
     torchdau.init.uniform_(teacher.displacement, FAR)
     torchdau.init.uniform_(student.displacement, start)
     model = nn.Sequential(student)

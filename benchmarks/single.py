@@ -30,7 +30,7 @@ def measure(shape: tuple[int, int, int, int, int], repeats: int, zeros: float) -
     """One row of the table."""
     i, o, h, w, k = shape
     x, kernel, bias = torch.randn(1, i, h, w), torch.randn(o, i, 3, 3), torch.zeros(o)
-    layer = DAUConv2d(i, o, k, max_displacement=BOUND, sigma=SIGMA).eval()
+    layer = DAUConv2d(i, o, num_units=k, max_displacement=BOUND, sigma=SIGMA).eval()
     layer.displacement.uniform_(-BOUND, BOUND)
     layer.weight[torch.rand_like(layer.weight) < zeros] = 0
     calls = {"units": partial(layer, x), "conv2d": partial(F.conv2d, x, kernel, bias, padding=1)}

@@ -32,7 +32,7 @@ def test_layer_is_the_function_of_its_parameters(options):
 
 def test_starting_values():
     torch.manual_seed(0)
-    layer = DAUConv2d(64, 32, 2, learn_sigma=True)
+    layer = DAUConv2d(64, 32, num_units=2, learn_sigma=True)
     bound = (6 / (64 * 2 + 32 * 2)) ** 0.5  # Glorot uniform
     assert 0.95 * bound < layer.weight.abs().max() <= bound
     assert 1.45 < layer.displacement.abs().max() <= 1.5
@@ -72,7 +72,7 @@ def test_padding_modes_continue_the_image_as_far_as_units_read(algorithm, mode, 
 @pytest.mark.parametrize("sigma", [0.01, 0.05])
 def test_a_width_below_that_of_learned_ones(sigma):
     """A unit is then one pixel, or two between two pixels."""
-    layer = DAUConv2d(1, 1, 1, sigma=sigma, bias=False)
+    layer = DAUConv2d(1, 1, num_units=1, sigma=sigma, bias=False)
     with torch.no_grad():
         layer.weight.fill_(1)
         layer.displacement.copy_(torch.tensor([0.0, 1.25]))
@@ -93,7 +93,7 @@ def test_circular_padding_commutes_with_rolling():
 
 
 def test_the_parameter_is_kept_within_its_bound_and_can_come_back():
-    layer = DAUConv2d(1, 1, 1, max_displacement=2, learn_sigma=True, algorithm="dense")
+    layer = DAUConv2d(1, 1, num_units=1, max_displacement=2, learn_sigma=True, algorithm="dense")
     optimizer = torch.optim.SGD([layer.displacement], lr=1e-3)
     with torch.no_grad():
         layer.displacement.fill_(99.0)

@@ -22,7 +22,7 @@ def count(function):
 def test_forward_and_backward(algorithm, padding):
     if algorithm == "direct" and not kernels.available():
         pytest.skip("no native kernels")
-    layer = DAUConv2d(16, 24, 3, algorithm=algorithm, groups=2, stride=2, padding=padding)
+    layer = DAUConv2d(16, 24, num_units=3, algorithm=algorithm, groups=2, stride=2, padding=padding)
     image = torch.randn(5, 16, 11, 13, requires_grad=True)
     outputs = {0: 6 * 7, 2: 8 * 9}[padding]
     once = 2 * (4 * 5 * 24 * 8 * 3 * outputs + 5 * 16 * 11 * 13 * 5**2)  # sigma 0.5: radius 2
@@ -34,7 +34,7 @@ def test_forward_and_backward(algorithm, padding):
 
 
 def test_a_learned_sigma_counts():
-    layer = DAUConv2d(16, 24, 3, learn_sigma=True, interpolation="gaussian")
+    layer = DAUConv2d(16, 24, num_units=3, learn_sigma=True, interpolation="gaussian")
     image = torch.randn(1, 16, 12, 12)
     once = 2 * (4 * 24 * 16 * 3 + 16 * 7**2) * 12 * 12  # up to 1: radius 3
     assert count(lambda: layer(image).sum().backward()) == once * (1 + 1 + 2 + 1)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
-from torch.nn import Parameter
+from torch.nn import Module, Parameter
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from torchdau.profile import MAX_SIGMA
@@ -15,6 +15,13 @@ SMALLEST_SIGMA = 0.01
 """Smallest fixed width in pixels: a unit is one pixel from about 0.1 down, and float32 has the square of this."""
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def check_model(model: Any) -> None:
+    """Raises unless ``model`` is a module."""
+    if not isinstance(model, Module):
+        given = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
+        raise TypeError(f"model must be a torch.nn.Module, got {given}. Pass the model itself.")
 
 
 def check_option(name: str, value: Any, options: Sequence[str]) -> None:

@@ -19,12 +19,12 @@ from torchdau.arguments import (
     check_sigma,
     is_exporting,
     pair,
-    sides,
     under_transform,
 )
 from torchdau.bounds import bound_, bounded, check_loaded
 from torchdau.functional import dau_conv2d
-from torchdau.padding import extend
+from torchdau.habits import explained
+from torchdau.padding import extend, layer_padding
 from torchdau.profile import (
     DISPLACEMENT_GRADIENTS,
     INTERPOLATIONS,
@@ -59,8 +59,8 @@ class DAUConv2d(nn.Module):
         max_displacement: bound of the displacements in pixels. Default: 4, the paper's; more costs little.
         stride: pixels of the input between two outputs, for both axes or (y, x).
         padding: pixels added around the image: for both axes, (y, x), or ((top, bottom), (left, right)). A unit layer
-            has no kernel size: the default 0 keeps the size of the image at stride 1. A negative number leaves outputs
-            away, while units still read the whole image.
+            has no kernel size: the default 0 keeps the size of the image at stride 1, and is what ``"same"`` means. A
+            negative number leaves outputs away, while units still read the whole image.
         groups: groups of channels that are convolved separately.
         bias: whether to add a learned bias to the output.
         padding_mode: what lies outside of the image, as far as units read: ``"zeros"``, ``"reflect"``, ``"replicate"``
@@ -102,15 +102,16 @@ class DAUConv2d(nn.Module):
     bias: nn.Parameter | None
     sigma: nn.Parameter | float
 
+    @explained
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        num_units: int = 2,
         *,
+        num_units: int = 2,
         max_displacement: float = 4.0,
         stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] | Sequence[Sequence[int]] = 0,
+        padding: int | str | Sequence[int] | Sequence[Sequence[int]] = 0,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
@@ -151,8 +152,7 @@ class DAUConv2d(nn.Module):
         self.num_units = num_units
         self.max_displacement = float(max_displacement)
         self.stride = pair("stride", stride, minimum=1)
-        y, x = sides("padding", padding)
-        self.padding = (y[0], x[0]) if y[0] == y[1] and x[0] == x[1] else (y, x)
+        self.padding = layer_padding(padding, self.stride)
         self.groups = groups
         self.padding_mode = padding_mode
         self.learn_sigma = learn_sigma

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from torchdau.arguments import check_model
 from torchdau.conv import LAYERS, DAUConv2d
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
@@ -170,6 +171,7 @@ def parameter_groups(
         [('weights', 0.1, 0.0001), ('no_decay', 0.1, 0.0), ('displacements', 50.0, 0.0)]
         >>> optimizer = torch.optim.SGD(groups, momentum=0.9)
     """
+    check_model(model)
     given = {"lr": lr, "weight_decay": weight_decay}
     if displacement_lr is not None:
         given["displacement_lr"] = displacement_lr

@@ -9,6 +9,21 @@ from torch import Tensor
 from torchdau.arguments import Sides, check_input, check_output_size, is_channels_last, sides
 
 
+def layer_padding(padding: Any, stride: tuple[int, int]) -> tuple[int, int] | Sides:
+    """Return the padding of a layer as it is kept: (y, x), or ((top, bottom), (left, right)) where sides differ.
+
+    Raises:
+        TypeError: it is no number of pixels.
+        ValueError: it is ``"same"`` with a stride.
+    """
+    if padding == "same":
+        if stride != (1, 1):
+            raise ValueError(f"padding must be numbers of pixels for a strided layer, got 'same' for stride={stride}.")
+        return 0, 0
+    y, x = sides("padding", padding)
+    return (y[0], x[0]) if y[0] == y[1] and x[0] == x[1] else (y, x)
+
+
 def extend(input: Tensor, padding_mode: str, padding: Any, reach: int) -> tuple[Tensor, Sides]:
     """Continues images by what units read outside of them.
 

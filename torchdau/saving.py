@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchdau.arguments import check_model
 from torchdau.conv import DAUConv2d
 from torchdau.models.library import library_model
 from torchdau.surgery.prune import PrunedDAUConv2d
@@ -54,6 +55,7 @@ def save_model(
         DAUConv2d(3, 96, num_units=2, bias=False)
     """
     safetensors = _safetensors()
+    check_model(model)
     file = Path(file)
     if not file.parent.is_dir():
         raise FileNotFoundError(f"file must be in a folder that exists, got file={str(file)!r}. Make the folder first.")
@@ -70,9 +72,20 @@ def save_model(
         recipe, state = json.loads(header), model.state_dict()
         with torch.device("meta"):
             plain = library_model(architecture, **recipe["architecture"]["arguments"])
-        _place(plain, _layers(recipe, state))
-        _compare(plain, state, "the saved one")
-    safetensors.torch.save_model(model, str(file), metadata={"format": "pt", "torchdau": header})
+        try:
+            _place(plain, _layers(recipe, state))
+            _compare(plain, state, "the model to save")
+        except ValueError as error:
+            raise ValueError(f"architecture must be that of the model, got {architecture!r}: {error}") from error
+    part = file.with_name(f".{file.name}.part")
+    try:
+        part.touch()
+        mode = part.stat().st_mode  # of a new file, which safetensors would make for its owner only
+        safetensors.torch.save_model(model, str(part), metadata={"format": "pt", "torchdau": header})
+        part.chmod(mode)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load_model(file: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:

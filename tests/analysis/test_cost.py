@@ -9,7 +9,9 @@ from torchdau.analysis import layer_costs, measured_speed_up
 
 
 def test_costs_by_hand():
-    model = nn.Sequential(DAUConv2d(3, 8, 2), nn.ReLU(), DAUConv2d(8, 4, 4, stride=2, bias=False)).train()
+    model = nn.Sequential(
+        DAUConv2d(3, 8, num_units=2), nn.ReLU(), DAUConv2d(8, 4, num_units=4, stride=2, bias=False)
+    ).train()
     first, second = layer_costs(model, torch.randn(2, 3, 10, 10))
     assert (first.name, first.units, first.parameters) == ("0", 48, 48 * 3 + 8)
     assert (first.twin_parameters, first.twin_multiply_adds) == (3 * 8 * 9 + 8, 3 * 8 * 9 * 200)
@@ -22,12 +24,12 @@ def test_costs_by_hand():
 
 def test_the_papers_speed_up():
     """Equation (17): 9 x 9 positions of units and 2 of the Gaussian at each side, K = 2."""
-    (row,) = layer_costs(DAUConv2d(4, 4, 2), torch.randn(1, 4, 9, 9))
+    (row,) = layer_costs(DAUConv2d(4, 4, num_units=2), torch.randn(1, 4, 9, 9))
     assert row.speed_up == 13 * 13 / (4 * 2)
 
 
 def test_layers_of_pruned_networks_and_images_without_a_batch():
-    layer = DAUConv2d(2, 2, 2)
+    layer = DAUConv2d(2, 2, num_units=2)
     nn.init.constant_(layer.weight, 1)
     with torch.no_grad():
         layer.weight[0] = 0
@@ -36,7 +38,7 @@ def test_layers_of_pruned_networks_and_images_without_a_batch():
 
 
 def test_a_measured_speed_up_leaves_the_layer_as_it_was():
-    layer = DAUConv2d(8, 8, 2, algorithm="spectral")
+    layer = DAUConv2d(8, 8, num_units=2, algorithm="spectral")
     assert measured_speed_up(layer, torch.randn(1, 8, 32, 32), repeats=1) > 0
     assert layer.algorithm == "spectral"
     with pytest.raises(ValueError, match="input"):

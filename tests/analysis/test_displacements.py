@@ -17,7 +17,7 @@ from torchdau.analysis import (
 
 
 def placed(weight, displacement, sigma=None, bound=4.0):
-    layer = DAUConv2d(1, 1, len(weight), max_displacement=bound, learn_sigma=sigma is not None)
+    layer = DAUConv2d(1, 1, num_units=len(weight), max_displacement=bound, learn_sigma=sigma is not None)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(weight)[None, None])
         layer.displacement.copy_(torch.tensor(displacement)[None, None])
@@ -81,7 +81,7 @@ def test_what_changed():
 
 def test_units_of_a_pruned_network():
     first, second = units_of(
-        prune_units_(nn.Sequential(placed([1.0, -3.0], [[3.0, 4.0], [0.0, -1.5]]), DAUConv2d(1, 2, 3)), 0.9)
+        prune_units_(nn.Sequential(placed([1.0, -3.0], [[3.0, 4.0], [0.0, -1.5]]), DAUConv2d(1, 2, num_units=3)), 0.9)
     )
     assert (first.name, first.weight.tolist(), first.displacement.tolist()) == ("0.0", [-3], [[0, -1.5]])
     assert second.max_displacement == 4

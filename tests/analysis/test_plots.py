@@ -11,7 +11,9 @@ from torchdau.analysis.plots import plot_displacements, plot_distances, plot_rec
 
 
 def network():
-    return nn.Sequential(DAUConv2d(2, 3, 2), nn.ReLU(), DAUConv2d(3, 4, 2, learn_sigma=True, max_displacement=6))
+    return nn.Sequential(
+        DAUConv2d(2, 3, num_units=2), nn.ReLU(), DAUConv2d(3, 4, num_units=2, learn_sigma=True, max_displacement=6)
+    )
 
 
 def test_maps_show_where_the_weight_is():
@@ -39,7 +41,7 @@ def test_paths_of_the_strongest_units():
     ]
     (dots,) = [line for line in axes[1].lines if line.get_marker() == "o"]
     assert dots.get_xydata().tolist() == [[-1, 2]]
-    many = DAUConv2d(8, 8, 4)
+    many = DAUConv2d(8, 8, num_units=4)
     assert len(plot_displacements(many, start=many).axes[0].collections[0].get_segments()) == 60
     pruned = placed([1.0], [[0.0, 0.0]])
     assert not plot_displacements(model, start=pruned).axes[0].collections

@@ -8,7 +8,7 @@ from torchdau.analysis import forward_times, pruned_models
 
 
 def network():
-    model = nn.Sequential(DAUConv2d(1, 4, 2, bias=False), nn.ReLU(), DAUConv2d(4, 1, 3))
+    model = nn.Sequential(DAUConv2d(1, 4, num_units=2, bias=False), nn.ReLU(), DAUConv2d(4, 1, num_units=3))
     with torch.no_grad():
         model[0].weight.copy_(torch.arange(1.0, 9).view(4, 1, 2))
         model[2].weight.fill_(-1)

@@ -39,7 +39,7 @@ def test_two_convolutions_in_a_row():
 
 
 def test_units_are_seen_where_they_stand():
-    layer = DAUConv2d(1, 1, 1, sigma=0.3)
+    layer = DAUConv2d(1, 1, num_units=1, sigma=0.3)
     with torch.no_grad():
         layer.displacement.copy_(torch.tensor([2.0, -3.0]))
     field = receptive_field(layer, "", torch.randn(1, 1, 21, 21))
@@ -53,7 +53,7 @@ def test_units_are_seen_where_they_stand():
 
 def test_what_nothing_reads_is_nothing():
     """Also where the spectral algorithm computes: exact zeros would be noise in float32."""
-    model = nn.Sequential(DAUConv2d(16, 16, 2, algorithm="spectral"))
+    model = nn.Sequential(DAUConv2d(16, 16, num_units=2, algorithm="spectral"))
     field = receptive_field(model, "0", torch.randn(1, 16, 64, 64))
     reach = model[0].profile.reach + 1
     outside = field.influence.clone()

@@ -23,7 +23,7 @@ def test_fit_comes_close():
 
 def test_fit_finds_units():
     """A kernel that is a unit is found again, place and weight."""
-    layer = DAUConv2d(3, 4, 1, max_displacement=1, sigma=0.3, dtype=torch.float64)
+    layer = DAUConv2d(3, 4, num_units=1, max_displacement=1, sigma=0.3, dtype=torch.float64)
     with torch.no_grad():
         layer.displacement.uniform_(-0.9, 0.9)
     model = convert_(fold_(nn.Sequential(layer)), 1, init="fit", sigma=0.3)

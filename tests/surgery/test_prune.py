@@ -16,8 +16,8 @@ FORMS = [{}, {"learn_sigma": True}, {"groups": 2, "stride": 2, "bias": False, "d
 
 def pruned_and_zeroed(threshold=0.4, **options):
     torch.manual_seed(0)
-    layer = DAUConv2d(6, 8, 3, **options)
-    zeroed = DAUConv2d(6, 8, 3, **options)
+    layer = DAUConv2d(6, 8, num_units=3, **options)
+    zeroed = DAUConv2d(6, 8, num_units=3, **options)
     zeroed.load_state_dict(layer.state_dict())
     with torch.no_grad():
         zeroed.weight[layer.weight.abs() < threshold * layer.weight.abs().max()] = 0
@@ -61,7 +61,7 @@ def test_the_state_dict_shrinks_and_loads():
         t.numel() for t in zeroed.state_dict().values()
     )
     x = torch.randn(1, 6, 8, 8)
-    other = prune_units_(nn.Sequential(DAUConv2d(6, 8, 3)), 0)[0]
+    other = prune_units_(nn.Sequential(DAUConv2d(6, 8, num_units=3)), 0)[0]
     nowhere = copy.deepcopy(other).to("meta")
     for again in (PrunedDAUConv2d(pruned.counts, **pruned.arguments()), other, nowhere.to_empty(device="cpu")):
         again.load_state_dict(pruned.state_dict())
@@ -77,7 +77,7 @@ def test_the_state_dict_shrinks_and_loads():
 
 def test_weak_units_and_the_report(caplog):
     torch.manual_seed(0)
-    model = nn.Sequential(DAUConv2d(4, 4, 2), nn.ReLU(), DAUConv2d(4, 8, 2))
+    model = nn.Sequential(DAUConv2d(4, 4, num_units=2), nn.ReLU(), DAUConv2d(4, 8, num_units=2))
     with torch.no_grad():
         model[0].weight.fill_(1)
         model[0].weight[0, :2, 0] = 0.1
@@ -97,7 +97,7 @@ def test_weak_units_and_the_report(caplog):
 
 def test_pruning_again_and_training_on():
     torch.manual_seed(0)
-    model = prune_units_(nn.Sequential(DAUConv2d(3, 8, 4), nn.ReLU(), DAUConv2d(8, 1, 4)), 0.3)
+    model = prune_units_(nn.Sequential(DAUConv2d(3, 8, num_units=4), nn.ReLU(), DAUConv2d(8, 1, num_units=4)), 0.3)
     x = torch.randn(4, 3, 10, 10)
     optimizer = torch.optim.Adam(torchdau.parameter_groups(model, lr=0.01, displacement_lr=0.05))
     before = (model(x) - x[:, :1]).square().mean().item()
@@ -114,7 +114,7 @@ def test_pruning_again_and_training_on():
 
 
 def test_everything_weak_but_the_largest():
-    layer = DAUConv2d(2, 3, 2)
+    layer = DAUConv2d(2, 3, num_units=2)
     with torch.no_grad():
         layer.weight.fill_(0.1)[1, 1, 1] = -5
     pruned = prune_units_(nn.Sequential(layer), 0.99)[0]
@@ -125,13 +125,13 @@ def test_everything_weak_but_the_largest():
 
 
 def test_a_layer_of_zeros_keeps_its_units():
-    layer = DAUConv2d(2, 3, 2)
+    layer = DAUConv2d(2, 3, num_units=2)
     nn.init.zeros_(layer.weight)
     assert prune_units_(nn.Sequential(layer), 0.5)[0].weight.numel() == 12
 
 
 def test_merging():
-    layer = DAUConv2d(1, 2, 4, dtype=torch.float64, algorithm="dense")
+    layer = DAUConv2d(1, 2, num_units=4, dtype=torch.float64, algorithm="dense")
     with torch.no_grad():
         layer.displacement[:] = torch.tensor([[1.0, 2.0], [-1.0, 0.5], [1.0, 2.0], [1.0, 2.0]])
         layer.weight[0, 0] = torch.tensor([0.3, 1.0, 0.4, -0.1])
@@ -177,7 +177,7 @@ def test_new_starting_values():
 
 
 def test_what_a_pruned_layer_takes_over():
-    layer = DAUConv2d(4, 4, 2).eval().requires_grad_(False)
+    layer = DAUConv2d(4, 4, num_units=2).eval().requires_grad_(False)
     pruned = prune_units_(nn.Sequential(layer), 0.5)[0]
     assert not pruned.training
     assert not any(p.requires_grad for p in pruned.parameters())

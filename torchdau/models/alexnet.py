@@ -160,7 +160,7 @@ def _convolution(number: int, inputs: int, outputs: int) -> nn.Conv2d:
 
 
 def _units(inputs: int, outputs: int, num_units: int, sigma: float, max_displacement: float) -> DAUConv2d:
-    layer = DAUConv2d(inputs, outputs, num_units, max_displacement=max_displacement, sigma=sigma)
+    layer = DAUConv2d(inputs, outputs, num_units=num_units, max_displacement=max_displacement, sigma=sigma)
     init.grid_(layer.displacement, max_displacement)
     return layer
 

@@ -55,4 +55,4 @@ def dau_6u(
         sigma: width of the Gaussians in pixels.
         max_displacement: bound of the displacements in pixels. Default: beyond the reach of the pyramid, 18.
     """
-    return DAUConv2d(in_channels, out_channels, 6, max_displacement=max_displacement, sigma=sigma, bias=False)
+    return DAUConv2d(in_channels, out_channels, num_units=6, max_displacement=max_displacement, sigma=sigma, bias=False)

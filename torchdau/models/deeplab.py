@@ -219,7 +219,9 @@ def dau_deeplab(
     """
 
     def units(inputs: int, outputs: int) -> DAUConv2d:
-        return DAUConv2d(inputs, outputs, num_units, max_displacement=max_displacement, sigma=sigma, bias=False)
+        return DAUConv2d(
+            inputs, outputs, num_units=num_units, max_displacement=max_displacement, sigma=sigma, bias=False
+        )
 
     pyramid_layer = partial(dau_6u, sigma=sigma) if pyramid else None
     encoder = ResNetEncoder(dau_resnetv2(name, num_units, sigma, max_displacement, width_factor=width_factor), spread)

@@ -149,7 +149,9 @@ def dau_srn_deblurnet(
     """
 
     def conv_layer(inputs: int, outputs: int, stride: int) -> DAUConv2d:
-        layer = DAUConv2d(inputs, outputs, num_units, max_displacement=max_displacement, stride=stride, sigma=sigma)
+        layer = DAUConv2d(
+            inputs, outputs, num_units=num_units, max_displacement=max_displacement, stride=stride, sigma=sigma
+        )
         init.normal_(layer.displacement, 0.5)
         return layer
 

@@ -10,7 +10,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
-from torchdau.arguments import FLOATS
+from torchdau.arguments import FLOATS, check_model
 from torchdau.surgery.replace import has_hooks
 from torchdau.surgery.timing import step_ratios
 from torchdau.surgery.units import SAME, geometry
@@ -120,6 +120,7 @@ def convolutions(
         2      8 to 8, 1 x 1  stays: its kernel is 1 x 1          64    64
         all                   1 of 2 become units                280   208
     """
+    check_model(model)
     names: dict[nn.Conv2d, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, nn.Conv2d):
@@ -167,7 +168,11 @@ def _selection(select: Select | None, names: Sequence[str]) -> Callable[[str, nn
         if not isinstance(pattern, str):
             raise TypeError(f"select must be a function or patterns of names, got select={select!r}.")
         if not fnmatch.filter(names, pattern):
-            raise ValueError(f"select must fit the name of a convolution, got {pattern!r} for {', '.join(names)}.")
+            shown = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+            raise ValueError(
+                f"select must fit the name of a convolution, got {pattern!r}. "
+                + (f"The names are {shown}." if names else "The model has no convolution.")
+            )
     return lambda name, module: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 

@@ -3,17 +3,20 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from torchdau.arguments import check_option
+from torchdau.arguments import check_model, check_option
+from torchdau.conv import DAUConv2d
 from torchdau.surgery.candidates import Convolution, Select, convolutions, is_quantized, obstacle_to
 from torchdau.surgery.replace import Model, replace_
 from torchdau.surgery.units import to_units
 
 INITS = ("uniform", "fit")
+OPTIONS = ("learn_sigma", "max_sigma", "interpolation", "displacement_gradient", "algorithm")
 STRIDES = ("keep", "max_pool")
 
 logger = logging.getLogger("torchdau")
@@ -71,11 +74,15 @@ def convert_(
         >>> model[0]
         DAUConv2d(3, 8, num_units=2, stride=(2, 2))
     """
+    check_model(model)
     check_option("init", init, INITS)
     check_option("strides", strides, STRIDES)
-    unknown = options.keys() - {"learn_sigma", "max_sigma", "interpolation", "displacement_gradient", "algorithm"}
-    if unknown:
-        raise TypeError(f"options must be arguments of DAUConv2d that a convolution does not set, got {min(unknown)}.")
+    if unknown := options.keys() - OPTIONS:
+        near = get_close_matches(min(unknown), OPTIONS, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(OPTIONS)}."
+        raise TypeError(
+            f"options must be arguments of DAUConv2d that a convolution does not set, got {min(unknown)}. {hint}"
+        )
     if isinstance(model, nn.Conv2d):
         raise ValueError("model must contain its convolutions, got a bare Conv2d. Wrap it in nn.Sequential.")
     found = convolutions(model, select, num_units)
@@ -91,7 +98,9 @@ def convert_(
             new[convolution.module] = to_units(convolution.module, convolution.num_units, *kind)
     left = "; ".join(f"{count} left: {reason}" for reason, count in reasons.items())
     if not new:
-        raise ValueError(f"model must have a convolution to convert, got {len(found)} nn.Conv2d. {left}".rstrip())
+        units = sum(isinstance(module, DAUConv2d) for module in model.modules())
+        already = f" and {units} unit layers, which need no conversion" if units else ""
+        raise ValueError(f"model must have a convolution to convert, got {len(found)}{already}. {left}".rstrip())
     replace_(model, new)
     # timm asks models for names of parameters that do not decay
     spared = set(getattr(model, "no_weight_decay", set)())

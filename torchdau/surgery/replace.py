@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from torchdau.arguments import check_model
 from torchdau.conv import DAUConv2d
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -19,6 +20,7 @@ def keep_kernel_size(new: nn.Module, old: nn.Module) -> None:
 
 def unit_layers(model: nn.Module) -> list[DAUConv2d]:
     """The unit layers of a model, of which there must be one."""
+    check_model(model)
     layers = [module for module in model.modules() if isinstance(module, DAUConv2d)]
     if not layers:
         raise ValueError(f"model must have unit layers, got {type(model).__name__} with none. Convert it first.")

@@ -41,7 +41,7 @@ def to_units(
     layer = DAUConv2d(
         conv.in_channels,
         conv.out_channels,
-        num_units,
+        num_units=num_units,
         max_displacement=bound,
         stride=1 if pooled else conv.stride,
         padding=0 if pooled else padding,

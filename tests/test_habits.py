@@ -1,0 +1,81 @@
+"""Habits of other layers and libraries: what is answered, and with which advice."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+import torchdau
+from torchdau import DAUConv2d
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "said"),
+    [
+        (
+            (3, 8, 3),
+            {"padding": 1},
+            "got 3 as the third. A unit layer has no kernel size: .* num_units=2",
+        ),
+        ((3, 8), {"kernel_size": 3}, "got kernel_size=3. A unit layer has no kernel: num_units .* max_displacement"),
+        ((3, 8), {"dilation": 2}, "got dilation=2. Units learn their distances: max_displacement"),
+        ((3, 8), {"units": 2}, "got units=2. The number of units is num_units"),
+        ((3, 8), {"dau_units": 2}, "got dau_units=2. The number of units is num_units"),
+        (
+            (3, 8),
+            {"transposed": True},
+            "got transposed=True. There is no transposed unit layer: enlarge the image first",
+        ),
+        ((3, 8), {"max_kernel_size": 9}, "got max_kernel_size=9. How far away units may be is max_displacement"),
+        ((3, 8), {"num_unit": 2}, r"got num_unit=2. Did you mean num_units\?"),
+        ((3, 8), {"xyz": 2}, "got xyz=2. There are in_channels, out_channels, num_units, .* dtype"),
+    ],
+    ids=str,
+)
+def test_arguments_of_other_layers(args, options, said):
+    with pytest.raises(TypeError, match=said):
+        DAUConv2d(*args, **options)
+
+
+def test_padding_same_is_no_padding():
+    layer = DAUConv2d(3, 8, padding="same")
+    assert layer(torch.randn(1, 3, 9, 7)).shape == (1, 8, 9, 7)
+    assert str(layer) == str(DAUConv2d(3, 8))
+    with pytest.raises(ValueError, match=r"padding must be numbers of pixels .*, got 'same' .*\(2, 2\)"):
+        DAUConv2d(3, 8, padding="same", stride=2)
+    with pytest.raises(TypeError, match=r"padding must be an integer, .* got padding='valid'"):
+        DAUConv2d(3, 8, padding="valid")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        torchdau.convert_,
+        torchdau.convolutions,
+        torchdau.fold_,
+        lambda model: torchdau.prune_units_(model, 0.1),
+        lambda model: torchdau.rescale_(model, 2),
+        lambda model: torchdau.parameter_groups(model, lr=0.1),
+        lambda model: torchdau.optimizer(model, torch.optim.SGD, lr=0.1),
+        lambda model: torchdau.save_model(model, "x.safetensors"),
+    ],
+)
+def test_what_is_no_model(call):
+    with pytest.raises(TypeError, match=re.escape("model must be a torch.nn.Module, got 'resnet18'. Pass the model")):
+        call("resnet18")
+    with pytest.raises(TypeError, match=re.escape("model must be a torch.nn.Module, got a generator.")):
+        call(nn.Linear(2, 2).parameters())
+
+
+def test_converting():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3))
+    with pytest.raises(TypeError, match=r"got learn_sigmas. Did you mean learn_sigma\?"):
+        torchdau.convert_(model, learn_sigmas=True)
+    with pytest.raises(TypeError, match=r"got xyz. There are learn_sigma, max_sigma"):
+        torchdau.convert_(model, xyz=True)
+    torchdau.convert_(model)
+    with pytest.raises(ValueError, match="got 0 and 1 unit layers, which need no conversion"):
+        torchdau.convert_(model)
+    with pytest.raises(ValueError, match=r"got '9'. The model has no convolution"):
+        torchdau.convert_(model, select="9")
