@@ -31,7 +31,7 @@ def blur(
         output: folder for train and test; it must not be there yet.
         kernels: how many blurred versions of each photograph.
         largest: largest side of a kernel in pixels, an odd number.
-        test_share: share of the photographs that become the test set.
+        test_share: share of the photographs that become the test set, which gets one at least; 0 makes none.
         seed: of the kernels, and of which photographs are for testing.
     """
     import torch
@@ -50,7 +50,10 @@ def blur(
         raise FileExistsError(f"output must be a new folder, got {str(output)!r}, which is there.")
     files = pictures_in(photographs)
     generator = torch.Generator().manual_seed(seed)
-    tests = set(torch.randperm(len(files), generator=generator)[: round(test_share * len(files))].tolist())
+    if test_share and len(files) < 2:
+        raise ValueError(f"photographs must be at least 2, one for testing, got {len(files)}. Or give --test_share 0.")
+    for_tests = max(1, round(test_share * len(files))) if test_share else 0
+    tests = set(torch.randperm(len(files), generator=generator)[:for_tests].tolist())
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as part:
         for index, file in enumerate(track(files, "blurring", disable=not Console().is_terminal)):

@@ -8,6 +8,9 @@ from typing import Literal
 
 from torchdau_cli.options import run
 
+WIDTH = 110
+"""Columns, so that no row is wrapped in the middle of its cells."""
+
 
 def main(args: Sequence[str]) -> None:
     """Run the command with the options of :func:`parameters`."""
@@ -29,8 +32,13 @@ def parameters(format: Literal["text", "json"] = "text") -> None:
     if format == "json":
         sys.stdout.write(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
         return
-    table = Table("network", "units", "in units", "elsewhere", "total", "paper", box=None, pad_edge=False)
+    table = Table("network", "units", "spatial", "all", "paper", box=None, pad_edge=False)
     for row in rows:
-        numbers = row.units, row.spatial_parameters, row.total_parameters - row.spatial_parameters, row.total_parameters
-        table.add_row(row.network, *(f"{number:,}" for number in numbers), row.paper)
-    Console().print(table)
+        numbers = row.units, row.spatial_parameters, row.total_parameters
+        table.add_row(row.network, *(f"{number:,}" if number else "" for number in numbers), row.paper)
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    console.print(table)
+    console.print(
+        "spatial: parameters of units, or of the kernels larger than 1 x 1 in a plain network; all: of the network"
+    )

@@ -36,7 +36,7 @@ def arguments(command: str, options: list[str]) -> list[str]:
     if names & HELP or any(name.endswith(".help") for name in names):
         return options
     if command != "fit" and "--ckpt_path" not in names:
-        raise ValueError(f"a checkpoint is needed: torchdau {command} CHECKPOINT")
+        raise ValueError(f"a checkpoint is needed, as the first argument: torchdau {command} CHECKPOINT")
     if command == "fit" and not names & {"-c", "--config", "--ckpt_path", "--model"}:
         raise ValueError("a recipe is needed: torchdau fit --config recipes/digits_dau.yaml")
     return options

@@ -74,6 +74,10 @@ def test_sigmas_and_their_changes():
     values, edges, _ = bottom.patches[0].get_data()
     assert {round(v): round((edges[i] + edges[i + 1]) / 2, 1) for i, v in enumerate(values) if v} == {25: -0.1, 75: 0.3}
     assert len(plot_sigmas(after).axes) == 1
+    with pytest.raises(
+        ValueError, match=r"model must have learned sigmas, got all at 0.5 pixels. Train with learn_sigma"
+    ):
+        plot_sigmas(before, before)
 
 
 def test_receptive_fields_of_two_networks():
@@ -82,6 +86,6 @@ def test_receptive_fields_of_two_networks():
     fields = [ReceptiveField(name, influence) for name in ("a", "b")]
     figure = plot_receptive_fields({"units": fields, "plain": fields[:1]})
     shown = [axes for axes in figure.axes if axes.images]
-    assert [axes.get_title() for axes in shown] == [f"{layer}\n99 % within 1 px" for layer in "aba"]
+    assert [axes.get_title() for axes in shown] == [f"{layer}\n99 % within 0.6 px" for layer in "aba"]
     assert [shown[0].get_ylabel(), shown[2].get_ylabel()] == ["units", "plain"]
     assert figure.axes[0].images[0].get_array()[4, 4] == pytest.approx(0.6)

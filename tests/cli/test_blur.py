@@ -56,4 +56,14 @@ def test_pairs_of_photographs(torchdau, tmp_path, capsys):
         make("--output", tmp_path / "new", "--largest", "4")
     with pytest.raises(SystemExit, match=r"largest must be smaller than photographs, got largest=51 for '.*0.jpg'"):
         make("--output", tmp_path / "new", "--largest", "51")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "other", "pairs", "photos"]
+    for index in range(1, 10):
+        (tmp_path / f"photos/{index}.jpg").unlink()
+    with pytest.raises(
+        SystemExit, match=r"photographs must be at least 2, one for testing, got 1. Or give --test_share 0"
+    ):
+        make("--output", tmp_path / "new")
+    save_image(tmp_path / "photos/1.jpg", 60, 50)
+    make("--output", tmp_path / "two")
+    assert "written: 4 pairs" in (said := capsys.readouterr().out)
+    assert "2 of them for testing" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "other", "pairs", "photos", "two"]

@@ -53,9 +53,12 @@ def test_help_takes_a_fraction_of_importing_torch():
         ("xyz", "torchdau: unknown command 'xyz'. The commands are demo, fit, validate, test, predict, report"),
         ("fit", "torchdau fit: a recipe is needed: torchdau fit --config recipes/digits_dau.yaml"),
         ("fit my.yaml --x 1", "torchdau fit: a recipe is given as an option: torchdau fit --config my.yaml --x 1"),
-        ("test", "torchdau test: a checkpoint is needed: torchdau test CHECKPOINT"),
-        ("validate --config x.yaml", "torchdau validate: a checkpoint is needed: torchdau validate CHECKPOINT"),
-        ("predict", "torchdau predict: a checkpoint is needed: torchdau predict CHECKPOINT"),
+        ("test", "torchdau test: a checkpoint is needed, as the first argument: torchdau test CHECKPOINT"),
+        (
+            "validate --config x.yaml",
+            "torchdau validate: a checkpoint is needed, as the first argument: torchdau validate CHECKPOINT",
+        ),
+        ("predict", "torchdau predict: a checkpoint is needed, as the first argument: torchdau predict CHECKPOINT"),
         ("report x.ckpt --outpu y", "torchdau report: unknown option --outpu; did you mean --output?"),
         ("parameters --forma json", "torchdau parameters: unknown option --forma; did you mean --format?"),
         (

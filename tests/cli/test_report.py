@@ -200,8 +200,13 @@ def test_a_start_that_is_not_known(change, units, torchdau, tmp_path):
         saved["config"] = re.sub("seed_everything: .*", change, saved["config"])
     write_checkpoint(saved, tmp_path / "other.ckpt")
     assert restore_start("other.ckpt") is None
-    torchdau("plot", "other.ckpt", "sigmas")
-    assert (tmp_path / "sigmas.png").exists()
+    torchdau("plot", "other.ckpt", "displacements")
+    assert (tmp_path / "displacements.png").exists()
+    with pytest.raises(
+        SystemExit, match=r"output must not be there yet, got 'displacements.png'. Give --overwrite true"
+    ):
+        torchdau("plot", "other.ckpt", "displacements")
+    torchdau("plot", "other.ckpt", "displacements", "--overwrite", "true")
 
 
 def test_units_are_watched(units):
@@ -218,14 +223,16 @@ def test_units_are_watched(units):
     assert "units" in events.Tags()["images"]
 
 
-@pytest.mark.parametrize("kind", ["displacements", "distances", "sigmas", "receptive-fields"])
+@pytest.mark.parametrize("kind", ["displacements", "distances", "receptive-fields"])
 def test_pictures(kind, units, torchdau, tmp_path, capsys):
     torchdau("plot", units, kind, "--output", f"out/{kind}.png")
     assert (tmp_path / f"out/{kind}.png").read_bytes().startswith(b"\x89PNG")
     assert f"written: out/{kind}.png" in capsys.readouterr().out
 
 
-def test_pictures_of_what_has_no_units(plain, torchdau):
+def test_pictures_of_what_has_no_units(plain, units, torchdau):
+    with pytest.raises(SystemExit, match=r"model must have learned sigmas, got all at 0.5 pixels"):
+        torchdau("plot", units, "sigmas")
     with pytest.raises(SystemExit, match="model must have at least one DAUConv2d layer"):
         torchdau("plot", plain, "displacements")
     with pytest.raises(SystemExit, match=r"layer must be the name of a layer of the model, .* got layer='nothing'"):

@@ -73,7 +73,7 @@ def test_hostile_pickles_run_nothing(force, torchdau, tmp_path, monkeypatch):
             ValueError, match=rf"checkpoint must be a file that torchdau fit wrote, got '.*{name}.ckpt'"
         ):
             read_checkpoint(tmp_path / f"{name}.ckpt")
-        with pytest.raises(SystemExit, match="--ckpt_path: checkpoint must be a file that torchdau fit wrote"):
+        with pytest.raises(SystemExit, match="torchdau test: checkpoint must be a file that torchdau fit wrote"):
             torchdau("test", "--ckpt_path", f"{name}.ckpt")
     assert not (tmp_path / "ran").exists()
 

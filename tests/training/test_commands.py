@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+
+from torchdau.training import DigitsData
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +38,14 @@ def test_fit_resume_validate_test_predict(torchdau, tmp_path, capsys):
     assert lines[0] == "image,rank,class,probability"
     assert len(lines) == 1 + 3 * 360
     assert all(0.1 <= float(line.split(",")[3]) <= 1 for line in lines[1::3])  # the largest of ten
+    (tmp_path / "digits").mkdir()
+    for number, image in enumerate(DigitsData().dataset(train=False).images[:4]):
+        Image.fromarray(image[0].numpy()).save(tmp_path / f"digits/{number}.png")
+    torchdau("predict", last, *quiet[:2], "--data.init_args.pictures", tmp_path / "digits")
+    rows = [line.split(",")[1:] for line in table.read_text().splitlines()]
+    assert rows == [line.split(",")[1:] for line in lines[:13]]
+    torchdau("predict", last, *quiet[:2], "--data.init_args.pictures", tmp_path / "digits/3.png")
+    assert table.read_text().splitlines()[1].endswith(",".join(rows[10]))
 
 
 def test_the_last_checkpoint_is_the_last_one(torchdau, tmp_path):

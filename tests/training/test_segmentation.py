@@ -168,7 +168,7 @@ def test_a_checkpoint_of_another_network(torchdau, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHDAU_DATA", str(make_pairs(tmp_path / "data")))
     recipe = ["--config", ROOT / "recipes/camvid_dau_resnet18.yaml", *CAMVID, *SHORT]
     with pytest.raises(
-        ValueError, match=r"pretrained must be a checkpoint of a network with these layers, got '.*last"
+        SystemExit, match=r"pretrained must be a checkpoint of a network with these layers, got '.*last"
     ):
         torchdau("fit", *recipe, "--model.init_args.pretrained", classifier)
 

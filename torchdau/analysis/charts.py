@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from torchdau.analysis.displacements import LayerUnits, displacement_distribution, distance_distribution
-from torchdau.analysis.plots.style import COLOURS, SEQUENTIAL
 from torchdau.analysis.receptive_field import SHARES, ReceptiveField
+from torchdau.analysis.style import COLOURS, SEQUENTIAL
 
 CELLS = 40
 """Cells along each axis of a map: more would make pages of deep networks large."""

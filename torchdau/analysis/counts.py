@@ -18,7 +18,7 @@ class Count:
 
     Attributes:
         network: its name.
-        units: units in the counted layers; there, a weight of a plain kernel counts as a unit, as in the paper.
+        units: units in the counted layers; 0 for a network of plain kernels.
         spatial_parameters: parameters in the counted layers: of units the weights, displacements and learned sigmas, of
             plain kernels the weights; no biases.
         total_parameters: all parameters of the network.
@@ -95,8 +95,6 @@ def counts() -> list[Count]:
         spatial = sum(
             p.numel() for layer in layers for key, p in layer.named_parameters(recurse=False) if key != "bias"
         )
-        units = sum(
-            p.numel() for layer in layers for key, p in layer.named_parameters(recurse=False) if key == "weight"
-        )
+        units = sum(layer.weight.numel() for layer in layers if isinstance(layer, DAUConv2d))
         rows.append(Count(name, units, spatial, sum(p.numel() for p in network.parameters()), paper))
     return rows

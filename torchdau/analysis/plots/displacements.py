@@ -12,7 +12,7 @@ from torch import nn
 
 from torchdau.analysis.displacements import LayerUnits, displacement_distribution, distance_distribution, units_of
 from torchdau.analysis.plots.layers import shown
-from torchdau.analysis.plots.style import COLOURS, LINES, SEQUENTIAL
+from torchdau.analysis.style import COLOURS, LINES, SEQUENTIAL
 
 PATH = "#d62728"
 

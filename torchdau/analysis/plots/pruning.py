@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from torchdau.analysis.plots.style import COLOURS, MARKERS
+from torchdau.analysis.style import COLOURS, MARKERS
 
 
 def plot_prune_curves(curves: Mapping[str, Sequence[tuple[int, float, float]]], metric: str) -> Figure:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from torchdau.analysis.plots.style import COLOURS
 from torchdau.analysis.receptive_field import ReceptiveField
+from torchdau.analysis.style import COLOURS
 
 SHARES = (0.5, 0.9)
 """Of the influence, which the drawn areas hold."""

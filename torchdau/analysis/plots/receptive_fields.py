@@ -6,8 +6,8 @@ import matplotlib as mpl
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
-from torchdau.analysis.plots.style import SEQUENTIAL
 from torchdau.analysis.receptive_field import SHARES, ReceptiveField
+from torchdau.analysis.style import SEQUENTIAL
 
 
 def plot_receptive_fields(fields: Mapping[str, Sequence[ReceptiveField]]) -> Figure:
@@ -34,7 +34,7 @@ def plot_receptive_fields(fields: Mapping[str, Sequence[ReceptiveField]]) -> Fig
         for axes, field in zip(row, layers, strict=False):
             image = axes.imshow(field.held.numpy(), cmap=colours, norm=BoundaryNorm(levels, len(levels) - 1))
             axes.set(xticks=[], yticks=[])
-            axes.set_title(f"{field.layer or 'all'}\n99 % within {field.radius(0.99):.0f} px", fontsize=8)
+            axes.set_title(f"{field.layer or 'all'}\n99 % within {field.radius(0.99):.1f} px", fontsize=8)
         row[0].set_ylabel(name)
     if image is not None:
         bar = figure.colorbar(image, ax=list(grid.flat), ticks=SHARES, shrink=0.8)

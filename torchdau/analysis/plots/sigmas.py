@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+import torch
 from matplotlib.figure import Figure
 from torch import nn
 
 from torchdau.analysis.displacements import distribution, units_of, widened
 from torchdau.analysis.plots.layers import shown
-from torchdau.analysis.plots.style import COLOURS
+from torchdau.analysis.style import COLOURS
 
 BINS = 40
 
@@ -24,13 +25,18 @@ def plot_sigmas(model: nn.Module, start: nn.Module | None = None, layers: Sequen
         A figure with a column for each layer.
 
     Raises:
-        ValueError: the model has no unit layer, or none of such a name, or ``start`` has other units.
+        ValueError: the model has no unit layer, or none of such a name, or ``start`` has other units, or all units have
+            the same sigma, which did not change.
 
     Reference:
         Figure 4 of the paper.
     """
     units = shown(model, layers)
     before = {each.name: each for each in units_of(start)} if start else {}
+    now = torch.cat([layer.sigma.flatten() for layer in units])
+    then = torch.cat([before[layer.name].sigma.flatten() for layer in units]) if start else now
+    if now.unique().numel() == 1 and now.equal(then):
+        raise ValueError(f"model must have learned sigmas, got all at {now[0]:g} pixels. Train with learn_sigma=True.")
     figure = Figure(figsize=(3 * len(units) + 0.6, 5 if start else 2.8), layout="constrained")
     grid = figure.subplots(2 if start else 1, len(units), squeeze=False, sharex="row", sharey="row")
     widest = max(layer.sigma.max().item() for layer in units)

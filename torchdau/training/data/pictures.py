@@ -37,11 +37,13 @@ def transparency(file: str | os.PathLike[str]) -> Image.Image | None:
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
-    """The pictures in a folder and the folders inside of it, in the order of their names.
+    """The pictures in a folder and the folders inside of it, in the order of their names; or the one that is named.
 
     Raises:
         FileNotFoundError: the folder is missing or holds no picture.
     """
+    if Path(folder).is_file():
+        return [Path(folder)]
     endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
     files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in endings)
     if not files:
