@@ -44,8 +44,8 @@ model = timm.create_model("test_resnet", **arguments)
 train(model, epochs=3, lr=0.002)
 report("3 x 3 convolutions", model)
 
-torchdau.convert_(model, num_units=2, init="fit")  # the units that come closest to the trained kernels
-report("two units each", model)
+torchdau.convert_(model, num_units=4, init="fit")  # the units that come closest to the trained kernels
+report("four units each", model)
 train(model, epochs=2, lr=0.001, displacement_lr=0.01)
 report("fine-tuned", model)
 

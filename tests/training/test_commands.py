@@ -84,10 +84,28 @@ def test_a_recipe_without_the_files_that_it_names(torchdau, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "got 'shared/digits_trainer.yaml', which is not there. Copy it with the recipe" in said
     shutil.copytree(ROOT / "recipes/shared", tmp_path / "shared")
+    (tmp_path / "broken.yaml").write_text("trainer: {max_epochs: 3\nmodel: [")
+    with pytest.raises(SystemExit):
+        torchdau("fit", "--config", "broken.yaml")
+    assert capsys.readouterr().err.startswith("torchdau fit: a recipe must be YAML, got 'broken.yaml', which is not: ")
+    (tmp_path / "shared/digits_trainer.yaml").write_text("max_epochs: [")
+    with pytest.raises(SystemExit):
+        torchdau("fit", "--config", "mine.yaml")
+    assert "Unable to load config 'shared/digits_trainer.yaml' - while parsing" in capsys.readouterr().err
     (tmp_path / "shared/digits_trainer.yaml").write_text("max_epochs: three")
     with pytest.raises(SystemExit):
         torchdau("fit", "--config", "mine.yaml")
     assert "Given value: three" in capsys.readouterr().err
+
+
+def test_the_likeliest_first_mistake(torchdau, monkeypatch):
+    monkeypatch.delenv("TORCHDAU_DATA", raising=False)
+    with pytest.raises(SystemExit) as end:
+        torchdau("fit", "--config", ROOT / "recipes/cifar10_dau.yaml")
+    said = (
+        "torchdau fit: root must name the folder of the data set, got root=None. Give data.init_args.root, or set the "
+    )
+    assert end.value.code == f"{said}environment variable TORCHDAU_DATA."
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,10 @@ def main(command: str, options: Sequence[str]) -> None:
             )
         except MisconfigurationException as error:
             raise ValueError(str(error)) from error
+        except ValueError as error:
+            if str(error).startswith("Does not validate") and isinstance(error.__cause__, ValueError):
+                raise error.__cause__ from None  # what a class says, and not that it could have been None
+            raise
         except SystemExit as end:
             number = signal.SIGINT if isinstance(end.__context__, KeyboardInterrupt) else stopping.number
             if number and stopping.checkpoint:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module
@@ -17,8 +18,17 @@ INNER = re.compile(r"Errors:\s+- (?!Expected)(.*?)(?=\n\s*- |$)", re.DOTALL)
 """What was wrong with the first of the types that a value might have had."""
 MISSING = re.compile(r'Unable to load config "([^"]+\.ya?ml)"$')
 """As jsonargparse says of a file that a recipe names and that is not there; of others it says what is wrong in them."""
+BROKEN = re.compile(r"Problems parsing config:(.*)", re.DOTALL)
+"""As it says of the recipe itself."""
 KEYS = re.compile(r"'(\w+)': ")
 PATHS = re.compile(r"(?:'class_path': |class_path )'([\w.]+)'")
+
+
+def _recipe() -> str:
+    """The recipe that was given on the command line."""
+    finder = ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("-c", "--config", default="")
+    return str(finder.parse_known_args()[0].config)
 
 
 class Parser(LightningArgumentParser):
@@ -31,6 +41,9 @@ class Parser(LightningArgumentParser):
                 f"files that a recipe names must lie where they do from the recipe, got {missing[1]!r}, which is not "
                 "there. Copy it with the recipe, or put its content in place of its name."
             )
+        if broken := BROKEN.search(message):
+            message = f"a recipe must be YAML, got {_recipe()!r}, which is not: {broken[1]}"
+        message = message.replace('in "<unicode string>", ', "")
         known = set(self._known(message))
         parts = [part for groups in UNKNOWN.findall(message) for name in groups for part in name.split(".") if part]
         unknown = [part for part in dict.fromkeys([*parts, *KEYS.findall(message)]) if part not in known]

@@ -24,7 +24,7 @@ class ImageData(LightningDataModule):
 
     Args:
         batch_size: images per training batch, of all devices together.
-        num_workers: processes that read images, for each device.
+        num_workers: processes that read images, for each device; no more than the machine has cores.
         mean: mean of each channel, of intensities in [0, 1].
         std: standard deviation of each channel.
         max_unreadable: share of training samples that may turn out unreadable; others stand in for them, and a warning
@@ -42,7 +42,7 @@ class ImageData(LightningDataModule):
         super().__init__()
         self.max_unreadable = max_unreadable
         self.batch_size = batch_size
-        self.num_workers = num_workers
+        self.num_workers = min(num_workers, os.cpu_count() or 1)  # more would wait for each other
         self.normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
