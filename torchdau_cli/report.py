@@ -40,10 +40,10 @@ def report(
 
     from torchdau.training.report.page import write
     from torchdau.training.report.sections import sections
-    from torchdau.training.restoring import named_checkpoints
+    from torchdau.training.restoring import data_name, named_checkpoints
 
     checkpoints = [checkpoint, *([compare] if compare else [])]
     makers = sections(checkpoints, prune_curve, size, max_channels)
     made = [make() for make in track(makers, "report", disable=not Console().is_terminal)]
-    write(output, next(iter(named_checkpoints(checkpoints))), made)
+    write(output, f"{next(iter(named_checkpoints(checkpoints)))} on {data_name(checkpoint)}", made)
     Console().print(f"written: {output}", soft_wrap=True)

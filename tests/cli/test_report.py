@@ -18,6 +18,7 @@ from torchdau.models import dau_resnetv2
 from torchdau.training.checkpoints import write_checkpoint
 from torchdau.training.logs import read_scalars
 from torchdau.training.report import sections as command
+from torchdau.training.report.headline import amount
 from torchdau.training.report.page import write
 from torchdau.training.restoring import restore_network, restore_start
 from torchdau_cli.main import main
@@ -67,13 +68,13 @@ def test_what_units_did_in_a_sentence():
     )
 
 
-def shown(page, script=""):
+def shown(page, script="", *options):
     """The text of a page's DOM once it is drawn, and what the browser complained of."""
     copy = page.with_name("shown.html")
     text, end, rest = page.read_text().rpartition("</body>")
     copy.write_text(f"{text}<script>{script}</script>{end}{rest}")
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    command += ["--virtual-time-budget=20000", "--dump-dom", copy.as_uri()]
+    command += ["--virtual-time-budget=20000", "--dump-dom", *options, copy.as_uri()]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return result.stdout, [line for line in result.stderr.splitlines() if "CONSOLE" in line]
 
@@ -115,9 +116,20 @@ def test_a_browser_shows_it(units, plain, torchdau, tmp_path, capsys):
     seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', dom)[1])
     layers = [name for name in seen if name.startswith("Where")]
     assert all(seen.values()), seen
-    for heading in ("Summary", "Layers", "Displacements", "Effective receptive field", "Pruning", "Training"):
+    for heading in ("Summary", "Where units went", "What a layer sees", "Training", "Layers", "Pruning"):
         assert f">{heading}</h2>" in dom
-    assert "has no unit layers" in dom
+    assert "<title>dau_cifarnet on Digits</title>" in dom
+    accuracy = [read_scalars(path)["val_accuracy"][-1][1] for path in (units, plain)]
+    parameters = [sum(p.numel() for p in restore_network(path).parameters()) for path in (units, plain)]
+    cells = [
+        f"<td>{a:.1%}</td><td>{u}</td><td>{p:,}</td>"
+        for a, u, p in zip(accuracy, ("6,208", "none"), parameters, strict=True)
+    ]
+    assert all(cell in dom for cell in cells), cells
+    difference = 100 * (accuracy[0] - accuracy[1])
+    words = f"its accuracy is {abs(difference):.1f} points {'higher' if difference > 0 else 'lower'}"
+    assert f"has {1 - parameters[0] / parameters[1]:.0%} fewer parameters than cifarnet, and {words}" in dom
+    assert f"cifarnet: {plain}, " in dom
     distance = units_of(restore_network(units))[0].distance.mean()
     cells = [int((displacement_distribution(layer, CELLS)[0] > 0).sum()) for layer in units_of(restore_network(units))]
     assert len(set(cells)) == len(layers) == 3  # other layers, other pictures
@@ -125,6 +137,23 @@ def test_a_browser_shows_it(units, plain, torchdau, tmp_path, capsys):
     went = moved(units_of(restore_network(units))[0], units_of(restore_start(units))[0]).mean()
     assert f"<td>{distance:.2f} px</td><td>{went:.2f} px</td>" in dom
     assert went > 0.005
+
+
+@browser
+def test_it_fits_a_narrow_screen(units, plain, torchdau, tmp_path):
+    torchdau("report", units, "--compare", plain)
+    note = """setTimeout(() => document.body.insertAdjacentHTML("beforeend",
+    `<pre id="seen">${innerWidth} ${document.documentElement.scrollWidth} ${
+    Math.max(...[...document.querySelectorAll("svg.marks")].map(s => s.getBoundingClientRect().right))}`), 3000)"""
+    dom, complaints = shown(tmp_path / "report.html", note, "--window-size=500,2000")
+    assert complaints == []
+    width, page, charts = map(float, re.search(r'<pre id="seen">([\d. ]*)', dom)[1].split())
+    assert page <= width
+    assert charts <= width
+
+
+def test_amounts():
+    assert [amount(n) for n in (12, 12_345, 1_234_567, 9.87e9)] == ["12", "12.3 k", "1.23 M", "9.87 G"]
 
 
 def test_a_page_is_not_replaced(units, torchdau, tmp_path):
@@ -141,11 +170,12 @@ def test_what_is_missing_is_said(plain, torchdau, tmp_path):
     moved = shutil.copy(plain, tmp_path / "alone.ckpt")
     torchdau("report", moved)
     text = (tmp_path / "report.html").read_text()
-    assert "has no unit layers" in text
-    assert "has no units to show" in text
+    assert "There are no unit layers." in text
+    assert "There are no units to show." in text
+    assert "<td>not known</td>" in text  # its accuracy
     assert "has no units to remove" in text
     assert "there are no logs of TensorBoard beside" in text
-    assert 'id="chart-4-1"' in text  # its receptive field is there
+    assert 'id="chart-3-1"' in text  # its receptive field is there
 
 
 def test_what_is_no_table_of_pruning(units, torchdau, tmp_path):
@@ -243,7 +273,7 @@ def test_pictures_of_what_has_no_units(plain, units, torchdau):
 def test_a_page_of_a_deep_network_is_small(tmp_path):
     networks = {"DAU-ResNet-50": dau_resnetv2("resnetv2_50")}
     images = torch.randn(1, 3, 224, 224)
-    sections = [command._layers(networks, {}, images), command._displacements(networks)]
+    sections = [command._layers(networks, {}, images), command._displacements(networks, {})]
     sections.append(command._receptive_fields(networks, images, "noise", 2))
     write(tmp_path / "page.html", "DAU-ResNet-50", sections)
     assert (tmp_path / "page.html").stat().st_size < 5_000_000

@@ -80,8 +80,23 @@ def task_name(checkpoint: str | os.PathLike[str]) -> str:
     return str(model["class_path"]).rpartition(".")[2]
 
 
+def steps_of(checkpoint: str | os.PathLike[str]) -> int:
+    """Return the number of training steps before a checkpoint was written."""
+    return int(read_checkpoint(checkpoint).get("global_step", 0))
+
+
+def data_name(checkpoint: str | os.PathLike[str]) -> str:
+    """Return the name of the data set of a checkpoint: that of its folder, or of its class."""
+    data = configuration(read_checkpoint(checkpoint), checkpoint)["data"]
+    root = (data.get("init_args") or {}).get("root")
+    return Path(root).name if root else str(data["class_path"]).rpartition(".")[2].removesuffix("Data")
+
+
 def named_checkpoints(checkpoints: Sequence[Path]) -> dict[str, Path]:
-    """Checkpoints by the parts of their paths in which they differ."""
+    """Checkpoints by what makes their networks, or, where that is the same, by how their paths differ."""
+    networks = [_network_name(path) for path in checkpoints]
+    if len(set(networks)) == len(networks):
+        return dict(zip(networks, checkpoints, strict=True))
     parts = [path.parts for path in checkpoints]
     if len(set(parts)) < 2:
         return {str(path): path for path in checkpoints}
@@ -119,6 +134,13 @@ def instantiate(parser: ArgumentParser, config: dict[str, Any], checkpoint: str 
             f"checkpoint must be of classes and arguments that torchdau {__version__} knows, got {str(checkpoint)!r}: "
             f"{cause}."
         ) from error
+
+
+def _network_name(checkpoint: Path) -> str:
+    """What makes a network: a class or a function, without its module."""
+    model = configuration(read_checkpoint(checkpoint), checkpoint)["model"]
+    network = (model.get("init_args") or {}).get("network") or {}
+    return str(network.get("class_path", model["class_path"])).rpartition(".")[2]
 
 
 def _network(saved: Mapping[str, Any], checkpoint: str | os.PathLike[str]) -> nn.Module:

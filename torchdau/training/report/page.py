@@ -20,12 +20,14 @@ class Section:
         notes: paragraphs.
         tables: captions and rows of cells, the first of headings.
         charts: as Vega-Lite has them.
+        small: paragraphs in small print, at the end.
     """
 
     title: str
     notes: list[str] = field(default_factory=list)
     tables: list[tuple[str, list[Sequence[str]]]] = field(default_factory=list)
     charts: list[dict[str, Any]] = field(default_factory=list)
+    small: list[str] = field(default_factory=list)
 
 
 def write(path: Path, title: str, sections: Sequence[Section]) -> None:

@@ -9,7 +9,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from torchdau import __version__
 from torchdau.analysis import (
     LayerUnits,
     layer_costs,
@@ -23,16 +22,19 @@ from torchdau.analysis import (
 from torchdau.analysis.charts import displacement_chart, line_chart, receptive_field_chart, specification
 from torchdau.conv import DAUConv2d
 from torchdau.training.logs import read_scalars
+from torchdau.training.report.headline import METRICS, amount, headline
 from torchdau.training.report.page import Section
-from torchdau.training.restoring import named_checkpoints, restore_network, restore_start
+from torchdau.training.restoring import data_name, named_checkpoints, restore_network, restore_start
 from torchdau.training.restoring_tasks import first_images
 
 THRESHOLDS = (0, 0.01, 0.02, 0.05, 0.1, 0.25)
 """Of pruning, the paper's."""
 
-
-COSTS = ("units", "parameters", "twin's", "multiply-adds", "twin's", "formula (17)", "measured")
-PLACES = ("from centre", "moved", "at bound")
+HEADINGS = (
+    *("layer", "units", "parameters", "of 3 x 3", "multiply-adds", "of 3 x 3"),
+    *("gain, counted", "gain, measured", "distance", "moved", "at bound"),
+)
+"""Of the table of layers."""
 
 
 def sections(
@@ -50,42 +52,29 @@ def sections(
     networks = {name: restore_network(path) for name, path in paths.items()}
     images, seen = first_images(checkpoints[0], size)
     return [
-        lambda: _summary(networks, paths),
-        lambda: _layers(networks, paths, images),
-        lambda: _displacements(networks),
+        lambda: headline(networks, paths, images, data_name(checkpoints[0])),
+        lambda: _displacements(networks, paths),
         lambda: _receptive_fields(networks, images, seen, max_channels),
-        lambda: _pruning(networks, prune_curve),
         lambda: _training(paths),
+        lambda: _layers(networks, paths, images),
+        lambda: _pruning(networks, prune_curve),
     ]
-
-
-def _summary(networks: Mapping[str, nn.Module], paths: Mapping[str, Path]) -> Section:
-    rows: list[Sequence[str]] = [("network", "class", "units", "parameters")]
-    for name, network in networks.items():
-        units = sum(len(layer.weight) for layer in units_of(network))
-        parameters = sum(p.numel() for p in network.parameters())
-        kind = type(network).__name__
-        rows.append((name, kind, f"{units:,}", f"{parameters:,}"))
-    notes = [f"{name} is {path}." for name, path in paths.items()]
-    return Section("Summary", [*notes, f"Made by torchdau {__version__}."], [("", rows)])
 
 
 def _layers(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images: Tensor) -> Section:
     section = Section(
         "Layers",
         [
-            "Unit layers beside 3 x 3 convolutions with the same channels: their twins. Multiply-adds: of one image.",
-            "Formula (17) is the paper's gain over a dense kernel that reaches as far; then comes this machine's.",
-            "Distances from the centre and moves in training are means over all units.",
+            "Each unit layer beside a 3 x 3 convolution of the same channels, for one image. The gain is over a dense "
+            "kernel that reaches as far: by counting, formula (17) of the paper, and in time on this machine. Distance "
+            "from the centre and way moved in training are means over the units.",
         ],
     )
     for name, network in networks.items():
         if not (units := {layer.name: layer for layer in units_of(network)}):
-            section.notes.append(f"{name} has no unit layers.")
             continue
         start = _start(paths.get(name), units)
-        section.notes.append(_learned(name, units, start))
-        rows: list[Sequence[str]] = [("layer", *COSTS, *PLACES)]
+        rows: list[Sequence[str]] = [HEADINGS]
         for cost in layer_costs(network, images[:1]):
             layer, module = units[cost.name], cast("DAUConv2d", network.get_submodule(cost.name))
             there = torch.stack([layer.distance, layer.at_bound.float()]).mean(1).tolist() if cost.units else [0.0, 0.0]
@@ -95,12 +84,13 @@ def _layers(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images
                 (
                     cost.name,
                     *(f"{cost.units:,}", f"{cost.parameters:,}", f"{cost.twin_parameters:,}"),
-                    *(f"{cost.multiply_adds / 1e6:,.1f} M", f"{cost.twin_multiply_adds / 1e6:,.1f} M"),
-                    *(f"{cost.speed_up:.1f}", f"{speed_up:.1f}", f"{there[0]:.2f} px", went, f"{there[1]:.1%}"),
+                    *(amount(cost.multiply_adds), amount(cost.twin_multiply_adds)),
+                    *(f"{cost.speed_up:.1f} x", f"{speed_up:.1f} x", f"{there[0]:.2f} px", went, f"{there[1]:.1%}"),
                 )
             )
         section.tables.append((name, rows))
-        section.notes += _bounds(units.values())
+    if not section.tables:
+        section.notes = ["There are no unit layers."]
     return section
 
 
@@ -140,23 +130,36 @@ def _bounds(layers: Iterable[LayerUnits]) -> list[str]:
     ]
 
 
-def _displacements(networks: Mapping[str, nn.Module]) -> Section:
-    section = Section("Displacements", ["Each unit counts with its absolute weight; dashed is the bound."])
+def _displacements(networks: Mapping[str, nn.Module], paths: Mapping[str, Path]) -> Section:
+    section = Section("Where units went")
     for name, network in networks.items():
         layers: list[LayerUnits] = [layer for layer in units_of(network) if len(layer.weight)]
-        if layers:
-            section.charts.append(
-                specification(displacement_chart(layers).properties(title=name), f"Where the units of {name} stand")
-            )
-        else:
-            section.notes.append(f"{name} has no units to show.")
+        if not layers:
+            continue
+        units = {layer.name: layer for layer in layers}
+        section.notes.append(_learned(name, units, _start(paths.get(name), units)))
+        section.notes += _bounds(layers)
+        section.charts.append(
+            specification(displacement_chart(layers).properties(title=name), f"Where the units of {name} stand")
+        )
+    if not section.charts:
+        section.notes.append("There are no units to show.")
+    else:
+        section.notes.append(
+            "Left, bright places have most of the filters' weight; the dashed square is as far as units may go. Right, "
+            "how far from the centre the weight lies. A 3 x 3 kernel has all of it within 1.4 pixels."
+        )
     return section
 
 
 def _receptive_fields(networks: Mapping[str, nn.Module], images: Tensor, seen: str, max_channels: int) -> Section:
     section = Section(
-        "Effective receptive field",
-        [f"Share of the influence on a pixel in the middle of a layer's output, of {seen}, {max_channels} channels."],
+        "What a layer sees",
+        [
+            "The effective receptive field: how much each pixel of the input influences a pixel in the middle of the "
+            f"layer's output. The brightest area holds the first quarter of the influence. Of {seen}, over "
+            f"{max_channels} channels."
+        ],
     )
     own = {name: spatial_layers(network) for name, network in networks.items()}
     first = next(iter(own.values()))
@@ -218,7 +221,8 @@ def _training(paths: Mapping[str, Path]) -> Section:
     for name, scalars in logs.items():
         if not scalars:
             section.notes.append(f"No curves of {name}: there are no logs of TensorBoard beside {paths[name]}.")
-    for metric in dict.fromkeys(metric for scalars in logs.values() for metric in scalars):
+    found = dict.fromkeys(metric for scalars in logs.values() for metric in scalars)
+    for metric in sorted(found, key=lambda name: (name not in METRICS, name.startswith("train"))):
         curves = {
             name: [(step, value) for step, value in scalars.get(metric, []) if math.isfinite(value)]
             for name, scalars in logs.items()
