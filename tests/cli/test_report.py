@@ -147,7 +147,7 @@ def test_it_fits_a_narrow_screen(units, plain, torchdau, tmp_path):
     Math.max(...[...document.querySelectorAll("svg.marks")].map(s => s.getBoundingClientRect().right))}`), 3000)"""
     dom, complaints = shown(tmp_path / "report.html", note, "--window-size=500,2000")
     assert complaints == []
-    width, page, charts = map(float, re.search(r'<pre id="seen">([\d. ]*)', dom)[1].split())
+    width, page, charts = map(float, re.search(r'<pre id="seen">([\d.]+ [\d. ]+)', dom)[1].split())
     assert page <= width
     assert charts <= width
 
