@@ -68,7 +68,7 @@ def _run(command: str, options: Sequence[str], debug: bool) -> None:
         package = (error.name or "").partition(".")[0]
         if debug or package not in EXTRAS:
             raise
-        _stop(command, f'{package} is missing. Install it with: pip install "torchdau[train,plots]"')
+        _stop(command, f'{package} is missing. From the folder of torchdau, run: pip install ".[train,plots]"')
     except MISTAKES as error:
         if debug:
             raise

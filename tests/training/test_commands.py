@@ -143,7 +143,7 @@ def test_a_missing_extra_is_named(module, words):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    said = f'torchdau {words.split()[0]}: {module} is missing. Install it with: pip install "torchdau[train,plots]"\n'
+    said = f'torchdau {words.split()[0]}: {module} is missing. From the folder of torchdau, run: pip install ".[train,plots]"\n'
     assert done.stderr == said
 
 
