@@ -1,4 +1,4 @@
-"""The command ``torchdau blur``: pairs to train deblurring on, from any sharp photographs."""
+"""The command ``torchdau blur``: training pairs for deblurring from sharp photographs."""
 
 import os
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torchdau_cli.options import run
 
 def main(args: Sequence[str]) -> None:
     """Run the command with the options of :func:`blur`."""
-    run(blur, args, photographs={"type": Path, "help": "folder with sharp photographs"})
+    run(blur, args, photographs={"type": Path, "help": "a folder with sharp photographs"})
 
 
 def blur(
@@ -21,18 +21,18 @@ def blur(
     test_share: float = 0.1,
     seed: int = 0,
 ) -> None:
-    """Makes pairs of blurred and sharp images in the layout of GOPRO, as by a camera that shakes.
+    """Make pairs of blurred and sharp images, in the layout of GOPRO, from sharp photographs.
 
-    Each photograph is blurred by several kernels, in linear light, and becomes one sequence. The border that a kernel
-    does not cover is cut off. Every tenth photograph or so is for the test set.
+    Random kernels imitate a camera that shakes, in linear light. Each photograph becomes a sequence of several pairs.
+    The border that a kernel does not cover is cut off.
 
     Args:
-        photographs: folder with sharp photographs of any format.
-        output: folder for train and test; it must not be there yet.
-        kernels: how many blurred versions of each photograph.
+        photographs: a folder with sharp photographs of any format.
+        output: new folder for the pairs, in train and test.
+        kernels: number of blurred versions of each photograph.
         largest: largest side of a kernel in pixels, an odd number.
-        test_share: share of the photographs that become the test set, which gets one at least; 0 makes none.
-        seed: of the kernels, and of which photographs are for testing.
+        test_share: share of the photographs for the test set, at least one photograph; 0 makes no test set.
+        seed: seed of the kernels and of the choice of test photographs.
     """
     import torch
     from rich.console import Console

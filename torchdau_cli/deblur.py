@@ -24,19 +24,19 @@ def deblur(
     overwrite: bool = False,
     device: str | None = None,
 ) -> None:
-    """Deblurs pictures of any size and format.
+    """Deblur pictures of any size and format by a trained network.
 
-    Writes NAME.png for each picture, turned as people see it, with its transparency and its colour profile.
+    Write NAME.png for each picture, upright, with its transparency and its colour profile.
 
     Args:
         checkpoint: a file that torchdau fit wrote for a deblurring network.
         paths: pictures, or folders with pictures.
         output: folder for the results.
-        tile: side in pixels of the tiles in which pictures are seen, so that memory is bounded.
+        tile: side of the tiles in pixels. Large pictures are processed in tiles to bound memory.
         overlap: pixels that neighbouring tiles share.
-        compare: whether to write NAME_compare.png too, the picture and the result side by side.
-        overwrite: whether to replace results that are there.
-        device: where to compute: cpu, cuda, mps. By default the accelerator of this machine, or its CPU.
+        compare: also write NAME_compare.png, the picture and the result side by side.
+        overwrite: replace results that exist.
+        device: cpu, cuda, mps, ... Default: the accelerator of this machine, else its CPU.
     """
     import torch
     from PIL import Image

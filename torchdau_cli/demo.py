@@ -24,7 +24,7 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 15, device: str | None 
     Args:
         output: folder for the pictures.
         epochs: passes over the 1,437 training images.
-        device: where to train: cpu, cuda, mps. By default the accelerator of this machine, or its CPU.
+        device: cpu, cuda, mps, ... Default: the accelerator of this machine, else its CPU.
     """
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got epochs={epochs}.")

@@ -18,7 +18,7 @@ def main(args: Sequence[str]) -> None:
 
 
 def parameters(format: Literal["text", "json"] = "text") -> None:
-    """Counts units and parameters of every network of the project: Tables 2 to 8 of the paper.
+    """Count units and parameters of every network of the paper, beside the figures of its Tables 2 to 8.
 
     Args:
         format: text for people, or json: a list of objects.

@@ -28,19 +28,19 @@ def plot(
     size: int = 64,
     overwrite: bool = False,
 ) -> None:
-    """Makes a picture as in the paper: Figure 7, 6, 4 or 8.
+    """Draw what the units of a trained network learned, as in Figures 4, 6, 7 and 8 of the paper.
 
     Args:
         checkpoint: a file that torchdau fit wrote.
         kind: displacements (Figure 7), distances (Figure 6), sigmas (Figure 4) or receptive-fields (Figure 8).
-        output: the picture, of any format that matplotlib writes. Default: KIND.png.
-        compare: of receptive fields, another such file, such as that of the convolutional twin.
+        output: the picture, in any format that matplotlib writes. Default: KIND.png.
+        compare: receptive-fields: a second checkpoint to show beside the first.
         layers: names of the layers to show. Default: all unit layers.
-        shares: of displacements and distances, units are shown whose absolute weight is at least such a share of the
-            largest.
-        max_channels: of receptive fields, channels of a layer over which they are averaged; none for all.
-        size: of receptive fields, side in pixels of the noise that is seen where the data set is not there.
-        overwrite: whether to replace a picture that is there.
+        shares: displacements and distances: one column for each share; it shows the units whose absolute weight is at
+            least this share of the largest.
+        max_channels: receptive-fields: number of channels of a layer to average over; null for all.
+        size: receptive-fields: side in pixels of the noise that replaces a missing data set.
+        overwrite: replace a picture that exists.
     """
     target = output or Path(f"{kind}.png")
     if target.exists() and not overwrite:

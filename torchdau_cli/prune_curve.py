@@ -23,14 +23,13 @@ def prune_curve(
     output: Path = Path("runs/prune_curve"),
     repeats: int = 15,
 ) -> None:
-    """Measures trained networks without their weak units on the test set: Table 2 and Figure 5 of the paper.
+    """Measure trained networks on the test set without their weak units: Table 2 and Figure 5 of the paper.
 
     Args:
         checkpoints: files that torchdau fit wrote.
-        thresholds: units go whose absolute weight is below this fraction of the largest in their layer. Default: the
-            paper's.
+        thresholds: fractions of the largest absolute weight of a layer; units below are removed. Default: the paper's.
         output: folder for the table and the picture.
-        repeats: how often the time on the CPU is measured, for one image and for a batch; 0 leaves it out.
+        repeats: number of measurements of time on the CPU, for one image and for a batch; 0 measures none.
     """
     if not thresholds or repeats < 0:
         raise ValueError(

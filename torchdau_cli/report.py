@@ -20,18 +20,18 @@ def report(
     max_channels: int = 8,
     overwrite: bool = False,
 ) -> None:
-    """Write a page about a trained network: its layers, where its units stand, what it sees, how it was trained.
+    """Write an HTML page about a trained network: accuracy, cost, displacements, receptive fields, training curves.
 
-    The page needs no network and no other file.
+    The page needs no internet connection and no other file.
 
     Args:
         checkpoint: a file that torchdau fit wrote.
-        compare: another such file, to show beside it, such as that of the convolutional twin.
+        compare: a second checkpoint to show beside the first, such as the convolutional baseline.
         output: the page.
-        prune_curve: table that torchdau prune-curve wrote, to show what pruning costs; else only what it removes.
-        size: side in pixels of the noise that the network sees where its data set is not there.
-        max_channels: channels of a layer over which its receptive field is averaged.
-        overwrite: whether to replace a page that is there.
+        prune_curve: the table of torchdau prune-curve, to show what pruning costs. Default: only what it removes.
+        size: side in pixels of the noise that replaces a missing data set.
+        max_channels: number of channels of a layer over which its receptive field is averaged.
+        overwrite: replace a page that exists.
     """
     if output.exists() and not overwrite:
         raise FileExistsError(f"output must not be there yet, got {str(output)!r}. Give --overwrite true.")
