@@ -1,9 +1,9 @@
-"""Builds the native kernels when the package is installed or a wheel is made; without a compiler it goes on.
+"""Build of the native kernels, when the package is installed or a wheel is made; a compiler is optional.
 
     python hatch_build.py        builds them in place, for work on the kernels
 
-The compiler is ``$CXX``, or the first found of c++, g++ and clang++. A wheel that carries kernels is for one platform
-and any version of Python 3 and PyTorch.
+The compiler is ``$CXX``, or the first found of c++, g++ and clang++. A wheel with kernels is for one platform and any
+version of Python 3 and PyTorch.
 """
 
 import os
@@ -26,13 +26,13 @@ X86 = {
     "baseline": "",
 }
 VARIANTS = X86 if platform.machine().lower() in ("x86_64", "amd64") else {"baseline": ""}
-"""Flags by the name of a library; torchdau/kernels/__init__.py says which processor gets which."""
+"""Flags by the name of a library; torchdau/kernels/__init__.py selects the library for a processor."""
 
 
 def build() -> list[Path]:
-    """Compiles the libraries; an empty list where that is not possible, with the reason on stderr."""
+    """Compile the libraries; if that fails, print the reason to stderr and return an empty list."""
     libraries = [FOLDER / f"kernels_{name}.so" for name in VARIANTS]
-    for library in libraries:  # none that is older than its sources
+    for library in libraries:  # no library may be older than its sources
         library.unlink(missing_ok=True)
     command = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
     if command is None:
@@ -59,12 +59,12 @@ def build() -> list[Path]:
 
 
 class KernelsHook(BuildHookInterface):
-    """Puts the kernels into the wheel, or beside their sources where the installation is editable."""
+    """Build hook that adds the kernels to the wheel, or beside their sources in an editable installation."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Called by hatchling before it makes a wheel."""
+        """Build the kernels before hatchling makes a wheel."""
         if self.target_name != "wheel" or sys.platform == "win32":
             return
         libraries = build()

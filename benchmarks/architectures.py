@@ -1,9 +1,10 @@
-"""Does every convolutional architecture of timm and torchvision convert?
+"""Conversion of every convolutional architecture of timm and torchvision.
 
     uv run python benchmarks/architectures.py [--csv FILE] [--markdown FILE] [--only NAME ...]
 
-For each family of timm (a module of timm.models) its smallest variant, and torchvision models for classification and
-segmentation: converted by default; the output must keep its shape, and output and gradients must be finite.
+Converts the smallest variant of each family of timm (a module of timm.models), and torchvision's models for
+classification and segmentation, by default options. The output must keep its shape, and output and gradients must be
+finite.
 """
 
 import argparse
@@ -32,12 +33,12 @@ Row = dict[str, str]
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of parameters."""
+    """Return the number of parameters."""
     return sum(p.numel() for p in model.parameters())
 
 
 def smallest(family: str) -> list[str]:
-    """The variants of a family of timm, the smallest first, as far as they can be counted without memory."""
+    """Return the variants of a family of timm, the smallest first; variants that fail on the meta device come last."""
     sizes = {}
     for name in timm.list_models(module=family):
         try:
@@ -49,7 +50,7 @@ def smallest(family: str) -> list[str]:
 
 
 def outputs(result: object) -> list[Tensor]:
-    """All tensors of what a model returns."""
+    """Return all tensors in a model's output."""
     if isinstance(result, Tensor):
         return [result]
     values = result.values() if isinstance(result, dict) else result if isinstance(result, list | tuple) else []
@@ -57,7 +58,7 @@ def outputs(result: object) -> list[Tensor]:
 
 
 def input_for(model: nn.Module, sizes: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
-    """The smallest image that the model takes, and its outputs."""
+    """Return the smallest image that the model takes, and its outputs."""
     for size in sizes:
         image = torch.randn(2, 3, size, size)
         try:
@@ -70,7 +71,7 @@ def input_for(model: nn.Module, sizes: tuple[int, ...]) -> tuple[Tensor, list[Te
 
 
 def check(family: str, name: str, make: Callable[[], nn.Module], sizes: tuple[int, ...]) -> Row:
-    """One row of the table."""
+    """Convert a model, check it, and return its row of the table."""
     row = dict.fromkeys(COLUMNS, "") | {"family": family, "model": name}
     torch.manual_seed(0)
     model = make().eval()
@@ -124,7 +125,7 @@ def main() -> None:
             continue
         try:
             rows.append(task())
-        except Exception as error:  # whatever an architecture does, the others are looked at as well
+        except Exception as error:  # an error must not keep the others from being checked
             message = str(error).splitlines()[0] if str(error) else ""
             rows.append(
                 dict.fromkeys(COLUMNS, "") | {"family": name, "result": f"{type(error).__name__}: {message}"[:90]}
@@ -144,29 +145,32 @@ def main() -> None:
 
 
 def summary(rows: list[Row]) -> str:
-    """How many passed."""
+    """Return in a sentence how many models passed."""
     spatial = [row for row in rows if row["result"] != "no spatial convolution"]
     passed = sum(row["result"] == "passed" for row in spatial)
-    return f"{passed} of {len(spatial)} with spatial convolutions passed ({100 * passed / max(1, len(spatial)):.1f} %)."
+    share = 100 * passed / max(1, len(spatial))
+    return f"{passed} of {len(spatial)} models with spatial convolutions pass ({share:.1f} %)."
 
 
 def page(rows: list[Row]) -> str:
-    """The table as a page of the docs."""
-    versions = f"timm {timm.__version__}, torchvision {torchvision.__version__}, {date.today()}."
-    meaning = "Passed: the output has its shape, output and gradients are finite."
+    """Return the table as a page of the docs."""
+    versions = f"timm {timm.__version__}, torchvision {torchvision.__version__}, {date.today()}:"
+    meaning = "A model passes if its output keeps its shape, and output and gradients are finite."
+    models = "The table has the smallest variant of each family of timm, and torchvision's models."
     lines = COLUMNS, ["---"] * len(COLUMNS), *(row.values() for row in rows)
     head = (
         "# Architectures that convert",
+        f"Converted with the defaults of `convert_`, {summary(rows)}",
+        f"{models} {meaning}",
+        versions,
         "    uv run python benchmarks/architectures.py --markdown docs/architectures.md",
-        f"{versions} The smallest variant of each family of timm, and torchvision's models, by `convert_` as it comes.",
-        f"{meaning} {summary(rows)}",
         "\n".join(f"| {' | '.join(line)} |" for line in lines),
     )
     return "\n\n".join(head) + "\n"
 
 
 def of_timm(family: str) -> Row:
-    """The smallest variant of a family of timm."""
+    """Check the smallest variant of a family of timm."""
     name = smallest(family)[0]
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     own = (config.input_size if config else (3, 224, 224))[-1]
@@ -175,7 +179,7 @@ def of_timm(family: str) -> Row:
 
 
 def of_torchvision(family: str, name: str) -> Row:
-    """A model of torchvision."""
+    """Check a model of torchvision."""
     arguments = {"weights_backbone": None} if family == "segmentation" else {}
     return check(family, name, partial(torchvision.models.get_model, name, weights=None, **arguments), SIZES)
 

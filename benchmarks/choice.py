@@ -1,10 +1,10 @@
-"""Does "auto" choose the fastest algorithm?
+"""The algorithm that "auto" chooses, compared with the fastest.
 
     uv run python benchmarks/choice.py [--training] [--csv FILE] [--repeats N] [--shape N,I,O,H,K,R,S ...]
 
-Forward passes, or training steps, of all algorithms on a grid of shapes, interleaved, medians; then the time of what
-"auto" chose divided by that of the fastest, and by that of the 3 x 3 convolution of the same stride S. The dense
-algorithm is left out where it needs 10^11 multiply-adds or more.
+Measures forward passes, or training steps, of all algorithms on a grid of shapes: interleaved, medians. Prints the time
+of the chosen algorithm relative to the fastest, and to a 3 x 3 convolution of the same stride S. The dense algorithm is
+left out if it needs 10^11 multiply-adds or more.
 """
 
 import argparse
@@ -54,7 +54,7 @@ GRID = [  # N, I, O, H, K, R, and the stride if it is not 1
 
 
 def measure(shape: tuple[int, ...], repeats: int, training: bool) -> dict[str, str | float]:
-    """One row of the table, in milliseconds."""
+    """Return one row of the table, in milliseconds."""
     n, i, o, h, k, r, s = shape
     x, weight, mu = torch.randn(n, i, h, h), torch.randn(o, i, k), torch.rand(o, i, k, 2) * 2 * r - r
     kernel = torch.randn(o, i, 3, 3)

@@ -1,9 +1,10 @@
-"""How fast are depthwise unit layers beside depthwise convolutions, and beside DCLS, which learns places too?
+"""Speed of depthwise unit layers beside depthwise convolutions, and beside DCLS, which learns places too.
 
     uv run python benchmarks/depthwise.py       # DCLS, where it is installed: uv pip install DCLS
 
 Prints a Markdown table: milliseconds of a forward pass and of a training step (all gradients), medians, interleaved,
-each in the faster of NCHW and channels_last. Units reach 8 pixels; DCLS has as many elements, in a kernel of 17 x 17.
+each in the faster of NCHW and channels_last. Units reach 8 pixels; DCLS has the same number of elements, in a kernel of
+17 x 17.
 """
 
 import argparse
@@ -23,11 +24,11 @@ LAYERS = [(96, 56), (192, 28), (384, 14), (768, 7)]
 """Channels, and pixels along a side."""
 
 REACH = 8
-"""Pixels that units reach at most."""
+"""Largest reach of units in pixels."""
 
 
 def makes(channels: int, units: int) -> dict[str, Callable[[], nn.Module]]:
-    """The layers by name."""
+    """Return functions that make the layers, by name."""
     options: dict[str, Any] = {"groups": channels, "bias": False}
     found: dict[str, Callable[[], nn.Module]] = {
         f"{size} x {size}": partial(nn.Conv2d, channels, channels, size, padding=size // 2, **options)
@@ -43,7 +44,7 @@ def makes(channels: int, units: int) -> dict[str, Callable[[], nn.Module]]:
 
 
 def steps(layer: nn.Module, images: Tensor) -> dict[str, Step]:
-    """A forward pass and a training step of a layer."""
+    """Return a forward pass and a training step of a layer."""
     leaves = [images.clone(memory_format=torch.preserve_format).requires_grad_(), *layer.parameters()]
     grad = torch.randn_like(layer(leaves[0]))
 
@@ -58,7 +59,7 @@ def steps(layer: nn.Module, images: Tensor) -> dict[str, Step]:
 
 
 def row(channels: int, side: int, units: int, batch: int, repeats: int) -> dict[tuple[str, str], float]:
-    """Milliseconds by layer and step."""
+    """Return milliseconds by layer and step."""
     images, made = torch.randn(batch, channels, side, side), {}
     for name, make in makes(channels, units).items():
         layer = make()

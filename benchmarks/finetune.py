@@ -1,9 +1,9 @@
-"""What a trained network keeps when its convolutions become units, and what one epoch gives back.
+"""Accuracy of a trained network after its convolutions become units, and after one more epoch.
 
     uv run python benchmarks/finetune.py [--epochs N] [--seeds N]
 
-The 3 x 3 network of ``torchdau demo`` is trained on scikit-learn's digits, then converted with 1, 2 and 4 units, fitted
-to its kernels or new: test accuracy at once, and after one more epoch. Means over the seeds.
+Trains a small CIFAR network with 3 x 3 kernels on scikit-learn's digits. Converts it with 1, 2 and 4 units, fitted to
+its kernels or new. Prints test accuracy at once and after one more epoch, as means over the seeds.
 """
 
 import argparse
@@ -28,7 +28,7 @@ Results = dict[tuple[str, str], list[float]]
 
 
 def accuracy(network: CIFARNet, epochs: int) -> float:
-    """Test accuracy after so many epochs of training."""
+    """Return the test accuracy after this many epochs of training."""
     sgd = partial(torch.optim.SGD, momentum=0.9)
     task = Classification(network, lr=0.01, displacement_factor=50, optimizer=sgd)
     trainer = Trainer(

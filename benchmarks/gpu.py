@@ -1,9 +1,9 @@
-"""Everything that is measured on a GPU, in one command of about seven minutes.
+"""All measurements on a GPU, in one command of about seven minutes.
 
     python benchmarks/gpu.py [--folder runs/gpu] [--smoke]
 
-Every figure is appended to ``results.jsonl`` in the folder as soon as it is there, and ``page.md`` is written from
-them. A second run in the same folder goes on where the first was stopped. ``--smoke`` runs everything small on a CPU.
+Every figure is immediately appended to ``results.jsonl`` in the folder, and ``page.md`` is written from them. A second
+run in the same folder continues where the first was stopped. ``--smoke`` runs everything small on a CPU.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import torchdau
 PARTS = (tests, networks, layers, kernels, few_channels, graphs, large, operator_tests)
 
 SECONDS = 400
-"""After this many seconds no further measurement is started; a second run in the same folder goes on."""
+"""Seconds after which no further measurement starts; a second run in the same folder continues."""
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     machine = Machine(arguments.smoke)
     count_compiled()
     if arguments.smoke:
-        # by Triton's interpreter, which would take minutes for a network
+        # Triton's interpreter would take minutes for a network
         torchdau.algorithms.spectral.triton.fits = lambda layer: math.prod(layer.input) < 400
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _guarded(rows: Iterator[tuple[str, Figures]]) -> Iterator[tuple[str, Figures]]:
-    """The rows; a failure ends its part, and is a row."""
+    """Yield the rows; a failure ends its part, and is a row."""
     try:
         yield from rows
     except Exception as error:

@@ -1,11 +1,11 @@
-"""Count what the GPU kernels launch, move and multiply, layer by layer, without a GPU.
+"""Launches, moved memory and multiplications of the GPU kernels, layer by layer, counted without a GPU.
 
     uv run python benchmarks/gpu_counts.py
 
 Runs the forward and the backward pass of each layer with kernels that only count their arguments, in bfloat16 and
-channels_last, and prints a Markdown table. A launch moves its input and output tensors once. The lines of the prototype
-in which the design was measured on an H100 (docs/gpu.md) are formulas: it has fewer frequencies, and transforms images
-of up to 28 pixels in one product with a flattened basis.
+channels_last. Prints a Markdown table. A launch moves its input and output tensors once. The lines of the prototype,
+with which the design was measured on an H100 (docs/gpu.md), are formulas. The prototype has fewer frequencies, and
+transforms images of up to 28 pixels in one product with a flattened basis.
 """
 
 from collections.abc import Callable
@@ -40,11 +40,11 @@ class Launch(NamedTuple):
     name: str
     megabytes: float
     billions: float
-    """Multiply-adds of matrix products."""
+    """Billions of multiply-adds of matrix products."""
 
 
 class Launches(TorchDispatchMode):
-    """Record all launches; with ``run``, kernels also compute."""
+    """Record of all launches; with ``run``, kernels also compute."""
 
     def __init__(self, run: bool) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Launches(TorchDispatchMode):
 
     @property
     def names(self) -> list[str]:
-        """The names of the launches, in their order."""
+        """Names of the launches, in their order."""
         return [launch.name for launch in self.made]
 
     def __enter__(self) -> "Launches":
@@ -109,7 +109,7 @@ def _multiply_adds(name: str, args: tuple[Any, ...]) -> int:
 
 
 def passes(channels: int, side: int, stride: int) -> tuple[list[Launch], list[Launch]]:
-    """Launches of a forward and of a backward pass of a layer of as many input as output channels."""
+    """Return the launches of a forward and of a backward pass of a layer with equal input and output channels."""
     x = torch.empty(BATCH, channels, side, side, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
     shape = channels, channels, UNITS
     profile = Profile("bilinear", "smooth", BOUND, SIGMA)
@@ -125,7 +125,7 @@ def passes(channels: int, side: int, stride: int) -> tuple[list[Launch], list[La
 
 
 def prototype(channels: int, side: int, stride: int) -> tuple[Launch, Launch]:
-    """What the prototype moves and multiplies, by its formulas, in a forward pass and in a training step."""
+    """Return the prototype's memory traffic and multiply-adds in a forward pass and a training step, by formulas."""
     length, outputs = side + int(BOUND + 2), -(-side // stride)  # 2: the radius of the Gaussian
     columns, mirrored = length // 2 + 1, 2 if length % 2 == 0 else 1  # mirrored columns have half of the rows
     frequencies = columns * length - mirrored * (length - columns)

@@ -1,4 +1,4 @@
-"""What benchmarks/gpu.py measures of layers: functions that yield names and figures."""
+"""Measurements of layers for benchmarks/gpu.py: functions that yield names and figures."""
 
 import importlib.util
 import itertools
@@ -39,7 +39,7 @@ FEW_SMALL = {"depthwise, 2 at 3": (2, 2, 3, 1, 2, 1, (3,))}
 
 
 def layers(machine: Machine) -> Iterator[tuple[str, Figures]]:
-    """Layers beside cuDNN's 3 x 3 in both layouts, and torchvision's deform_conv2d in float32."""
+    """Measure layers beside cuDNN's 3 x 3 in both layouts, and torchvision's deform_conv2d in float32."""
     for name, (i, o, size, stride, batch) in (SMALL if machine.smoke else LAYERS).items():
         for kind, dtype in (("bf16", torch.bfloat16), ("TF32", torch.float32)):
             x = torch.randn(batch, i, size, size, device=machine.device, dtype=dtype)
@@ -69,7 +69,8 @@ def _units(i: int, o: int, stride: int) -> torchdau.DAUConv2d:
 def _times(machine: Machine, layer: nn.Module, image: Tensor) -> Figures:
     """Return the times of a forward pass and of a training step (forward and backward, with all gradients).
 
-    Called from Python, where a small layer waits for its calls, and in a CUDA graph, which has the GPU's time alone.
+    Calls from Python include its overhead, which dominates in small layers. Calls in a CUDA graph show the GPU's time
+    alone.
     """
     inference = _frozen(layer, image)
     leaf = image.clone(memory_format=torch.preserve_format).requires_grad_()
@@ -88,7 +89,7 @@ def _times(machine: Machine, layer: nn.Module, image: Tensor) -> Figures:
 
 
 def _dcls(i: int, o: int, stride: int) -> nn.Module:
-    """Two learned positions per filter in a kernel of 9 x 9, as far as units reach here."""
+    """Return a layer with two learned positions per filter in a kernel of 9 x 9, as far as units reach here."""
     from DCLS.construct.modules import Dcls2d
 
     layer: nn.Module = Dcls2d(
@@ -107,7 +108,7 @@ def _deformed(machine: Machine, i: int, o: int, size: int, stride: int, batch: i
 
 
 def few_channels(machine: Machine) -> Iterator[tuple[str, Figures]]:
-    """Layers with few channels in a group, by "auto" and by dense, beside convolutions in both layouts."""
+    """Measure layers with few channels in a group, by "auto" and by dense, beside convolutions in both layouts."""
     for name, (i, o, size, stride, groups, batch, kernels) in (FEW_SMALL if machine.smoke else FEW).items():
         for kind, dtype in (("bf16", torch.bfloat16), ("TF32", torch.float32)):
             makes: dict[str, Callable[[], nn.Module]] = {
@@ -132,7 +133,7 @@ def few_channels(machine: Machine) -> Iterator[tuple[str, Figures]]:
 
 
 def kernels(machine: Machine) -> Iterator[tuple[str, Figures]]:
-    """Time of each kernel in a training step, bf16 and channels_last; nothing without a GPU."""
+    """Measure the time of each kernel in a training step, bf16 and channels_last; do nothing without a GPU."""
     for name, (i, o, size, stride, batch) in ({} if machine.smoke else LAYERS).items():
         layer = _units(i, o, stride).to(machine.device, torch.bfloat16)
         image = torch.randn(batch, i, size, size, device=machine.device, dtype=torch.bfloat16)
@@ -154,7 +155,7 @@ def _frozen(layer: nn.Module, x: Tensor) -> Callable[[], Tensor]:
 
 
 def large(machine: Machine) -> Iterator[tuple[str, Figures]]:
-    """One image of 1024 x 2048 pixels: time and memory."""
+    """Measure time and memory for one image of 1024 x 2048 pixels."""
     c, *size = (2, 9, 17) if machine.smoke else (64, 1024, 2048)
     x = torch.randn(1, c, *size, device=machine.device)
     for label, layer in (("units", _units(c, c, 1)), ("conv", nn.Conv2d(c, c, 3, padding=1, bias=False))):
@@ -169,7 +170,7 @@ def large(machine: Machine) -> Iterator[tuple[str, Figures]]:
 
 
 def graphs(machine: Machine) -> Iterator[tuple[str, Figures]]:
-    """One image in a CUDA graph."""
+    """Measure one image in a CUDA graph."""
     c, size = (2, 3) if machine.smoke else (256, 14)
     for label, layer in (("units", _units(c, c, 1)), ("conv", nn.Conv2d(c, c, 3, padding=1, bias=False))):
         layer, x = layer.to(machine.device, torch.bfloat16), torch.randn(1, c, size, size, device=machine.device)

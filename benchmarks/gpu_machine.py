@@ -7,7 +7,7 @@ import torch
 
 
 class Machine:
-    """The GPU, or a CPU for the smoke test: measures the time and the memory of a call."""
+    """The GPU, or a CPU for the smoke test, with measurements of the time and the memory of a call."""
 
     def __init__(self, smoke: bool) -> None:
         self.smoke = smoke
@@ -15,7 +15,7 @@ class Machine:
         self.name = "smoke test on a CPU" if smoke else torch.cuda.get_device_name()
 
     def milliseconds(self, call: Callable[[], object]) -> float:
-        """The median time of a call."""
+        """Return the median time of a call."""
         if not self.smoke:
             from triton.testing import do_bench
 
@@ -25,7 +25,7 @@ class Machine:
         return 1000 * (time.perf_counter() - start)
 
     def graph_milliseconds(self, call: Callable[[], object]) -> float:
-        """The time of a call that was recorded as a CUDA graph."""
+        """Return the time of a call that was recorded as a CUDA graph."""
         if self.smoke:
             return 1.0
         from triton.testing import do_bench_cudagraph

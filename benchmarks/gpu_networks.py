@@ -1,4 +1,4 @@
-"""What benchmarks/gpu.py measures of whole networks, and the tests that it runs."""
+"""Measurements of whole networks for benchmarks/gpu.py, and the tests that it runs."""
 
 import importlib.util
 import os
@@ -22,13 +22,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def tests(machine: Machine) -> Iterator[tuple[str, Figures]]:
-    """The tests of the kernels."""
+    """Run the tests of the kernels."""
     small = ["tests/algorithms/test_gpu_direct.py", "-k", "which_layers_fit"]
     yield "tests of the kernels", _tested(small if machine.smoke else ["tests/algorithms", "-k", "gpu"])
 
 
 def operator_tests(machine: Machine) -> Iterator[tuple[str, Figures]]:
-    """The tests of the operator on the GPU, with every algorithm; last, for they take minutes."""
+    """Run the tests of the operator on the GPU, with every algorithm; last, for they take minutes."""
     if not machine.smoke:
         yield "tests of the operator", _tested(["tests/test_operator.py"], TORCHDAU_TEST_DEVICE="cuda")
 
@@ -43,9 +43,9 @@ def _tested(selected: list[str], **environment: str) -> Figures:
 
 
 def networks(machine: Machine) -> Iterator[tuple[str, Figures]]:
-    """ResNet-50, channels_last: first step and the kernels it compiles, training step, inference, memory.
+    """Measure ResNet-50, channels_last: first step and the kernels it compiles, training step, inference, memory.
 
-    Units stand for every 3 x 3, as in the paper, and then for the 7 x 7 at its beginning as well.
+    Units replace every 3 x 3, as in the paper, and then the 7 x 7 at its beginning as well.
     """
     kinds = ("bf16", "TF32", "bf16, compiled") if not machine.smoke else ("bf16",)
     for kind in kinds:

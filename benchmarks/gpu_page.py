@@ -9,7 +9,7 @@ Figures = dict[str, float | str]
 
 
 def page(machine: str, results: list[tuple[str, str, Figures]]) -> str:
-    """The results as Markdown, with the ratio of units to the faster layout of the convolution."""
+    """Return the results as Markdown, with the ratio of units to the convolution, each in its faster layout."""
     lines = [f"# Measured on a GPU\n\n{_conclusion(results)}\n"]
     lines.append(f"{machine}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}, `python benchmarks/gpu.py`.")
     lines.append("Medians, in milliseconds unless a unit is given. Ratios use the faster memory layout of each.\n")
@@ -48,7 +48,7 @@ def _conclusion(results: list[tuple[str, str, Figures]]) -> str:
 
 
 def _ratio(figures: Figures, column: str) -> float | None:
-    """Time of units over that of the convolution, of the faster layout of each."""
+    """Return the time of units divided by the time of the convolution, each in its faster layout."""
     ends = tuple(f"{layout} {column}" for layout in ("NCHW", "channels_last"))
     times = {k: v for k, v in figures.items() if k.endswith(ends) and isinstance(v, float)}
     conv = [v for k, v in times.items() if k.startswith("conv ")]

@@ -1,15 +1,16 @@
-"""How fast is a unit layer, and how much memory does it take, beside the dense form, the 3 x 3 convolution and peers?
+"""Speed and memory of a unit layer beside the dense form, the 3 x 3 convolution and similar layers.
 
     uv run python benchmarks/layer.py [--csv FILE] [--repeats N] [--shape N,I,O,H,K ...]
     TORCHDAU_KERNELS=0 uv run python benchmarks/layer.py ...        # without kernels: plain PyTorch
 
 Prints one row per shape: medians, all forms interleaved in one run, R = 4, sigma 0.5, with bias. "learned sigma" and
 "gaussian" are the spectral algorithm with a sigma for each unit (up to 1) and with the Gaussian form. The dense
-algorithm comes in two forms: the blur folded into the kernel (13 x 13, the package's) and the image blurred first, then
-a 9 x 9 kernel (the paper's order); ratios are to the faster of the two. Peers, forward only: torchvision's
-deform_conv2d (3 x 3) and, where it is installed (uv pip install DCLS), a dilated convolution with learnable spacings of
-as many elements (9 x 9, its version v1). Peak memory is that of a process of its own that makes two training steps, its
-tensors included, above what it held before (Linux). For a GPU there is benchmarks/gpu.py.
+algorithm comes in two forms. One folds the blur into the kernel (13 x 13, as in this package). The other blurs the
+image first, then uses a 9 x 9 kernel (the paper's order). Ratios are to the faster of the two. Similar layers run
+forward only. They are torchvision's deform_conv2d (3 x 3) and, if installed (uv pip install DCLS), a dilated
+convolution with learnable spacings. The latter has as many elements as there are units (9 x 9, version v1). Peak memory
+is measured in a separate process that makes two training steps. It includes the tensors, but not the memory that the
+process held before (Linux). For a GPU, run benchmarks/gpu.py.
 """
 
 import argparse
@@ -46,7 +47,7 @@ Shape = tuple[int, int, int, int, int]
 
 
 def blur_first(input: Tensor, weight: Tensor, displacement: Tensor, bias: Tensor) -> Tensor:
-    """The dense algorithm in the paper's order: blur every channel once, then filters of bilinear weights alone."""
+    """Compute the dense algorithm in the paper's order: blur every channel once, then use bilinear weights alone."""
     n, i, h, w = input.shape
     centred = Profile("bilinear", "smooth", 0, SIGMA)
     r, gauss = centred.radius, centred.value(input.new_zeros(()), input.new_tensor(SIGMA))
@@ -63,7 +64,7 @@ def blur_first(input: Tensor, weight: Tensor, displacement: Tensor, bias: Tensor
 
 
 def forms(shape: Shape) -> dict[str, tuple[Callable[..., Tensor], list[Tensor]]]:
-    """Each form by name: a function, and the tensors that it is differentiated by."""
+    """Return each form by name: a function, and the tensors to differentiate it by."""
     n, i, o, h, k = shape
     torch.manual_seed(0)
     x, weight = torch.randn(n, i, h, h), torch.randn(o, i, k)
@@ -87,7 +88,7 @@ def forms(shape: Shape) -> dict[str, tuple[Callable[..., Tensor], list[Tensor]]]
 
 
 def peers(shape: Shape) -> dict[str, Callable[[], Tensor]]:
-    """Forward passes of other layers that learn where they read, by name."""
+    """Return forward passes of other layers that learn their reading positions, by name."""
     n, i, o, h, k = shape
     x, kernel = torch.randn(n, i, h, h), torch.randn(o, i, 3, 3)
     offset = torch.rand(n, 18, h, h) * 2 * BOUND - BOUND
@@ -102,7 +103,7 @@ def peers(shape: Shape) -> dict[str, Callable[[], Tensor]]:
 
 
 def steps(shape: Shape) -> dict[str, Callable[[], object]]:
-    """A forward pass and a training step of each form, by the names "FORM forward" and "FORM training"."""
+    """Return a forward pass and a training step of each form, by the names "FORM forward" and "FORM training"."""
     made: dict[str, Callable[[], object]] = {}
     for name, (function, tensors) in forms(shape).items():
         leaves = [t.clone().requires_grad_() for t in tensors]
@@ -124,20 +125,20 @@ def steps(shape: Shape) -> dict[str, Callable[[], object]]:
 
 
 def medians(shape: Shape, repeats: int) -> dict[str, float]:
-    """Median milliseconds of each step, all steps interleaved."""
+    """Return the median milliseconds of each step, all steps interleaved."""
     made = steps(shape)
     seconds: dict[str, list[float]] = {name: [] for name in made}
     for number in track(range(repeats + 1), f"{shape}", transient=True):
         for name, step in made.items():
             start = time.perf_counter()
             step()
-            if number:  # the first round is for warming up
+            if number:  # the first round is a warm-up
                 seconds[name].append(time.perf_counter() - start)
     return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
 
 
 def peak_memory(shape: Shape, name: str, threads: int) -> float:
-    """Megabytes that the second training step of a process of its own takes at most, its tensors included."""
+    """Return the peak megabytes of two training steps in a separate process, including their tensors."""
     code = (
         "import sys; sys.path.insert(0, 'benchmarks'); import layer, torch\n"
         f"torch.set_num_threads({threads})\n"
@@ -151,13 +152,13 @@ def peak_memory(shape: Shape, name: str, threads: int) -> float:
 
 
 def high_water_mark() -> float:
-    """Megabytes of memory that this process has held at most (Linux)."""
+    """Return the largest megabytes of memory that this process has held (Linux)."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
 
 
 def training_step(shape: Shape, name: str) -> Callable[[], None]:
-    """One form's training step, with nothing else in memory."""
+    """Return the training step of one form, with nothing else in memory."""
     function, tensors = forms(shape)[name]
     leaves = [t.requires_grad_() for t in tensors]
     upstream = torch.randn(shape[0], shape[2], shape[3], shape[3])
@@ -183,7 +184,7 @@ def main() -> None:
         n, i, o, h, k = (int(v) for v in text.split(","))
         rows.append(measure((n, i, o, h, k), options))
         console.print({name: round(v, 2) if isinstance(v, float) else v for name, v in rows[-1].items()})
-        if options.csv:  # after every shape, so that a run that is cut short loses nothing
+        if options.csv:  # after every shape, so that an interrupted run loses nothing
             with open(options.csv, "w", newline="") as file:
                 writer = csv.DictWriter(file, rows[0])
                 writer.writeheader()
@@ -198,7 +199,7 @@ def main() -> None:
 
 
 def measure(shape: Shape, options: argparse.Namespace) -> dict[str, str | float]:
-    """The row of one shape."""
+    """Return the row of one shape."""
     ms = medians(shape, options.repeats)
     row: dict[str, str | float] = {"shape": ",".join(map(str, shape))}
     for kind in ("forward", "training"):

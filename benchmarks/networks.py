@@ -1,12 +1,13 @@
-"""How fast are whole networks whose convolutions became units?
+"""Speed of whole networks whose convolutions became units.
 
     uv run python benchmarks/networks.py [NAME ...] [--batch 8 32] [--size 128 224] [--repeats N]
     uv run python benchmarks/networks.py --layers resnet18 --batch 8 --size 128
 
-Networks of timm after ``convert_(model, num_units=2)``, the ResNet-20 of CIFAR-10 and the ResNet-18 of CamVid, each in
-NCHW and channels_last, and beside it the network with convolutions; the faster layout of each counts. Prints medians of
-inference and of a training step (forward, backward, SGD), which take turns, and the ratio of units to convolutions.
-``--layers`` tells the same of each convolution of a network, those first that lose the most time in a training step.
+Measures networks of timm after ``convert_(model, num_units=2)``, the ResNet-20 of CIFAR-10 and the ResNet-18 of CamVid,
+beside the same networks with convolutions. Each runs in NCHW and channels_last; the faster layout counts. Prints
+medians of inference and of a training step (forward, backward, SGD), which take turns, and the ratio of units to
+convolutions. ``--layers`` prints the same for each convolution of a network. The convolutions that lose the most time
+in a training step come first.
 """
 
 import argparse
@@ -42,7 +43,7 @@ OWN: dict[str, tuple[Make, Make, int, int]] = {
     "ResNet-20, CIFAR-10": (partial(cifar_resnetv2, 20), partial(dau_cifar_resnetv2, 20, num_units=2), 128, 32),
     "ResNet-18, CamVid": (partial(deeplab, **CAMVID), partial(dau_deeplab, **CAMVID, spread=False), 8, 176),
 }
-"""Networks with convolutions and with units, batch, and pixels."""
+"""Networks with convolutions and with units, batch size, and pixels along a side."""
 
 
 def converted(name: str) -> nn.Module:
@@ -50,7 +51,7 @@ def converted(name: str) -> nn.Module:
 
 
 def steps(model: nn.Module, images: Tensor) -> dict[str, Step]:
-    """Inference and a training step of a network or a layer."""
+    """Return inference and a training step of a network or a layer."""
     optimizer = torch.optim.SGD(parameter_groups(model, lr=1e-4), momentum=0.9)
     images = images.clone(memory_format=torch.preserve_format)
     training_images = images.clone(memory_format=torch.preserve_format)
@@ -69,11 +70,11 @@ def steps(model: nn.Module, images: Tensor) -> dict[str, Step]:
 
 
 def milliseconds(steps: dict[tuple[str, str], dict[str, Step]], repeats: int) -> dict[tuple[str, str], float]:
-    """Medians by network (plain or units) and step, of the faster layout; the steps take turns.
+    """Return medians by network (plain or units) and step, in the faster layout; the steps take turns.
 
     Args:
         steps: by network and layout, steps by name.
-        repeats: rounds, after one for warming up.
+        repeats: rounds, after one for warm-up.
     """
     seconds: dict[tuple[str, str, str], list[float]] = {}
     for number in range(repeats + 1):
@@ -91,7 +92,7 @@ def milliseconds(steps: dict[tuple[str, str], dict[str, Step]], repeats: int) ->
 
 
 def compare(plain: nn.Module, units: nn.Module, images: Tensor, repeats: int) -> dict[tuple[str, str], float]:
-    """:func:`milliseconds` of two networks."""
+    """Return :func:`milliseconds` of two networks."""
     made = {}
     for layout, order in LAYOUTS.items():
         for name, model in {"plain": plain, "units": units}.items():
@@ -101,7 +102,7 @@ def compare(plain: nn.Module, units: nn.Module, images: Tensor, repeats: int) ->
 
 
 def cells(medians: dict[tuple[str, str], float]) -> list[str]:
-    """Times of both networks and their ratio, for inference and for training."""
+    """Return the times of both networks and their ratio, for inference and for training."""
     row = []
     for kind in ("inference", "training"):
         plain, units = (medians[name, kind] for name in ("plain", "units"))
@@ -115,7 +116,7 @@ def headings(*first: str) -> Table:
 
 
 def show_networks(names: Iterable[str], batches: list[int], sizes: list[int], repeats: int) -> Table:
-    """Rows by network, batch and size."""
+    """Return a table with rows by network, batch and size."""
     cases: list[tuple[str, Make, Make, int, int]] = []
     for name in names:
         if name in OWN:
@@ -139,7 +140,7 @@ def show_networks(names: Iterable[str], batches: list[int], sizes: list[int], re
 
 
 def show_layers(name: str, batch: int, size: int, repeats: int) -> Table:
-    """Rows by convolution of a network, alike ones once; those first that lose the most time in training."""
+    """Return a table with a row per distinct convolution; those that lose the most time in training come first."""
     model, found = timm.create_model(name).eval(), Counter[tuple[object, ...]]()
     example: dict[tuple[object, ...], nn.Conv2d] = {}
 

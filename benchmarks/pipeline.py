@@ -1,10 +1,10 @@
-"""How fast are images read, against how fast networks learn from them?
+"""Speed of reading images, beside the speed of learning from them.
 
     uv run python benchmarks/pipeline.py [--images FOLDER] [--workers 0 1 2] [--batch 32]
 
-Reads JPEG files through ImageNetData (decoded, resized to 224 pixels, cut, put into batches) with numbers of loader
-processes, and measures training steps of plain and unit networks on batches in memory. Without --images it makes files
-of 500 x 375 pixels from noise with the spectrum of photographs.
+Reads JPEG files through ImageNetData (decoded, resized to 224 pixels, cut, batched) with several numbers of loader
+processes. Measures training steps of plain and unit networks on batches in memory. Without --images it makes files of
+500 x 375 pixels from noise with the spectrum of photographs.
 """
 
 import argparse
@@ -37,7 +37,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def make_images(folder: Path, count: int = 400) -> None:
-    """Writes JPEG files whose spectrum falls as that of photographs does."""
+    """Write JPEG files of noise whose spectrum falls like the spectrum of photographs."""
     generator = np.random.default_rng(0)
     frequencies = np.hypot(np.fft.fftfreq(375)[:, None], np.fft.rfftfreq(500))
     amplitude = 1 / np.maximum(frequencies, 1 / 500)
@@ -52,7 +52,7 @@ def make_images(folder: Path, count: int = 400) -> None:
 
 
 def reading(root: Path, workers: int, batch: int, repeats: int) -> float:
-    """Images read per second, median over passes; the start of the processes is left out."""
+    """Return images read per second, the median over passes; the start of the processes is left out."""
     data = ImageNetData(str(root), batch_size=batch, num_workers=workers)
     data.setup("fit")
     loader, rates = data.train_dataloader(), []
@@ -66,7 +66,7 @@ def reading(root: Path, workers: int, batch: int, repeats: int) -> float:
 
 
 def reading_from_memory(batch: int, repeats: int) -> float:
-    """Augmented images of 32 pixels per second and core, from a set of the size of CIFAR-10, median over epochs."""
+    """Return augmented 32-pixel images per second and core from a set as large as CIFAR-10, the median over epochs."""
     images = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8)
     samples = TrainingSet(InMemory(images, torch.zeros(len(images)), padding=4, mirror=True))
     loader, rates = TrainingLoader(samples, RandomOrder(samples, 1, 0), batch_size=batch, collate_fn=whole), []
@@ -81,7 +81,7 @@ def reading_from_memory(batch: int, repeats: int) -> float:
 
 
 def learning(model: nn.Module, size: int, batch: int, repeats: int, device: str) -> float:
-    """Images per second of training steps on a batch in memory, median."""
+    """Return images per second of training steps on a batch in memory, the median."""
     model = model.to(device).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     images = torch.randn(batch, 3, size, size, device=device)

@@ -1,9 +1,9 @@
-"""What segmentation networks say of a few images of their validation set, beside the truth, as one picture.
+"""Predictions of segmentation networks for a few validation images, beside the truth, as one picture.
 
     uv run python benchmarks/predictions.py CHECKPOINT ... --images 0 40 80 --output docs/camvid.png
 
-Columns are the image, its mask, and each checkpoint, named by the parts of its path in which it differs from the
-others; below it is its intersection over union on this image alone.
+Columns are the image, its mask, and each checkpoint, named by its network or by the parts in which the paths differ.
+Below each prediction is its mean intersection over union on this image alone.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Do units learn to reach? By rules for their displacements.
+"""Reach that units learn, by rules for their displacements.
 
     uv run python benchmarks/reach.py teacher           # a student seeks a teacher's units, up to 8 pixels away
     uv run python benchmarks/reach.py digits            # the networks of torchdau demo: SGD and AdamW, several seeds
@@ -33,7 +33,7 @@ Make = Callable[..., torch.optim.Optimizer]
 Rule = Callable[[nn.Module, Make, float], torch.optim.Optimizer]
 
 FAR = 8
-"""Pixels that the teacher's units reach."""
+"""Largest reach of the teacher's units in pixels."""
 
 CLASSES: dict[str, tuple[Make, float]] = {
     "SGD": (partial(torch.optim.SGD, momentum=0.9), 0.05),
@@ -72,7 +72,7 @@ RULES: dict[str, Rule] = {
 
 
 def crops(kind: str) -> Tensor:
-    """Pieces (N, 3, 48, 48) of scikit-learn's two photographs, or noise; with mean 0 and deviation 1."""
+    """Return pieces (N, 3, 48, 48) of scikit-learn's two photographs, or noise; with mean 0 and deviation 1."""
     if kind == "noise":
         return torch.randn(200, 3, 48, 48)
     photographs = torch.stack([torch.tensor(image) for image in load_sample_images().images])
@@ -82,7 +82,7 @@ def crops(kind: str) -> Tensor:
 
 
 def recovered(kind: str, start: float, shrink: bool, rule: Rule, seed: int, steps: int = 600) -> float:
-    """Share of a teacher's units that have one of the student's within half a pixel after training."""
+    """Return the share of a teacher's units that have one of the student's within half a pixel after training."""
     torch.manual_seed(seed)
     images = crops(kind)
     teacher, student = (DAUConv2d(3, 8, num_units=2, max_displacement=FAR, bias=False) for _ in range(2))
@@ -107,7 +107,7 @@ def recovered(kind: str, start: float, shrink: bool, rule: Rule, seed: int, step
 
 
 def show_teacher(seeds: list[int]) -> Table:
-    """Rows by images, starts and sigmas, columns by rules."""
+    """Return a table with rows by images, starts and sigmas, columns by rules."""
     rules = {name: rule for name, rule in RULES.items() if name != "frozen"}
     table = Table("images", "start within", "sigma", *rules, box=None)
     rows = list(itertools.product(("photographs", "noise"), (1.5, FAR), (False, True)))
@@ -121,7 +121,7 @@ def show_teacher(seeds: list[int]) -> Table:
 
 
 def read_digits(dilation: int | None, rule: Rule, make: Make, lr: float, seed: int) -> tuple[float, float, float]:
-    """Test accuracy, mean distance of units in pixels, and their share at the bound, after the training of the demo."""
+    """Train as the demo; return test accuracy, mean distance of units in pixels, and their share at the bound."""
     torch.manual_seed(seed)
     network = make_network(dilation)
     train(network, digits(train=True), rule(network, make, lr), epochs=15)
@@ -134,7 +134,7 @@ def read_digits(dilation: int | None, rule: Rule, make: Make, lr: float, seed: i
 
 
 def show_digits(seeds: list[int]) -> Table:
-    """Rows by networks and rules, columns by optimizers of the weights."""
+    """Return a table with rows by networks and rules, columns by optimizers of the weights."""
     table = Table(
         "network", *(f"{name} {what}" for name in CLASSES for what in ("accuracy", "reach", "at bound")), box=None
     )
@@ -150,7 +150,7 @@ def show_digits(seeds: list[int]) -> Table:
 
 
 def show_rates(seeds: list[int]) -> Table:
-    """Rows by optimizers and rates of the weights: units that step in pixels beside frozen ones."""
+    """Return a table with rows by optimizers and rates of the weights: units that step in pixels beside frozen ones."""
     table = Table("optimizer", "rate", "accuracy", "reach", "at bound", "frozen", box=None)
     for (name, (make, _)), lr in track(list(itertools.product(CLASSES.items(), RATES)), "rates"):
         figures = read_digits(None, in_pixels, make, lr, seeds[0])
@@ -163,7 +163,7 @@ def _cells(right: float, reach: float, bound: float) -> list[str]:
 
 
 def show_trained(files: Iterable[Path]) -> Table:
-    """Rows by layers of checkpoints."""
+    """Return a table with rows by layers of checkpoints."""
     table = Table("checkpoint", "layer", "distance at the start", "now", "moved", "at bound", box=None)
     for file in files:
         layers, start = units_of(restore_network(file)), restore_start(file)

@@ -1,10 +1,10 @@
-"""How long, and how much memory, does DeepLab need for a whole image of Cityscapes?
+"""Time and memory of DeepLab for a whole image of Cityscapes.
 
     uv run python benchmarks/scenes.py [--size 1024 2048] [--tiles 0 512] [--repeats 3]
 
-ResNet-101 with image pooling, pyramid and decoder, plain and with units, weights at random. Each row is a process of
-its own: the median time of several predictions, and the peak of its memory above that before the first. A tile of 0
-is the whole image at once.
+Measures ResNet-101 with image pooling, pyramid and decoder, plain and with units, with random weights. Each row is a
+separate process: the median time of several predictions, and its peak memory above the memory before the first. A tile
+of 0 is the whole image at once.
 """
 
 import argparse
@@ -27,7 +27,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {"DeepLab": models.deeplab, "DAU
 
 
 def measure(network: str, tile: int, size: Sequence[int], repeats: int) -> tuple[float, float]:
-    """Seconds, and MB."""
+    """Return the median seconds and the peak memory in MB of predictions."""
     torch.set_num_threads(2)
     task = Segmentation(NETWORKS[network](pyramid=True, image_pool=True, decoder=True), tile=tile or None).eval()
     image = torch.randn(1, 3, *size)

@@ -1,11 +1,11 @@
-"""Trains recipes from several seeds, and tells mean and spread of what they reach.
+"""Training of recipes from several seeds, with the mean and spread of their scores.
 
     uv run python benchmarks/seeds.py recipes/cifar10_resnet20.yaml recipes/cifar10_dau_resnet20.yaml \
         --trainer.max_epochs 5 --model.init_args.scheduler.init_args.milestones "[3, 4]"
 
-Other options than these go to ``torchdau fit``. A run lies in OUTPUT/RECIPE/SEED; the same command again goes on where
-it was stopped, in the middle of an epoch too. The score is that of the last epoch: none is chosen for its score on the
-test set. Minutes are of single runs while others ran beside them.
+Other options than these go to ``torchdau fit``. A run lies in OUTPUT/RECIPE/SEED; the same command again resumes
+stopped runs, even in the middle of an epoch. The score comes from the last epoch: no epoch is chosen for its score on
+the test set. Minutes are of single runs, with others running at the same time.
 """
 
 import argparse
@@ -29,14 +29,14 @@ from rich.table import Table
 from torchdau.training.restoring import restore_network
 
 FINISHED = "finished"
-"""The file that marks a finished run."""
+"""Name of the file that marks a finished run."""
 
 SPENT = "minutes"
-"""The file with the minutes that a run has taken."""
+"""Name of the file with the minutes that a run has taken."""
 
 
 class Run(NamedTuple):
-    """A recipe that is trained from a seed, in a folder of its own."""
+    """Training of a recipe from a seed, in its own folder."""
 
     folder: Path
     recipe: Path
@@ -45,18 +45,18 @@ class Run(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether the run has finished."""
         return (self.folder / FINISHED).exists()
 
     @property
     def minutes(self) -> float:
-        """How long it has trained."""
+        """Minutes of training so far."""
         file = self.folder / SPENT
         return float(file.read_text()) if file.exists() else 0.0
 
 
 def fit(run: Run, threads: int = 1, minutes: float | None = None) -> None:
-    """Train a run in a process of its own, to its end or for some minutes; it goes on where it was stopped."""
+    """Train a run in a separate process, to its end or for some minutes; resume it if it was stopped."""
     folder, text = run.folder, " ".join(run.options)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "options").exists() and (folder / "options").read_text() != text:
@@ -77,7 +77,7 @@ def fit(run: Run, threads: int = 1, minutes: float | None = None) -> None:
         try:
             process.wait(None if minutes is None else 60 * minutes)
         except subprocess.TimeoutExpired:
-            process.terminate()  # it writes a checkpoint
+            process.terminate()  # it then writes a checkpoint
             process.wait()
     (folder / SPENT).write_text(f"{run.minutes + (time.monotonic() - started) / 60:.1f}")
     if process.returncode == 0:
@@ -87,7 +87,7 @@ def fit(run: Run, threads: int = 1, minutes: float | None = None) -> None:
 
 
 def scores(folder: Path, metric: str) -> list[float]:
-    """A run's score after each epoch; a run that was resumed has several tables."""
+    """Return a run's score after each epoch; a resumed run has several tables."""
     found: dict[int, float] = {}
     for table in sorted(folder.glob("runs/**/metrics.csv"), key=os.path.getmtime):
         with table.open() as file:
@@ -97,7 +97,7 @@ def scores(folder: Path, metric: str) -> list[float]:
 
 
 def parameters(folder: Path) -> int:
-    """How many numbers a run's network learned."""
+    """Return the number of parameters of a run's network."""
     checkpoint = max(folder.glob("runs/**/last.ckpt"), key=os.path.getmtime)
     network = restore_network(checkpoint)
     return sum(parameter.numel() for parameter in network.parameters())

@@ -1,10 +1,10 @@
-"""What deblurring networks make of test pairs: PSNR and SSIM beside those of the blurred images, and a picture.
+"""PSNR and SSIM of deblurring networks on test pairs beside the blurred images, and a picture.
 
     export TORCHDAU_DATA=GOPRO_synth
     uv run python benchmarks/sharpness.py CHECKPOINT ... --images 0 4 --output docs/deblurring.png
 
-Checkpoints are named by the parts of their paths in which they differ. In the picture rows are parts of images, columns
-the blurred image, what each network makes of it, and the sharp one.
+Checkpoints are named by their networks, or by the parts in which their paths differ. In the picture, rows are parts of
+images. Columns are the blurred image, the result of each network, and the sharp image.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from torchdau.training.sharp import deblurred
 
 
 def draw(rows: list[dict[str, Tensor]], names: list[str], size: int, output: Path) -> None:
-    """The middle of images, as it is, deblurred, and sharp."""
+    """Draw the middle of images: blurred, deblurred and sharp."""
     figure, grid = plt.subplots(
         len(rows),
         len(rows[0]),

@@ -1,9 +1,9 @@
-"""One image in evaluation mode: does a unit layer keep up with the 3 x 3 convolution?
+"""Speed of a unit layer on one image in evaluation mode, beside the 3 x 3 convolution.
 
     uv run python benchmarks/single.py [--repeats N] [--zeros SHARE] [--shape I,O,H,W,K ...]
 
-Forward passes of one image, R = 4, sigma 0.5, with bias, by the algorithm that "auto" chooses: medians, interleaved in
-one run. ``--zeros`` sets that share of the weights to 0, as in a pruned layer.
+Measures forward passes of one image, R = 4, sigma 0.5, with bias, by the algorithm that "auto" chooses: medians,
+interleaved in one run. ``--zeros`` sets this share of the weights to 0, as in a pruned layer.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SIGMA, BOUND = 0.5, 4.0
 
 @torch.inference_mode()
 def measure(shape: tuple[int, int, int, int, int], repeats: int, zeros: float) -> list[str]:
-    """One row of the table."""
+    """Return one row of the table."""
     i, o, h, w, k = shape
     x, kernel, bias = torch.randn(1, i, h, w), torch.randn(o, i, 3, 3), torch.zeros(o)
     layer = DAUConv2d(i, o, num_units=k, max_displacement=BOUND, sigma=SIGMA).eval()

@@ -1,4 +1,4 @@
-"""How long does a training step of recipes take?
+"""Time of a training step of recipes.
 
     uv run python benchmarks/steps.py recipes/cifar10_resnet20.yaml recipes/cifar10_dau_resnet20.yaml [--repeats N]
 
@@ -24,7 +24,7 @@ from torchdau.training.task import Task
 
 
 def step_of(recipe: Path, options: list[str]) -> tuple[Task, Callable[[], None]]:
-    """The task of a recipe, and one step of it."""
+    """Return the task of a recipe, and a function that makes one step."""
     made = LightningCLI(
         Task,
         LightningDataModule,
@@ -62,7 +62,7 @@ def main() -> None:
         for name, (_, step) in steps.items():
             start = time.perf_counter()
             step()
-            if number:  # the first round is for warming up
+            if number:  # the first round is a warm-up
                 seconds[name].append(time.perf_counter() - start)
     table = Table("recipe", "parameters", "ms a step", "ratio", box=None)
     first = statistics.median(next(iter(seconds.values())))

@@ -1,11 +1,11 @@
-"""Trains the whole of the paper's Table 1, as long as it takes: units of every sigma, and their twins with kernels.
+"""Training of the whole of the paper's Table 1: units of every sigma, and their twins with kernels.
 
     TORCHDAU_DATA=cifar10 uv run python benchmarks/table1.py --seeds 0 1 2 --minutes 600
     TORCHDAU_DATA=cifar10 uv run python benchmarks/table1.py --networks resnet20    # ResNet-20, plain and with units
 
-Networks train in turn, a slice of some minutes each; a slice goes on where the one before stopped, with the same result
-as if it had never been stopped. After every slice, table.md and curves.png are written with what is there.
-The same command goes on where it was stopped; --minutes ends it earlier. Other options go to ``torchdau fit``.
+Networks train in turn, a slice of some minutes each. A slice continues where the one before stopped, with the same
+result as without the stop. After every slice, table.md and curves.png are written from the results so far. The same
+command resumes a stopped run; --minutes ends it earlier. Other options go to ``torchdau fit``.
 """
 
 import argparse
@@ -28,9 +28,9 @@ class Network(NamedTuple):
     """A row of the table.
 
     Attributes:
-        recipe: what is trained.
-        options: of ``torchdau fit``.
-        paper: test accuracy in %, of the paper.
+        recipe: recipe to train.
+        options: options of ``torchdau fit``.
+        paper: test accuracy in the paper, in %.
     """
 
     recipe: str
@@ -64,7 +64,7 @@ NETWORKS = {
 def runs(
     networks: dict[str, Network], seeds: Sequence[int], options: Sequence[str], output: Path
 ) -> dict[str, list[Run]]:
-    """By network, a run for each seed."""
+    """Return the runs of each network, one for each seed."""
     made: dict[str, list[Run]] = {}
     for name, network in networks.items():
         folder = output / name.replace(" ", "_").replace(",", "")
@@ -74,14 +74,14 @@ def runs(
 
 
 def write(networks: dict[str, Network], made: dict[str, list[Run]], output: Path) -> str:
-    """Write the table and the curves of what was trained so far, and return the table."""
+    """Write the table and the curves of the results so far, and return the table."""
     lines = ["| network | epochs | seeds | accuracy | deviation | paper | minutes |", "|---|---|---|---|---|---|---|"]
     figure, axes = plt.subplots(figsize=(8, 5))
     for name, each in made.items():
         curves = [curve for run in each if (curve := scores(run.folder, METRIC))]
         if not curves:
             continue
-        epochs = min(map(len, curves))  # that all seeds have reached
+        epochs = min(map(len, curves))  # reached by all seeds
         last = [100 * curve[epochs - 1] for curve in curves]
         spread = f"{statistics.stdev(last):.2f}" if len(last) > 1 else ""
         finished = "" if all(run.finished for run in each) else ", unfinished"

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchdau.profile import Profile
 
 MOST_NUMBERS = 2**31 - 1
-"""In one kernel; libraries of convolutions count them in 32 bits."""
+"""Largest number of values in one kernel; convolution libraries count them in 32 bits."""
 
 
 def dau_conv2d(
@@ -22,7 +22,7 @@ def dau_conv2d(
     groups: int,
     profile: Profile,
 ) -> Tensor:
-    """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
+    """Compute the operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
     windows, pads = [], []
     for size, step, before in zip(input.shape[2:], stride, padding, strict=True):
         low, high = _visible(size, step, before, profile)
@@ -37,7 +37,7 @@ def dau_conv2d(
             f"{MOST_NUMBERS} are possible. Take another algorithm; an export to ONNX has this one only."
         )
     kernel = draw(weight, displacement, sigma, profile, rows, columns).to(input.dtype)
-    # conv2d pads both sides alike, and pads nothing negative.
+    # conv2d can neither pad the two sides differently nor crop.
     (top, bottom), (left, right) = pads
     y, x = max(min(top, bottom), 0), max(min(left, right), 0)
     if (top, bottom, left, right) != (y, y, x, x):
@@ -53,14 +53,14 @@ def draw(
     rows: slice = slice(None),
     columns: slice = slice(None),
 ) -> Tensor:
-    """The filters as one dense kernel (O, I, Sy, Sx), for the given rows and columns of the profile's window."""
+    """Draw the filters as one dense kernel (O, I, Sy, Sx), for the given rows and columns of the profile's window."""
     y, x = (profile.value(mu, sigma) for mu in displacement.unbind(-1))
     return torch.einsum("oik,yoik,xoik->oiyx", weight.to(y.dtype), y[rows], x[columns])
 
 
 def _visible(size: int, stride: int, padding: int, profile: Profile) -> tuple[int, int]:
-    """The first and last position of the window along an axis where an output could read a pixel."""
-    if torch.compiler.is_dynamo_compiling() or not isinstance(size, int):  # sizes may be symbols, of images of any size
+    """Return the first and last window position along an axis at which an output could read a pixel."""
+    if torch.compiler.is_dynamo_compiling() or not isinstance(size, int):  # symbols, for images of any size
         return profile.first, profile.last
     low = padding - (size + 2 * padding - 1) // stride * stride
     return min(max(low, profile.first), profile.last), max(min(size - 1 + padding, profile.last), profile.first)
@@ -69,6 +69,6 @@ def _visible(size: int, stride: int, padding: int, profile: Profile) -> tuple[in
 def cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
-    """Multiply-adds of a forward pass; drawing the kernel counts by its time, few channels as more."""
+    """Return the multiply-adds of a forward pass; drawing the kernel counts by its time, few channels as more."""
     rows, columns = (min(window, 2 * pixels * step) for pixels, step in zip(size, stride, strict=True))
     return groups * rows * columns * (n * size[0] * size[1] * max(i, 12) * max(o, 8) + 250 * i * o)

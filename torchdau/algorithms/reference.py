@@ -1,4 +1,4 @@
-"""The definition of docs/operator.md in plain loops: slow, the truth; ``"auto"`` never chooses it."""
+"""The definition of docs/operator.md in plain loops: slow, but the truth; ``"auto"`` never chooses it."""
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ def dau_conv2d(
     groups: int,
     profile: Profile,
 ) -> Tensor:
-    """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
+    """Compute the operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
     height, width = input.shape[2:]
     out_channels, in_channels, _ = weight.shape
     output = []
@@ -28,7 +28,7 @@ def dau_conv2d(
         kernel = torch.stack([_filter(o, i, weight, displacement, sigma, profile) for i in range(in_channels)])
         for top in range(-padding[0], height + padding[0], stride[0]):
             for left in range(-padding[1], width + padding[1], stride[1]):
-                # The pixels under the window; outside the image everything is zero.
+                # Take the pixels under the window; outside the image everything is zero.
                 y = slice(max(top + profile.first, 0), max(min(top + profile.last + 1, height), 0))
                 x = slice(max(left + profile.first, 0), max(min(left + profile.last + 1, width), 0))
                 pixels = images[:, :, y, x]
@@ -40,7 +40,7 @@ def dau_conv2d(
 
 
 def _filter(o: int, i: int, weight: Tensor, displacement: Tensor, sigma: Tensor, profile: Profile) -> Tensor:
-    """The filter between two channels, a sum of units (2), each the product of two profiles (3)."""
+    """Return the filter between two channels: a sum of units (2), each the product of two profiles (3)."""
     total = torch.zeros((), dtype=displacement.dtype, device=displacement.device)
     for k in range(weight.shape[2]):
         width = sigma[o, i, k] if sigma.ndim else sigma

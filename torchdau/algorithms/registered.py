@@ -1,4 +1,4 @@
-"""A layer's computation as an operator of PyTorch, which eager calls do without."""
+"""A layer's computation as a registered operator of PyTorch, which eager calls bypass."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,7 +10,7 @@ from torch import Tensor
 from torchdau.arguments import is_autocast_enabled, is_channels_last, is_observed, needs_gradient
 
 TENSORS = 5
-"""Input, weight, displacement, sigma and bias: the first arguments of an operator."""
+"""Number of tensors among an operator's arguments, which come first: input, weight, displacement, sigma and bias."""
 
 Gradients = Callable[[bool, Tensor, Sequence[Tensor], Sequence[Tensor], tuple[Any, ...], list[bool]], Sequence[Any]]
 
@@ -18,16 +18,16 @@ Gradients = Callable[[bool, Tensor, Sequence[Tensor], Sequence[Tensor], tuple[An
 class Operator:
     """A forward pass that compilers, exports, dispatch modes and tensor subclasses see as one operator.
 
-    Calling a registered operator costs as much time as computing a small layer. Eager calls run the same functions
+    Calling a registered operator takes as long as computing a small layer. Eager calls therefore run the same functions
     without it.
 
     Args:
         name: name of the operator.
         forward: function of the five tensors and options. It returns the output, or a tuple of the output and tensors
-            that are kept for the backward pass. Its annotations are the operator's schema.
+            to keep for the backward pass. Its annotations are the operator's schema.
         fake: the same function for shapes, types and layouts alone.
-        gradients: function of whether the operators must be seen, the output's gradient, the five tensors, the kept
-            tensors, the options and which of the five gradients are needed. It returns five gradients.
+        gradients: function that returns the five gradients. It takes whether operators must be visible, the output's
+            gradient, the five tensors, the kept tensors, the options and the needed gradients.
     """
 
     def __init__(self, name: str, forward: Callable[..., Any], fake: Callable[..., Any], gradients: Gradients) -> None:
@@ -49,13 +49,13 @@ class Operator:
 
             @staticmethod
             def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-                return differentiate(ctx, grad, torch.is_grad_enabled())  # enabled: a second derivative is asked for
+                return differentiate(ctx, grad, torch.is_grad_enabled())  # enabled for second derivatives
 
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
             kept = _parts(output)[1]
             _save(ctx, inputs, kept)
             ctx.mark_non_differentiable(*kept)
-            ctx.set_materialize_grads(False)  # no zeros for what is kept
+            ctx.set_materialize_grads(False)  # no zeros for kept tensors
 
         self._forward, self._eager = forward, Eager
         self._operator = torch.library.custom_op(name, forward, mutates_args=())
@@ -65,7 +65,7 @@ class Operator:
         )
 
     def __call__(self, *arguments: Any) -> Tensor:
-        """The output."""
+        """Return the output."""
         tensors = arguments[:TENSORS]
         if is_observed(*tensors):
             return _parts(self._operator(*arguments))[0]
@@ -76,11 +76,11 @@ class Operator:
 
 
 class Backward:
-    """A backward pass as an operator that has no gradient of its own.
+    """A backward pass as an operator without a gradient of its own.
 
     Args:
         name: name of the operator.
-        function: what it computes. Its annotations are the operator's schema.
+        function: computation of the gradients. Its annotations are the operator's schema.
         fake: the same function for shapes, types and layouts alone.
     """
 
@@ -91,7 +91,7 @@ class Backward:
         self._operator.register_autograd(_no_second_derivative)
 
     def __call__(self, observed: bool, *arguments: Any) -> Any:
-        """The gradients, by the operator if it must be seen."""
+        """Return the gradients, through the operator if it is ``observed``."""
         return (self._operator if observed else self._function)(*arguments)
 
 
@@ -102,14 +102,14 @@ def layout(images: Tensor) -> torch.memory_format:
 
 @contextmanager
 def plain(input: Tensor) -> Iterator[None]:
-    """Without autocast, on the device of the input."""
+    """Disable autocast, on the device of the input."""
     autocast = torch.autocast(input.device.type, enabled=False) if is_autocast_enabled(input) else nullcontext()
     with torch.cuda.device_of(input), autocast:
         yield
 
 
 def _parts(result: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The output and what is kept."""
+    """Return the output and the kept tensors."""
     return (result, ()) if isinstance(result, Tensor) else (result[0], tuple(result[1:]))
 
 

@@ -1,4 +1,4 @@
-"""What the units of a model learned: numbers, and pictures of them."""
+"""Statistics of the learned units of a model, and plots of them."""
 
 from torchdau.analysis.cost import LayerCost, layer_costs, measured_speed_up
 from torchdau.analysis.displacements import (

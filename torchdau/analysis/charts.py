@@ -1,4 +1,4 @@
-"""Interactive charts of what :mod:`torchdau.analysis` counts, for pages; the only file that imports Altair."""
+"""Interactive charts of the numbers in :mod:`torchdau.analysis`, for pages; the only file that imports Altair."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,10 +16,10 @@ CELLS = 40
 
 
 def displacement_chart(layers: Sequence[LayerUnits]) -> alt.HConcatChart:
-    """Where units stand and how far from the centre, weighted by their absolute weights; a menu chooses the layer.
+    """Chart positions and distances from the centre of units, weighted by absolute weights; a menu selects the layer.
 
     Args:
-        layers: the units of each.
+        layers: units of each layer.
 
     Reference:
         Figures 6 and 7 of the paper.
@@ -67,13 +67,13 @@ def displacement_chart(layers: Sequence[LayerUnits]) -> alt.HConcatChart:
         )
     )
     of_layer = alt.datum.layer == chosen
-    layered = [chart.transform_filter(of_layer) for chart in (squares, bound)]  # one for both would see no data
+    layered = [chart.transform_filter(of_layer) for chart in (squares, bound)]  # one filter on both would see no data
     maps = alt.layer(*layered).properties(width=300, height=300)
     return (maps | histogram.transform_filter(of_layer).properties(width=300, height=300)).add_params(chosen)
 
 
 def receptive_field_chart(fields: Mapping[str, Sequence[ReceptiveField]]) -> alt.HConcatChart:
-    """The areas of the input that hold given shares of the influence; a menu chooses the layer.
+    """Chart the areas of the input that hold given shares of the influence; a menu selects the layer.
 
     Args:
         fields: for each network, by its name, the fields of its layers.
@@ -116,12 +116,12 @@ def receptive_field_chart(fields: Mapping[str, Sequence[ReceptiveField]]) -> alt
 
 
 def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> alt.Chart:
-    """Lines with points.
+    """Chart lines with points.
 
     Args:
         lines: for each network, by its name, pairs of values along x and y.
-        x: what is along x, in words.
-        y: what is along y, in words.
+        x: title of the x axis.
+        y: title of the y axis.
     """
     rows = [{"network": name, "x": a, "y": b} for name, points in lines.items() for a, b in points]
     return (
@@ -139,28 +139,28 @@ def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: st
 
 
 def specification(chart: alt.Chart | alt.HConcatChart, words: str) -> dict[str, Any]:
-    """A chart as Vega-Lite has it, for a page of any colour.
+    """Return the Vega-Lite specification of a chart, for a page of any colour.
 
     Args:
-        chart: what to draw.
-        words: what it shows, for those who do not see it.
+        chart: chart to convert.
+        words: description for readers who do not see the chart.
     """
     plain = chart.properties(description=words).configure(background="transparent").configure_view(stroke=None)
     return plain.to_dict()
 
 
 def _menu(names: Sequence[str]) -> alt.Parameter:
-    """A menu of layers, which the keyboard can step through."""
+    """Return a menu of layers, which the keyboard can step through."""
     return alt.param(value=names[0], bind=alt.binding_select(options=list(names), name="layer "))
 
 
 def _levels(field: ReceptiveField) -> tuple[Tensor, float]:
-    """For each cell of a coarser field the index of the smallest share whose area it is in; and the cell's side."""
+    """Return for each coarse cell the index of the smallest share whose area has it, and the side of a cell."""
     size = max(1, -(-max(field.influence.shape) // CELLS))
     height, width = field.influence.shape
     padded = torch.nn.functional.pad(field.influence, (0, -width % size, 0, -height % size))
     coarse = torch.nn.functional.avg_pool2d(padded[None, None], size)[0, 0] * size**2
-    held = ReceptiveField(field.layer, coarse).held - coarse  # what stronger cells hold
+    held = ReceptiveField(field.layer, coarse).held - coarse  # share held by stronger cells
     return torch.bucketize(held, torch.tensor(SHARES, dtype=held.dtype), right=True), float(size)
 
 

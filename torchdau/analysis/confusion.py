@@ -1,4 +1,4 @@
-"""Numbers: what a confusion matrix says of a segmentation."""
+"""Scores of a segmentation from its confusion matrix; numbers only."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ class Scores:
     """Shares of pixels.
 
     Attributes:
-        iou: for each class, intersection over union of true and predicted pixels; NaN for classes that are in neither.
-        accuracies: for each class, the share of its true pixels that was found; NaN for classes without any.
-        mean_iou: mean over the classes that are in either.
-        mean_accuracy: mean over the classes that have true pixels.
-        accuracy: the share of all pixels that was found.
+        iou: for each class, intersection over union of true and predicted pixels; NaN for classes with neither.
+        accuracies: for each class, the share of its true pixels that were predicted; NaN for classes without any.
+        mean_iou: mean over the classes with true or predicted pixels.
+        mean_accuracy: mean over the classes with true pixels.
+        accuracy: share of all pixels whose class was predicted.
     """
 
     iou: Tensor
@@ -25,10 +25,10 @@ class Scores:
 
 
 def scores(confusion: Tensor) -> Scores:
-    """What the benchmarks of PASCAL VOC and Cityscapes report, from one matrix over the whole set.
+    """Return the scores of the PASCAL VOC and Cityscapes benchmarks, from one matrix over the whole set.
 
     Args:
-        confusion: numbers of pixels by true and predicted class, of shape (classes, classes).
+        confusion: numbers of pixels by true and predicted class, shape (classes, classes).
 
     Example:
         >>> scores(torch.tensor([[3, 1], [0, 4]])).iou.tolist()

@@ -1,4 +1,4 @@
-"""What each layer of a model costs, and what a 3 x 3 convolution in its place would; numbers only."""
+"""Costs of each layer of a model, beside a 3 x 3 convolution in its place; numbers only."""
 
 import math
 from dataclasses import dataclass
@@ -14,17 +14,18 @@ from torchdau.flops import multiply_adds
 
 @dataclass(frozen=True)
 class LayerCost:
-    """A unit layer, beside a convolution with the same channels, groups and stride: its twin.
+    """Costs of a unit layer and of its twin: a convolution with the same channels, groups and stride.
 
     Attributes:
         name: name of the layer in the model.
-        units: number of units that are there.
+        units: number of units in the layer.
         parameters: number of all parameters.
-        twin_parameters: of the twin, with a bias if the layer has one.
-        multiply_adds: of one call, by the paper's formula: four pixels per unit and output, and the blurring.
-        twin_multiply_adds: of the twin.
-        speed_up: the paper's gain over the layer as a dense kernel that reaches as far, by counting.
-        input: shape of the input it was called with.
+        twin_parameters: number of parameters of the twin, with a bias if the layer has one.
+        multiply_adds: multiply-adds of one call, by the paper's formula: four pixels per unit and output, and the
+            blurring.
+        twin_multiply_adds: multiply-adds of the twin.
+        speed_up: the paper's counted gain over a dense kernel that reaches as far.
+        input: shape of the layer's input.
     """
 
     name: str
@@ -38,12 +39,12 @@ class LayerCost:
 
 
 def layer_costs(model: nn.Module, images: Tensor, kernel_size: int = 3) -> list[LayerCost]:
-    """What the unit layers of a model cost in one call.
+    """Count the costs of a model's unit layers in one call.
 
     Args:
-        model: the model; it is called in evaluation mode.
-        images: what it takes.
-        kernel_size: of the twins. Default: that of the convolutions which units most often replace.
+        model: model, called in evaluation mode.
+        images: input of the model.
+        kernel_size: kernel size of the twins. Default: 3, the convolutions that units most often replace.
 
     Returns:
         A row for each call of a unit layer, in their order; a layer that is called several times has several.
@@ -72,12 +73,12 @@ def layer_costs(model: nn.Module, images: Tensor, kernel_size: int = 3) -> list[
 
 
 def measured_speed_up(layer: DAUConv2d, input: Tensor, repeats: int = 5) -> float:
-    """How many times faster a layer is than the dense kernel that reaches as far, which the paper's (17) predicts.
+    """Measure how many times faster a layer is than the dense kernel that reaches as far; (17) predicts this.
 
     Args:
-        layer: a unit layer.
-        input: what it takes.
-        repeats: number of forward passes of each, in turn; the medians count.
+        layer: unit layer.
+        input: input of the layer.
+        repeats: forward passes of each, in turn; the medians are compared.
     """
     chosen = layer.algorithm
 

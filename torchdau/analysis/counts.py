@@ -14,15 +14,15 @@ from torchdau.conv import DAUConv2d
 
 @dataclass(frozen=True)
 class Count:
-    """What a network has.
+    """Numbers of units and parameters of a network.
 
     Attributes:
-        network: its name.
+        network: name of the network.
         units: units in the counted layers; 0 for a network of plain kernels.
-        spatial_parameters: parameters in the counted layers: of units the weights, displacements and learned sigmas, of
-            plain kernels the weights; no biases.
+        spatial_parameters: parameters in the counted layers, without biases. Units have weights, displacements and
+            learned sigmas; plain kernels have weights.
         total_parameters: all parameters of the network.
-        paper: what the paper says of it.
+        paper: figures in the paper.
     """
 
     network: str
@@ -41,7 +41,7 @@ def _units(module: nn.Module) -> bool:
 
 
 def _small(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.kernel_size not in ((1, 1), (6, 6))  # these are fully connected
+    return isinstance(module, nn.Conv2d) and module.kernel_size not in ((1, 1), (6, 6))  # fully connected
 
 
 def _three(module: nn.Module) -> bool:
@@ -78,11 +78,11 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], bool], 
     "SRN-DeblurNet": (models.srn_deblurnet, _kernels, "Table 8: 6.878 M, 6.878 M units"),
     "DAU-SRN-DeblurNet": (models.dau_srn_deblurnet, _kernels, "Table 8: 1.781 M, 0.708 M units"),
 }
-"""By name: how to make it, which of its layers the paper counts, and what the paper says."""
+"""By name: a function that makes the network, a test for the layers that the paper counts, and the paper's figures."""
 
 
 def counts() -> list[Count]:
-    """Counts every network of :data:`NETWORKS`; made without memory, so it takes no time.
+    """Count every network of :data:`NETWORKS`; they are made without memory, so it takes no time.
 
     Reference:
         Tables 2 to 4, 6 and 8 of the paper.

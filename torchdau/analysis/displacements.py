@@ -1,4 +1,4 @@
-"""What the units of each layer of a model learned: where they stand, how wide they are; numbers only."""
+"""Positions and widths of the units of each layer of a model; numbers only."""
 
 from dataclasses import dataclass, replace
 
@@ -8,18 +8,18 @@ from torch import Tensor, nn
 from torchdau.conv import DAUConv2d
 
 AT_BOUND = 0.01
-"""Pixels from the bound within which a unit is said to sit at it."""
+"""Distance in pixels from the bound within which a unit counts as being at it."""
 
 
 @dataclass(frozen=True)
 class LayerUnits:
-    """The units of one layer, U = O * I * K of them, or those that are left where it was pruned.
+    """The units of one layer: U = O * I * K of them, or fewer after pruning.
 
     Attributes:
         name: name of the layer in the model.
         displacement: positions (y, x) in pixels, shape (U, 2).
         weight: amplitudes, shape (U,).
-        sigma: widths in pixels, shape (U,); all alike where they are not learned.
+        sigma: widths in pixels, shape (U,); all equal if they are not learned.
         max_displacement: bound of the positions in pixels.
     """
 
@@ -31,25 +31,25 @@ class LayerUnits:
 
     @property
     def distance(self) -> Tensor:
-        """How far each unit stands from the centre of its filter, in pixels, shape (U,)."""
+        """Distance of each unit from the centre of its filter in pixels, shape (U,)."""
         return torch.linalg.vector_norm(self.displacement, dim=1)
 
     @property
     def at_bound(self) -> Tensor:
-        """Which units sit at the bound along y or x, shape (U,): a larger ``max_displacement`` would let them move."""
+        """Units at the bound along y or x, shape (U,): a larger ``max_displacement`` would let them move on."""
         return self.displacement.abs().amax(1) >= self.max_displacement - AT_BOUND
 
     def strongest(self, share: float) -> "LayerUnits":
-        """The units whose absolute weight is at least this share of the largest in the layer.
+        """Return the units whose absolute weight is at least this share of the largest in the layer.
 
         Args:
-            share: from 0, which keeps all, to 1, which keeps the largest.
+            share: share from 0, which keeps all units, to 1, which keeps the largest.
 
         Raises:
             ValueError: the share is below 0 or above 1.
 
         Reference:
-            Section 4.3 of the paper, which takes shares of 0, 0.75 and 0.9.
+            Section 4.3 of the paper, which uses shares of 0, 0.75 and 0.9.
         """
         if not 0 <= share <= 1:
             raise ValueError(f"share must be at least 0 and at most 1, got share={share}.")
@@ -59,7 +59,7 @@ class LayerUnits:
 
 
 def units_of(model: nn.Module) -> list[LayerUnits]:
-    """The units of all unit layers of a model, in the order of the layers; copies, on the CPU.
+    """Return the units of all unit layers of a model, in the order of the layers; copies, on the CPU.
 
     Example:
         >>> [units.displacement.shape for units in units_of(nn.Sequential(torchdau.DAUConv2d(3, 8, num_units=2)))]
@@ -77,14 +77,14 @@ def units_of(model: nn.Module) -> list[LayerUnits]:
 
 
 def distance_distribution(units: LayerUnits, bins: int = 40) -> tuple[Tensor, Tensor]:
-    """How the weight of a layer is spread over distances from the filter's centre.
+    """Return the distribution of a layer's weight over distances from the filter's centre.
 
     Args:
-        units: those of a layer; each counts with its absolute weight.
+        units: units of a layer; each counts with its absolute weight.
         bins: number of equal steps from 0 to the corner of the bound.
 
     Returns:
-        Shares of shape (bins,), which sum to 1, and the distances between them, in pixels, of shape (bins + 1,).
+        Shares of shape (bins,), which sum to 1, and the edges of the bins in pixels, of shape (bins + 1,).
 
     Reference:
         Figure 6 of the paper.
@@ -94,15 +94,15 @@ def distance_distribution(units: LayerUnits, bins: int = 40) -> tuple[Tensor, Te
 
 
 def displacement_distribution(units: LayerUnits, bins: int = 48) -> tuple[Tensor, Tensor]:
-    """How the weight of a layer is spread over positions.
+    """Return the distribution of a layer's weight over positions.
 
     Args:
-        units: those of a layer; each counts with its absolute weight.
+        units: units of a layer; each counts with its absolute weight.
         bins: number of equal steps along each axis, which reach half a pixel beyond the bound.
 
     Returns:
-        Shares of shape (bins along y, bins along x), which sum to 1, and the positions between them, in pixels, of
-        shape (bins + 1,), the same along both axes.
+        Shares of shape (bins along y, bins along x), which sum to 1, and the edges of the bins in pixels. Edges have
+        shape (bins + 1,) and are the same along both axes.
 
     Reference:
         Figure 7 of the paper.
@@ -115,27 +115,27 @@ def displacement_distribution(units: LayerUnits, bins: int = 48) -> tuple[Tensor
 
 
 def distribution(values: Tensor, weight: Tensor, bins: int, limits: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """How weight is spread over values.
+    """Return the distribution of weight over values.
 
     Args:
-        values: of units, shape (U,).
-        weight: of the same units; each counts with its absolute weight.
+        values: values of units, shape (U,).
+        weight: weights of the same units; each counts with its absolute value.
         bins: number of equal steps.
-        limits: the smallest and the largest value of interest.
+        limits: smallest and largest value of the range.
 
     Returns:
-        Shares of shape (bins,), which sum to 1, and the values between them, of shape (bins + 1,).
+        Shares of shape (bins,), which sum to 1, and the edges of the bins, of shape (bins + 1,).
     """
     shares, edges = torch.histogram(values, bins, range=limits, weight=weight.abs())
     return shares / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny), edges
 
 
 def moved(units: LayerUnits, before: LayerUnits) -> Tensor:
-    """How far each unit moved, in pixels, shape (U,).
+    """Return how far each unit moved in pixels, shape (U,).
 
     Args:
-        units: those of a layer after training.
-        before: those of the same layer before.
+        units: units of a layer after training.
+        before: units of the same layer before training.
 
     Raises:
         ValueError: the layers have different numbers of units, as after pruning.
@@ -145,11 +145,11 @@ def moved(units: LayerUnits, before: LayerUnits) -> Tensor:
 
 
 def widened(units: LayerUnits, before: LayerUnits) -> Tensor:
-    """By how much each unit's sigma grew, in pixels, shape (U,).
+    """Return how much each unit's sigma grew in pixels, shape (U,).
 
     Args:
-        units: those of a layer after training.
-        before: those of the same layer before.
+        units: units of a layer after training.
+        before: units of the same layer before training.
 
     Raises:
         ValueError: the layers have different numbers of units, as after pruning.

@@ -1,4 +1,4 @@
-"""What a network weighs as its weak units go: units, parameters, size of the file, time; numbers only."""
+"""Units, parameters, file size and time of a network without its weak units; numbers only."""
 
 import copy
 import statistics
@@ -21,11 +21,11 @@ class Pruned:
     """A network without its weak units.
 
     Attributes:
-        threshold: units went whose absolute weight is below this fraction of the largest in their layer.
-        units: number of units that are left.
-        removed: share of the units that went.
+        threshold: fraction of the largest absolute weight in a layer, below which units were removed.
+        units: number of remaining units.
+        removed: share of removed units.
         parameters: number of all parameters.
-        file_size: of its safetensors file, in bytes.
+        file_size: size of its safetensors file in bytes.
         model: the network.
     """
 
@@ -38,14 +38,14 @@ class Pruned:
 
 
 def pruned_models(model: nn.Module, thresholds: Sequence[float]) -> list[Pruned]:
-    """Copies of a network, each without the units below a threshold.
+    """Return copies of a network, each without the units below a threshold.
 
     Args:
-        model: a network with unit layers; it is left as it is.
-        thresholds: as for :func:`torchdau.prune_units_`.
+        model: network with unit layers; it is not changed.
+        thresholds: thresholds of :func:`torchdau.prune_units_`.
 
     Raises:
-        ValueError: there are no unit layers, or a threshold does not fit.
+        ValueError: there are no unit layers, or a threshold is invalid.
 
     Reference:
         Section 4.2 and Table 2 of the paper.
@@ -71,14 +71,14 @@ def pruned_models(model: nn.Module, thresholds: Sequence[float]) -> list[Pruned]
 
 
 def forward_times(models: Sequence[nn.Module], input: Tensor, repeats: int) -> list[float]:
-    """Median seconds of a forward pass of each model, measured in turn; what disturbs the machine disturbs all."""
+    """Return the median seconds of a forward pass of each model; they run in turn, so disturbances affect all."""
     seconds: list[list[float]] = [[] for _ in models]
     with torch.inference_mode():
         for number in range(repeats + 1):
             for model, each in zip(models, seconds, strict=True):
                 start = time.perf_counter()
                 model(input)
-                if number:  # the first round is for warming up
+                if number:  # the first round is a warm-up
                     each.append(time.perf_counter() - start)
     return [statistics.median(each) for each in seconds]
 

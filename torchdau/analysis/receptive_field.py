@@ -1,4 +1,4 @@
-"""Which pixels of the input a layer's output depends on, and how much: the effective receptive field; numbers only."""
+"""The effective receptive field: the influence of each input pixel on a layer's output; numbers only."""
 
 import copy
 import math
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torchdau.conv import DAUConv2d
 
 SHARES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
-"""Of the influence, for which areas are told: the paper's contours reach from 25 % to 99.9 %."""
+"""Shares of the influence for which areas are reported: the paper's contours reach from 25 % to 99.9 %."""
 EXACT = 1e-9
-"""What sums of shares may be off."""
+"""Tolerance for sums of shares."""
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """How much an output pixel in the middle of a layer depends on each pixel of the input.
+    """Influence of each input pixel on an output pixel in the middle of a layer.
 
     Attributes:
         layer: name of the layer in the model.
@@ -38,16 +38,16 @@ class ReceptiveField:
 
     @property
     def held(self) -> Tensor:
-        """For each pixel the share that it holds together with all pixels of more influence, shape (H, W)."""
+        """Share that each pixel holds together with all pixels of more influence, shape (H, W)."""
         strength, order = self.influence.flatten().sort(descending=True)
         return torch.empty_like(strength).scatter_(0, order, strength.cumsum(0)).view_as(self.influence)
 
     def area(self, share: float) -> int:
-        """The smallest number of pixels that hold a share of the influence."""
+        """Return the smallest number of pixels that hold a share of the influence."""
         return min(int((self.held < _checked(share) - EXACT).sum()) + 1, self.influence.numel())
 
     def radius(self, share: float) -> float:
-        """Radius in pixels of the smallest disc around the centre that holds a share of the influence."""
+        """Return the radius in pixels of the smallest disc around the centre that holds a share of the influence."""
         y, x = self.centre
         height, width = self.influence.shape
         rows = torch.arange(height, dtype=self.influence.dtype)[:, None] - y
@@ -58,21 +58,21 @@ class ReceptiveField:
 
 
 def receptive_field(model: nn.Module, layer: str, images: Tensor, max_channels: int | None = None) -> ReceptiveField:
-    """The effective receptive field of a layer: of unit layers and others alike.
+    """Compute the effective receptive field of a layer, with or without units.
 
-    The absolute gradient of one output pixel, the middle one, with respect to all input pixels, summed over the input's
-    channels, and averaged over images and over the layer's channels. A copy of the model is seen, in evaluation mode
-    and in float64. A layer that is called several times counts as it was called the last time.
+    The field is the absolute gradient of the middle output pixel with respect to all input pixels. It is summed over
+    the input's channels, and averaged over images and over the layer's channels. The function uses a copy of the model,
+    in evaluation mode and in float64. If a layer is called several times, the last call counts.
 
     Args:
         model: the model.
         layer: name of the layer, as in ``model.named_modules()``; ``""`` is the whole model.
-        images: what the model takes, shape (N, C, H, W): real images, or noise.
-        max_channels: at most so many channels of the layer are seen, evenly chosen. Default: all, the paper's; each
+        images: input of the model, shape (N, C, H, W): real images, or noise.
+        max_channels: largest number of the layer's channels to use, evenly chosen. Default: all, as in the paper; each
             costs a backward pass.
 
     Raises:
-        ValueError: there is no such layer, its output is no image, or does not depend on the input.
+        ValueError: there is no such layer, its output is not an image, or it does not depend on the input.
 
     Reference:
         Luo, Li, Urtasun, Zemel, Understanding the Effective Receptive Field, NIPS 2016; Figure 8 of the paper.
@@ -84,7 +84,7 @@ def receptive_field(model: nn.Module, layer: str, images: Tensor, max_channels: 
         (9, True)
     """
     model = copy.deepcopy(model).eval().requires_grad_(False)
-    model.double()  # exact, so that what is nothing counts as nothing
+    model.double()  # float64, so that rounding errors do not count as influence
     modules = dict(model.named_modules())
     if layer not in modules:
         known = ", ".join(repr(name) for name in list(modules)[1:9])
@@ -113,11 +113,11 @@ def receptive_field(model: nn.Module, layer: str, images: Tensor, max_channels: 
 
 
 def spatial_layers(model: nn.Module, most: int = 8) -> list[str]:
-    """Names of layers whose receptive field is worth a look: unit layers, else convolutions of more than a pixel.
+    """Return names of layers with a receptive field to look at: unit layers, else convolutions larger than 1 x 1.
 
     Args:
         model: the model.
-        most: no more than these, evenly chosen from the first to the last.
+        most: largest number of names, evenly chosen from the first to the last.
     """
     modules = dict(model.named_modules())
     names = [name for name, module in modules.items() if isinstance(module, DAUConv2d)] or [

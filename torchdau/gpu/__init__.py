@@ -1,4 +1,4 @@
-"""Triton kernels on a GPU: whether they are available. The files beside this one import Triton."""
+"""Availability of Triton kernels on a GPU. The other files in this folder import Triton."""
 
 import importlib.util
 import os
@@ -8,16 +8,16 @@ import torch
 from torchdau.kernels import TURNED_OFF
 
 CAPABILITY = (8, 0)
-"""Compute capability from which a GPU has what the kernels use."""
+"""Lowest compute capability of a GPU for the kernels."""
 
 TRITON = torch.version.cuda is not None and importlib.util.find_spec("triton") is not None
-"""Whether Triton and PyTorch are there for an NVIDIA GPU."""
+"""Whether Triton and PyTorch for NVIDIA GPUs are installed."""
 
 _OFF = os.environ.get("TORCHDAU_KERNELS") == "0"
 
 
 def available(device: torch.device) -> bool:
-    """Whether the kernels are available on a GPU."""
+    """Return whether the kernels are available on a GPU."""
     if _OFF or not TRITON or not torch.cuda.is_available():
         return False
     properties = torch.cuda.get_device_properties(device)
@@ -25,7 +25,7 @@ def available(device: torch.device) -> bool:
 
 
 def reason() -> str:
-    """Say in words whether the kernels are available on the current GPU, and why not."""
+    """Describe whether the kernels are available on the current GPU and, if not, why."""
     if _OFF:
         return TURNED_OFF
     if not TRITON:
@@ -37,5 +37,5 @@ def reason() -> str:
 
 
 def tf32_allowed() -> bool:
-    """Whether products of float32 may be made in TF32, as PyTorch's convolutions may."""
+    """Return whether products of float32 may be made in TF32, as in PyTorch's convolutions."""
     return bool(torch.backends.cudnn.conv.fp32_precision == "tf32")  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What the kernels have in common: launches, blocks, and operands of products in TF32."""
+"""Launches, blocks, and operands of products in TF32, for all kernels."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ import triton.language as tl
 from torch import Tensor
 
 _compiled: dict[tuple[Any, ...], Any] = {}
-"""Kernels by what they were compiled for and all numbers that they were called with."""
+"""Compiled kernels, by the conditions of their compilation and all numbers of the call."""
 
 MOST = 4096
-"""Number of kernels and numbers that are remembered."""
+"""Largest number of cached calls."""
 
 
 def launch(kernel: Any, grid: tuple[int, int, int], *arguments: Any, **constants: int | bool | str) -> None:
-    """Launch a kernel, as ``kernel[grid](*arguments, **constants)`` does, which looks at each argument again.
+    """Launch a kernel like ``kernel[grid](*arguments, **constants)``, which inspects each argument at every call.
 
-    A call with the numbers of an earlier one goes straight to the kernel that was compiled for them.
+    A call with the numbers of an earlier one goes straight to its compiled kernel.
     """
     numbers = [(a.dtype, a.device, a.data_ptr() % 16) if isinstance(a, Tensor) else a for a in arguments]
     key = id(kernel), *numbers, *constants.values()
@@ -34,9 +34,9 @@ def launch(kernel: Any, grid: tuple[int, int, int], *arguments: Any, **constants
 
 @triton.jit
 def operand(block, dtype: tl.constexpr, PRECISION: tl.constexpr):
-    """A block in another type, as the operand of a product.
+    """Convert a block to another type, as the operand of a product.
 
-    Where that is TF32, a float32 is rounded to it: tensor cores would cut it off, which shrinks every product.
+    For TF32, a float32 is rounded: tensor cores would truncate it, which shrinks every product.
     """
     block = block.to(dtype)
     if PRECISION == "tf32" and block.dtype == tl.float32:
@@ -47,12 +47,12 @@ def operand(block, dtype: tl.constexpr, PRECISION: tl.constexpr):
 
 
 def rounded(matrix: Tensor, precision: str) -> Tensor:
-    """:func:`operand` of a float32 matrix of numbers that are finite."""
+    """Apply :func:`operand` to a float32 matrix of finite numbers."""
     if precision != "tf32" or matrix.dtype != torch.float32:
         return matrix
     return ((matrix.view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
 
 
 def block(size: int) -> int:
-    """Return the smallest power of two that is at least ``size`` and 16, the least that ``tl.dot`` takes."""
+    """Return the smallest power of two that is at least ``size`` and 16, the minimum of ``tl.dot``."""
     return max(16, triton.next_power_of_2(size))

@@ -1,8 +1,8 @@
-"""The native kernels: which library of this machine serves, and why; no mathematics and no shapes.
+"""The native kernels: which library is in use on this machine, and why; no mathematics and no shapes.
 
-They are plain C functions in a shared library for each kind of processor, built when the package is installed
-(``hatch_build.py``) where there is a compiler. They need no version of Python or PyTorch: pointers go in, and the
-threads are those of PyTorch, by its stable C interface.
+The kernels are plain C functions in a shared library for each kind of processor. ``hatch_build.py`` builds them when
+the package is installed, if there is a compiler. They need no version of Python or PyTorch: they take pointers, and use
+PyTorch's threads through its stable C interface.
 """
 
 import ctypes
@@ -20,13 +20,13 @@ from torch import Tensor
 from torchdau.workspace import workspace
 
 VARIANTS = {"AVX512": ("avx512", "avx2", "baseline"), "AVX2": ("avx2", "baseline")}
-"""Libraries that serve, the fastest first, by what torch says of the processor; all have the baseline."""
+"""Usable libraries, the fastest first, by the processor's capability in torch; any processor has the baseline."""
 
 LINE = 64
-"""Bytes of a cache line, at which the memory of a kernel starts."""
+"""Bytes of a cache line, to which the memory of a kernel is aligned."""
 
 INTERFACE = 5
-"""What the functions of a library take, as a number that changes with it; in ``spectral.cpp`` as well."""
+"""Version of the arguments of a library's functions; ``spectral.cpp`` has the same number."""
 
 NOT_BUILT = "not built"
 TURNED_OFF = "turned off by TORCHDAU_KERNELS=0"
@@ -42,8 +42,8 @@ class Kernels(NamedTuple):
     """The state of the kernels in this process.
 
     Attributes:
-        library: the library, or None where PyTorch computes.
-        reason: which library it is, or why there is none.
+        library: the library, or None if PyTorch computes.
+        reason: name of the library, or why there is none.
     """
 
     library: ctypes.CDLL | None
@@ -52,7 +52,7 @@ class Kernels(NamedTuple):
 
 @functools.cache
 def parallel_for() -> int:
-    """The address of PyTorch's own parallel loop, which is loaded already."""
+    """Return the address of PyTorch's own parallel loop, which is already loaded."""
     function = ctypes.CDLL(torch._C.__file__).torch_parallel_for
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
@@ -80,17 +80,17 @@ _NUMBERS = torch.empty(0, dtype=torch.float32, device="cpu")
 
 
 def kernels() -> Kernels:
-    """The kernels that serve in this process; ``TORCHDAU_KERNELS=0`` in the environment turns them off."""
+    """Return the kernels in use in this process; ``TORCHDAU_KERNELS=0`` in the environment turns them off."""
     return _FOUND
 
 
 def available() -> bool:
-    """Whether there are kernels in this process."""
+    """Return whether this process has kernels."""
     return kernels().library is not None
 
 
 def call(name: str, layer: ctypes.Structure, tensors: Sequence[Tensor | None]) -> None:
-    """Calls a kernel with its arguments, its tensors (contiguous float32) and the memory that it asks for."""
+    """Call a kernel with its arguments, its tensors (contiguous float32) and the memory that it asks for."""
     function = _function(kernels().library, f"torchdau_{name}")
     size = function(ctypes.byref(layer), None, None)
     memory = workspace("kernels", (size // 4 + LINE // 4,), _NUMBERS)
@@ -108,6 +108,6 @@ def _function(library: Any, name: str) -> Callable[..., int]:
 
 @functools.cache
 def advise() -> None:
-    """Says once how to get the kernels, where they are missing for want of a compiler."""
+    """Warn once that the kernels are missing, and how to get them, unless they are turned off."""
     if kernels().reason != TURNED_OFF and sys.platform != "win32":
         warnings.warn(ADVICE, stacklevel=2)

@@ -1,6 +1,6 @@
-"""Training on Lightning: tasks, data and what they share.
+"""Training on Lightning: tasks, data modules and callbacks.
 
-Its classes are imported when they are asked for, so that files that need no Lightning do not wait for it.
+Classes are imported on first use, so files that do not need Lightning load without it.
 """
 
 from importlib import import_module

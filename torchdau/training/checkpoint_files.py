@@ -1,4 +1,4 @@
-"""Lightning's way to checkpoint files."""
+"""Lightning's interface to checkpoint files."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from torchdau.training.checkpoints import read_checkpoint, write_checkpoint
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Lightning's way to files, by :func:`write_checkpoint` and :func:`read_checkpoint`."""
+    """Lightning's interface to files, by :func:`write_checkpoint` and :func:`read_checkpoint`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes a checkpoint."""
+        """Write a checkpoint."""
         write_checkpoint(checkpoint, path)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Reads a checkpoint; never more than tensors and plain values."""
+        """Read a checkpoint, which never holds more than tensors and plain values."""
         return read_checkpoint(path)

@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all, and read only if they are what was written. Needs no Lightning."""
+"""Checkpoints with a digest, written completely or not at all, and checked when they are read. Needs no Lightning."""
 
 import hashlib
 import io
@@ -17,14 +17,16 @@ DIGITS = 64
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Writes a checkpoint as ``torch.save`` does, with a digest; a file that is there stays until the new one is whole.
+    """Write a checkpoint as ``torch.save`` does, with a digest.
+
+    An existing file stays until the new one is complete.
 
     Args:
         checkpoint: tensors and plain values.
-        path: the file; its folder is made.
+        path: file to write; its folder is created.
 
     Raises:
-        OSError: it cannot be written; the message has the sizes. The file that was there is kept.
+        OSError: the file cannot be written. The message has the sizes; an existing file is kept.
     """
     file = Path(path)
     content = io.BytesIO()
@@ -53,14 +55,14 @@ def write_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What is in a checkpoint: ``config`` as YAML, ``state_dict``, and what Lightning needs to go on.
+    """Return the content of a checkpoint: ``config`` as YAML, ``state_dict`` and Lightning's state for a resume.
 
     Args:
-        path: a file that :func:`write_checkpoint` wrote, as ``torchdau fit`` does.
+        path: file written by :func:`write_checkpoint`, as ``torchdau fit`` does.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a checkpoint, or a bit of it is not what was written.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a checkpoint, or differs in a bit from the written one.
     """
     file = Path(path)
     if not file.is_file():
@@ -82,7 +84,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def refusal(checkpoint: str | os.PathLike[str], why: object) -> str:
-    """Says that a file is no checkpoint."""
+    """Return the message that a file is not a checkpoint."""
     return f"checkpoint must be a file that torchdau fit wrote, got {str(checkpoint)!r}: {why}."
 
 

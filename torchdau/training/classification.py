@@ -13,10 +13,11 @@ from torchdau.training.task import Task
 
 
 class Classification(Task):
-    """One class per image: softmax cross-entropy, top-1 accuracy.
+    """Image classification with softmax cross-entropy and top-1 accuracy.
 
     Args:
-        network: maps images (N, C, H, W) to logits (N, classes); its attribute ``num_classes`` is their number.
+        network: model that maps images (N, C, H, W) to logits (N, classes). Its attribute ``num_classes`` is their
+            number.
         **options: further arguments of :class:`Task`.
     """
 
@@ -26,23 +27,23 @@ class Classification(Task):
         self.accuracies = nn.ModuleDict({f"{stage}_accuracy": accuracy.clone() for stage in ("train", "val", "test")})
 
     def configure_callbacks(self) -> Sequence[Callback]:
-        """Writes predictions."""
+        """Return the callback that writes predictions."""
         return [LabelWriter()]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of a batch."""
+        """Log loss and accuracy of a batch, and return the loss."""
         return self._step(batch, "train")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Logs loss and accuracy."""
+        """Log loss and accuracy of a batch."""
         self._step(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Logs loss and accuracy."""
+        """Log loss and accuracy of a batch."""
         self._step(batch, "test")
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Probabilities (N, classes) of a batch."""
+        """Return the class probabilities (N, classes) of a batch."""
         return self(batch[0]).softmax(1)
 
     def _step(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:

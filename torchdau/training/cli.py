@@ -1,4 +1,4 @@
-"""The commands fit, validate, test and predict: Lightning's command line over this package's tasks and data."""
+"""The commands fit, validate, test and predict: Lightning's command line for the tasks and data of this package."""
 
 import os
 import signal
@@ -22,34 +22,34 @@ from torchdau.training.parsing import Parser
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes the configuration of a run beside its logs, as Lightning's does, and into its checkpoints."""
+    """Callback that saves a run's configuration beside its logs, as Lightning does, and in its checkpoints."""
 
     pretrained: str | None = None
-    """The checkpoint that the training started from, or that which it resumes did."""
+    """Checkpoint from which the training started, also known after a resume."""
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Remembers where a training that is resumed had started from."""
+        """Remember the checkpoint from which a resumed training had started."""
         self.pretrained = checkpoint.get("pretrained")
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds the configuration as YAML, so that a checkpoint tells what it is of."""
+        """Add the configuration as YAML, so that the checkpoint alone is enough to rebuild the network."""
         config = self.config.clone()
         self.pretrained = config.model.init_args.get("pretrained") or self.pretrained
         if self.pretrained:
             checkpoint["pretrained"] = self.pretrained
-            config.model.init_args.pretrained = None  # its weights are in this checkpoint
+            config.model.init_args.pretrained = None  # this checkpoint already has its weights
         checkpoint["config"] = self.parser.dump(config, skip_none=False)
 
 
 class CommandLine(LightningCLI):
-    """Lightning's, with defaults of our own."""
+    """Lightning's command line with torchdau's defaults."""
 
     def before_instantiate_classes(self) -> None:
-        """Keeps no predictions, logs trainings only, and goes on in the folder of a run that is resumed."""
+        """Log only in ``fit``, keep no predictions in memory, and resume a run in its own folder."""
         if self.subcommand != "fit":
-            self.config[self.subcommand].trainer.logger = False  # results are printed; no folder for logs
+            self.config[self.subcommand].trainer.logger = False  # results are printed, so no log folder is needed
         if self.subcommand == "predict":
-            self.config.predict.return_predictions = False  # they are written; all in memory may be too many
+            self.config.predict.return_predictions = False  # they are written to files, and may not fit into memory
         if self.subcommand == "fit" and self.config.fit.ckpt_path:
             checkpoint, loggers = Path(self.config.fit.ckpt_path), self.config.fit.trainer.logger
             for logger in loggers if isinstance(loggers, list) else []:
@@ -59,14 +59,14 @@ class CommandLine(LightningCLI):
                 ):
                     version = checkpoint.parent.parent
                     if version.parent.absolute() == Path(logger.init_args.save_dir, logger.init_args.name).absolute():
-                        logger.init_args.version = version.name  # so that the best checkpoint stays known
+                        logger.init_args.version = version.name  # keeps the best checkpoint known
 
     def after_fit(self) -> None:
-        """Says where the checkpoint is, and the next command."""
+        """Print the path of the best checkpoint and the next command."""
         say_what_is_next(self.trainer)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Lightning's trainer, with files that are whole and a progress bar that fits a terminal."""
+        """Return Lightning's trainer, with checkpoints written completely and a progress bar of at most 80 columns."""
         plugins = self._get(self.config_init, "trainer").plugins
         given = plugins if isinstance(plugins, list) else [plugins] if plugins else []
         trainer: Any = super().instantiate_trainer(plugins=[CheckpointFiles(), *given], **kwargs)
@@ -75,28 +75,30 @@ class CommandLine(LightningCLI):
 
 
 def main(command: str, options: Sequence[str]) -> None:
-    """Run a subcommand; without ``--config``, a checkpoint brings the configuration that made it.
+    """Run a subcommand.
+
+    Without ``--config``, the checkpoint in ``--ckpt_path`` provides the configuration of its run.
 
     Args:
-        command: fit, validate, test or predict.
-        options: what the user gave.
+        command: ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``.
+        options: command-line options after the subcommand.
 
     Raises:
-        FileNotFoundError: there is no such checkpoint.
-        ValueError: the file is not a checkpoint of ``torchdau fit``, or what the user gave does not fit together.
-        FloatingPointError: a training has come to numbers that are not finite.
-        SystemExit: with 128 and the number of a signal that ended the command.
+        FileNotFoundError: the checkpoint does not exist.
+        ValueError: the file is not a checkpoint of ``torchdau fit``, or the options do not fit together.
+        FloatingPointError: a training has reached numbers that are not finite.
+        SystemExit: with 128 plus the signal's number if a signal ended the command.
     """
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are about calls inside of Lightning
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # the warnings are about Lightning's own code
     silence()
-    sys.argv[1:] = [command, *options]  # Lightning reads them there
+    sys.argv[1:] = [command, *options]  # Lightning reads sys.argv
     finder = ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--ckpt_path")
     finder.add_argument("-c", "--config")
     given = finder.parse_known_args(list(options))[0]
     with TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
-        if given.ckpt_path and not given.config and Path(given.ckpt_path).suffix == ".ckpt":  # else "last", or a URL
+        if given.ckpt_path and not given.config and Path(given.ckpt_path).suffix == ".ckpt":  # not "last" or a URL
             config.write_text(read_checkpoint(given.ckpt_path).get("config", ""))
         stopping = Interruptible()
         try:
@@ -118,7 +120,7 @@ def main(command: str, options: Sequence[str]) -> None:
             raise ValueError(str(error)) from error
         except ValueError as error:
             if str(error).startswith("Does not validate") and isinstance(error.__cause__, ValueError):
-                raise error.__cause__ from None  # what a class says, and not that it could have been None
+                raise error.__cause__ from None  # the message of the class alone
             raise
         except SystemExit as end:
             number = signal.SIGINT if isinstance(end.__context__, KeyboardInterrupt) else stopping.number

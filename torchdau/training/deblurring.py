@@ -16,16 +16,16 @@ from torchdau.training.task import Task
 
 
 class Deblurring(Task):
-    """A sharp image from a blurred one: squared errors at all scales, PSNR and SSIM of the result.
+    """Deblurring with squared errors at all scales, and PSNR and SSIM of the result.
 
-    Both scores are of 8-bit results, of each image, then averaged over the set. SSIM is that of Wang et al. with a
-    Gaussian window of 11 pixels, on each channel, without the border that the window does not cover.
+    Both scores compare 8-bit images, one at a time, and are averaged over the set. SSIM (Wang et al.) uses a Gaussian
+    window of 11 pixels on each channel, without the border that the window does not cover.
 
     Args:
-        network: maps blurred images (N, 3, H, W) in [0, 1] to a list of sharp ones at several scales, of which the last
-            is the result.
-        tile: side in pixels of the tiles in which images are seen for validation, test and prediction, so that memory
-            is bounded; none sees each image at once.
+        network: model that maps blurred images (N, 3, H, W) in [0, 1] to a list of sharp ones at several scales. The
+            last is the result.
+        tile: side in pixels of the tiles in which validation, test and prediction process images, which bounds memory.
+            Default: whole images.
         overlap: pixels that neighbouring tiles share.
         **options: further arguments of :class:`Task`.
 
@@ -40,11 +40,11 @@ class Deblurring(Task):
         self.means = nn.ModuleDict({f"{s}_{m}": MeanMetric() for s in ("val", "test") for m in ("psnr", "ssim")})
 
     def configure_callbacks(self) -> Sequence[Callback]:
-        """Writes sharp images."""
+        """Return the callback that writes sharp images."""
         return [SharpWriter()]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The sum over the scales of the mean squared error."""
+        """Log and return the mean squared error, summed over the scales."""
         blurred, sharp = batch
         loss = torch.zeros((), device=sharp.device)
         for image in self(blurred):
@@ -53,15 +53,15 @@ class Deblurring(Task):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Logs PSNR and SSIM."""
+        """Log PSNR and SSIM."""
         self._scores(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Logs PSNR and SSIM."""
+        """Log PSNR and SSIM."""
         self._scores(batch, "test")
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Sharp images (N, 3, H, W), 8 bits."""
+        """Return the sharp images (N, 3, H, W), 8 bits."""
         return deblurred(self.network, batch[0], self.tile, self.overlap)
 
     def _scores(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
@@ -76,7 +76,7 @@ class Deblurring(Task):
 
 
 def scores(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """PSNR in dB and SSIM of an image (3, H, W) with intensities to 255."""
+    """Return PSNR in dB and SSIM of an image (3, H, W) with intensities from 0 to 255."""
     psnr = peak_signal_noise_ratio(image, target, data_range=255.0)
     ssim = structural_similarity_index_measure(image[None], target[None], data_range=255.0)
     assert isinstance(ssim, Tensor)

@@ -1,4 +1,4 @@
-"""Networks on a task where reach matters: digits of 32 x 32 pixels without pooling or strides."""
+"""Networks on a task where reach matters: digits of 32 x 32 pixels, without pooling or strides."""
 
 import copy
 import time
@@ -15,7 +15,7 @@ from torchdau.optim import optimizer as unit_optimizer
 from torchdau.training.data.digits import DigitsData
 
 SIDE = 32
-"""Pixels of the images: scikit-learn's digits of 8 x 8 are enlarged, so that a stroke is wider than a 3 x 3 kernel."""
+"""Side of the images in pixels; scikit-learn's 8 x 8 digits are enlarged to make strokes wider than a 3 x 3 kernel."""
 
 CHANNELS = 16
 BATCH = 32
@@ -25,7 +25,7 @@ Tracked = Callable[[range], Iterable[int]]
 
 @dataclass(frozen=True)
 class Result:
-    """What one network achieved; fields are effective receptive fields."""
+    """Result of one network; ``before`` and ``after`` are its effective receptive fields."""
 
     untrained: nn.Module
     network: nn.Module
@@ -43,7 +43,7 @@ def digits(train: bool) -> tuple[Tensor, Tensor]:
 
 
 def make_network(dilation: int | None) -> nn.Sequential:
-    """Three layers of 16 channels, of units or of 3 x 3 kernels with a dilation, and the mean over the image."""
+    """Make three layers of 16 channels, of units or of dilated 3 x 3 kernels, a global mean and a linear layer."""
     layers: list[nn.Module] = [nn.BatchNorm2d(1)]
     for inputs in (1, CHANNELS, CHANNELS):
         if dilation is None:
@@ -78,7 +78,7 @@ def train(
     epochs: int,
     tracked: Tracked = iter,
 ) -> None:
-    """Train a network on images and labels in batches of 32, with rates of one cycle."""
+    """Train a network on images and labels, in batches of 32, with a one-cycle schedule."""
     device = next(network.parameters()).device
     images, labels = (part.to(device) for part in training)
     steps = epochs * (len(images) // BATCH)
@@ -97,7 +97,7 @@ def train(
 
 @torch.no_grad()
 def accuracy(network: nn.Module, test: tuple[Tensor, Tensor]) -> float:
-    """Return the share of images that a network names as labelled."""
+    """Return the share of test images that a network classifies correctly."""
     device = next(network.parameters()).device
     classes = network.eval()(test[0].to(device)).argmax(1).cpu()
     return (classes == test[1]).float().mean().item()

@@ -1,4 +1,4 @@
-"""Where numbers of a training step stopped being finite."""
+"""Search for the module in which numbers of a training step become non-finite."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 def first_not_finite(network: nn.Module, images: Tensor) -> str | None:
-    """The name of the first module whose output is not finite, in the order in which modules are called.
+    """Return the name of the first module, in the order of calls, whose output is not finite.
 
     Args:
-        network: it is called once more.
-        images: what it takes.
+        network: network to check; it is called once more.
+        images: its input.
     """
     if not images.isfinite().all():
         return "the images themselves"
@@ -33,13 +33,13 @@ def first_not_finite(network: nn.Module, images: Tensor) -> str | None:
 
 
 def gradients_not_finite(network: nn.Module) -> list[str]:
-    """Names of the modules with gradients that are not finite, from the output to the input, as gradients go."""
+    """Return the names of the modules with non-finite gradients, from the output to the input."""
     names = [name for name, p in network.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
     return list(dict.fromkeys(name.rpartition(".")[0] for name in reversed(names)))
 
 
 def largest_gradient(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """The largest absolute value in gradients; NaN where one is."""
+    """Return the largest absolute value of all gradients, or NaN if one is NaN."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     return nn.utils.get_total_norm(gradients, torch.inf)
 

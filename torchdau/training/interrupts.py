@@ -1,4 +1,4 @@
-"""What happens to a training that is asked to stop."""
+"""Stopping a training by a signal, with a checkpoint to resume from."""
 
 import signal
 import threading
@@ -12,28 +12,30 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 
 class Interruptible(Callback):
-    """On SIGTERM or Ctrl-C writes ``last.ckpt`` after the current batch, and stops; a second Ctrl-C stops at once.
+    """Callback that saves ``last.ckpt`` after the current batch and stops, on SIGTERM or Ctrl-C.
+
+    A second Ctrl-C stops at once.
 
     Attributes:
-        number: of the signal that came, if one did.
-        checkpoint: what was written then.
+        number: number of the signal that stopped the training, or None.
+        checkpoint: path of the checkpoint written at the signal, or None.
     """
 
     number: int | None = None
     checkpoint: Path | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Makes Ctrl-C what SIGTERM is to Lightning: a flag that it looks at after each batch."""
+        """Turn Ctrl-C into SIGTERM, a flag that Lightning checks after each batch."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._stop)
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Stops within a validation too, which may be long; on several devices it is finished."""
+        """Stop within a validation too, which may be long; on several devices, let the validation finish."""
         if trainer.received_sigterm and trainer.world_size == 1:
             raise SIGTERMException
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Writes the checkpoint, where a signal is the reason to stop: what an error left behind may be broken."""
+        """Save the checkpoint if a signal stopped the training; after an error the state may be broken."""
         if not isinstance(exception, SIGTERMException):
             return
         self.number = self.number or signal.SIGTERM
@@ -43,7 +45,7 @@ class Interruptible(Callback):
             trainer.save_checkpoint(self.checkpoint)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Makes validation start anew where it was due or under way, whose results so far are not in checkpoints."""
+        """Make a due or unfinished validation start anew on resume: checkpoints do not hold its partial results."""
         loop = trainer.fit_loop.epoch_loop
         done = loop.val_loop.batch_progress.current.completed
         unfinished = trainer.validating and done < sum(loop.val_loop.max_batches)
@@ -53,7 +55,7 @@ class Interruptible(Callback):
             before_validation(checkpoint["loops"]["fit_loop"])
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Gives Ctrl-C back."""
+        """Restore the default handler of Ctrl-C."""
         if stage == "fit" and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -64,7 +66,7 @@ class Interruptible(Callback):
 
 
 def before_validation(loops: dict[str, Any]) -> None:
-    """Changes the state of Lightning's loops to what it reads as: after a batch, in a validation without any result."""
+    """Set the state of Lightning's loops in place: after a batch, in a validation without any result."""
     batches, validation = loops["epoch_loop.batch_progress"], loops["epoch_loop.val_loop.batch_progress"]
     for counts in batches["total"], batches["current"]:
         counts["completed"] = counts["processed"]

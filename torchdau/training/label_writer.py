@@ -1,4 +1,4 @@
-"""What ``torchdau predict`` writes and prints of a classification."""
+"""Output of ``torchdau predict`` for classification: a file and a printed table."""
 
 import csv
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from rich.table import Table
 from torch import Tensor
 
 MOST_SHOWN = 20
-"""Images in the printed table."""
+"""Largest number of images in the printed table."""
 
 
 class LabelWriter(BasePredictionWriter):
-    """Writes ``predictions.csv`` into the trainer's folder, a line for each image and each of its likeliest classes.
+    """Callback that writes ``predictions.csv`` to the trainer's folder: a line per image and likely class.
 
-    An image is named by its file where the data set has files, else by its number; a class by its name, else its
-    number. The first images are printed as well.
+    An image is named by its file if the data set has files, else by its index. A class is named by its name if known,
+    else by its number. The first images are also printed.
 
     Args:
-        top: number of classes for each image.
+        top: number of most likely classes for each image.
     """
 
     def __init__(self, top: int = 3) -> None:
@@ -30,7 +30,7 @@ class LabelWriter(BasePredictionWriter):
         self.top = top
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the file; each process of several writes one of its own."""
+        """Create the file; with several processes, each creates its own."""
         name = "predictions.csv" if trainer.world_size == 1 else f"predictions-{trainer.global_rank}.csv"
         self.path = Path(trainer.default_root_dir) / name
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ class LabelWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Adds the lines of a batch."""
+        """Append the lines of a batch."""
         files = getattr(trainer.predict_dataloaders.dataset, "samples", None)  # type: ignore[union-attr]
         names = getattr(pl_module, "classes", None) or list(range(prediction.shape[1]))
         probabilities, labels = prediction.topk(min(self.top, prediction.shape[1]))
@@ -62,7 +62,7 @@ class LabelWriter(BasePredictionWriter):
                     self.table.add_row(Path(str(image)).name, ", ".join(classes))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prints the first images, and where all are."""
+        """Print the first images and the path of the file."""
         if trainer.is_global_zero:
             console = Console()
             console.print(self.table)

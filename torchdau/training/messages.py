@@ -1,4 +1,4 @@
-"""What a command says about a run: where it computes, what it trains on, where results go, what to do next."""
+"""Messages of a command about a run: device, data, network, folder of the results, and the next command."""
 
 import logging
 import warnings
@@ -18,7 +18,7 @@ from torchdau.analysis import units_of
 
 
 def silence() -> None:
-    """Leave out what Lightning says and users can do nothing about."""
+    """Hide messages of Lightning that users can do nothing about."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
@@ -27,23 +27,23 @@ def silence() -> None:
 
 
 class Messages(Callback):
-    """Says in a line each where a run computes, what its data and network are and, of a training, what to do next."""
+    """Callback that prints the device, data and network of a run, and the folder of the results of a training."""
 
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what is trained, and where results go."""
+        """Print the device, data and network, and the folder of the results."""
         self._introduce(trainer, pl_module)
         _say("results", trainer.log_dir or trainer.default_root_dir)
 
     @rank_zero_only
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what is measured."""
+        """Print the device, data and network."""
         self._introduce(trainer, pl_module)
 
     on_predict_start = on_test_start
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what is measured, where a validation is not part of a training."""
+        """Print the device, data and network, unless the validation is part of a training."""
         if trainer.state.fn == "validate":
             self.on_test_start(trainer, pl_module)
 
@@ -62,7 +62,7 @@ class Messages(Callback):
 
 @rank_zero_only
 def say_what_is_next(trainer: Trainer) -> None:
-    """Say where the best checkpoint of a training is, and the command that measures it."""
+    """Print the path of a training's best checkpoint and the command that tests it."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             path = _short(callback.best_model_path)
@@ -72,10 +72,10 @@ def say_what_is_next(trainer: Trainer) -> None:
 
 
 class Bar(RichProgressBar):
-    """Lightning's progress bar, within 80 columns and counting from 1."""
+    """Lightning's progress bar, within 80 columns and with epochs counted from 1."""
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
-        """Return a short bar, the number of batches and the time that is left."""
+        """Return a short bar, the number of batches and the remaining time."""
         return [
             TextColumn("{task.description}"),
             BarColumn(10),
@@ -84,7 +84,7 @@ class Bar(RichProgressBar):
         ]
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return Lightning's without the number of the version."""
+        """Return Lightning's metrics without the version number."""
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
     def _get_train_description(self, current_epoch: int) -> str:
@@ -93,14 +93,14 @@ class Bar(RichProgressBar):
 
 
 def _sizes(trainer: Trainer) -> list[str]:
-    """How many images there are in the sets that are used, as far as that is known."""
+    """Return the numbers of test and new images in words, as far as they are known."""
     loaders: Any = {"test": trainer.test_dataloaders, "new": trainer.predict_dataloaders}
     sets = {name: getattr(loader, "dataset", None) for name, loader in loaders.items()}
     return [f"{len(images):,} {name} images" for name, images in sets.items() if isinstance(images, Sized)]
 
 
 def _short(path: str) -> str:
-    """A path from the current folder, where it lies inside of it."""
+    """Return a path relative to the current folder if it lies inside."""
     absolute, here = Path(path).absolute(), Path.cwd()
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 

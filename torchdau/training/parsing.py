@@ -1,4 +1,4 @@
-"""Lightning's parser, which says what to do about a key that is not known, and about a file that is not there."""
+"""Lightning's parser with error messages that help: on unknown keys, missing files and broken recipes."""
 
 import inspect
 import re
@@ -13,29 +13,29 @@ from lightning.pytorch.cli import LightningArgumentParser
 UNKNOWN = re.compile(
     r"ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|has no attribute '(\w+)'|arguments: --([\w.]+)"
 )
-"""In messages of jsonargparse."""
+"""Unknown keys in messages of jsonargparse."""
 INNER = re.compile(r"Errors:\s+- (?!Expected)(.*?)(?=\n\s*- |$)", re.DOTALL)
-"""What was wrong with the first of the types that a value might have had."""
+"""Error for the first of the types that a value may have."""
 MISSING = re.compile(r'Unable to load config "([^"]+\.ya?ml)"$')
-"""As jsonargparse says of a file that a recipe names and that is not there; of others it says what is wrong in them."""
+"""Message of jsonargparse about a missing file that a recipe names; for other files it names their errors."""
 BROKEN = re.compile(r"Problems parsing config:(.*)", re.DOTALL)
-"""As it says of the recipe itself."""
+"""Message of jsonargparse about a broken recipe."""
 KEYS = re.compile(r"'(\w+)': ")
 PATHS = re.compile(r"(?:'class_path': |class_path )'([\w.]+)'")
 
 
 def _recipe() -> str:
-    """The recipe that was given on the command line."""
+    """Return the recipe given on the command line."""
     finder = ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("-c", "--config", default="")
     return str(finder.parse_known_args()[0].config)
 
 
 class Parser(LightningArgumentParser):
-    """Says in a line what is wrong with a recipe or an option."""
+    """Parser that reports a mistake in a recipe or an option in one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program; names the unknown key, and the nearest that is known, where that is what is wrong."""
+        """Exit with the message; for an unknown key, name it and the nearest known one."""
         if missing := MISSING.search(message.strip()):
             message = (
                 f"files that a recipe names must lie where they do from the recipe, got {missing[1]!r}, which is not "
@@ -57,7 +57,7 @@ class Parser(LightningArgumentParser):
         self.exit(1, f"{self.prog.replace(' [options]', '')}: {' '.join(message.split())}\n")
 
     def _known(self, message: str) -> Iterator[str]:
-        """All keys that options, and the classes and functions named in a message, have."""
+        """Yield all keys of the options, and of classes and functions named in a message."""
         yield from ("class_path", "init_args")
         for action in self._actions:
             yield from action.dest.split(".")

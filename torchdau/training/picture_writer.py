@@ -1,4 +1,4 @@
-"""What ``torchdau predict`` writes where a prediction is an image."""
+"""Output of ``torchdau predict`` for predictions that are images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -16,24 +16,24 @@ from torchdau.training.data.masks import IGNORED, colour_map
 from torchdau.training.data.pictures import distinct_names, read_picture
 
 OPACITY = 0.6
-"""Of the colours over the picture."""
+"""Opacity of the colours over the picture."""
 
 
 class PictureWriter(BasePredictionWriter, ABC):
-    """Writes ``KIND/NAME.png`` into the trainer's folder, in folders as the pictures are that were predicted."""
+    """Callback that writes ``KIND/NAME.png`` to the trainer's folder, with the folder structure of the pictures."""
 
     kinds: tuple[str, ...]
-    """What is written for each picture."""
+    """Kinds of images written for each picture."""
 
     def __init__(self) -> None:
         super().__init__("batch")
 
     @abstractmethod
     def images(self, file: str, prediction: Tensor) -> Iterable[Image.Image]:
-        """An image of each kind, from the file of a picture and what was predicted for it."""
+        """Return an image of each kind, from the file of a picture and its prediction."""
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Names the files."""
+        """Name the files."""
         self.files = [sample[0] for sample in trainer.predict_dataloaders.dataset.samples]  # type: ignore[union-attr]
         self.names = distinct_names(self.files)
         self.folders = [Path(trainer.default_root_dir) / kind for kind in self.kinds]
@@ -48,7 +48,7 @@ class PictureWriter(BasePredictionWriter, ABC):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Writes what was predicted for a batch."""
+        """Write the images of a batch."""
         for index, each in zip(batch_indices or [], prediction.cpu(), strict=True):
             for folder, image in zip(self.folders, self.images(self.files[index], each), strict=True):
                 path = folder / f"{self.names[index]}.png"
@@ -56,26 +56,26 @@ class PictureWriter(BasePredictionWriter, ABC):
                 image.save(path)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Says where they are."""
+        """Print the folders of the images."""
         if trainer.is_global_zero:
             where = " and ".join(map(str, self.folders))
             Console().print(f"written: {len(self.files)} files in {where}", soft_wrap=True)
 
 
 class MaskWriter(PictureWriter):
-    """Writes masks, numbers with a palette, and overlays, colours over the picture; in the size that people see."""
+    """Writer of masks (numbers with a palette) and overlays (colours over the picture), in the size of the picture."""
 
     kinds = ("masks", "overlays")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Chooses the colours."""
+        """Choose the colours."""
         super().on_predict_start(trainer, pl_module)
         classes: int = pl_module.network.num_classes  # type: ignore[union-attr, assignment]
         colours = getattr(getattr(trainer, "datamodule", None), "colours", None) or colour_map(classes)
         self.palette = [value for colour in colours for value in colour] + [0] * 3 * (IGNORED + 1 - classes)
 
     def images(self, file: str, prediction: Tensor) -> Iterable[Image.Image]:
-        """A mask, and an overlay."""
+        """Return a mask and an overlay."""
         picture = read_picture(file)
         mask = Image.fromarray(prediction.numpy()).resize(picture.size, Image.Resampling.NEAREST)
         mask.putpalette(self.palette)
@@ -83,10 +83,10 @@ class MaskWriter(PictureWriter):
 
 
 class SharpWriter(PictureWriter):
-    """Writes deblurred pictures."""
+    """Writer of deblurred pictures."""
 
     kinds = ("deblurred",)
 
     def images(self, file: str, prediction: Tensor) -> Iterable[Image.Image]:
-        """The prediction itself."""
+        """Return the prediction itself."""
         return (F.to_pil_image(prediction),)

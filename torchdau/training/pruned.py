@@ -15,7 +15,7 @@ from torchdau.training.restoring_tasks import restore_data, restore_task
 
 
 def measured(checkpoint: Path, thresholds: Sequence[float], repeats: int) -> list[dict[str, Any]]:
-    """A row of numbers for one network at each threshold."""
+    """Measure one network at each threshold, and return one row of numbers for each."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     task, data = restore_task(checkpoint), restore_data(checkpoint)
     steps = pruned_models(cast("nn.Module", task.network), thresholds)
@@ -52,6 +52,6 @@ def measured(checkpoint: Path, thresholds: Sequence[float], repeats: int) -> lis
 
 
 def first_images(data: LightningDataModule) -> Tensor:
-    """The first batch of the test set, as the network sees it."""
+    """Return the first batch of the test set, as the network sees it."""
     images: Tensor = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0]
     return images

@@ -1,4 +1,4 @@
-"""Trained networks out of checkpoints, which carry the configuration that made them. Needs no Lightning."""
+"""Networks restored from checkpoints, which hold the configuration that made them. Needs no Lightning."""
 
 import os
 import random
@@ -16,20 +16,20 @@ from torchdau import __version__
 from torchdau.training.checkpoints import read_checkpoint, refusal
 
 PREFIX = "network."
-"""Of the weights of a network among those of its task."""
+"""Prefix of a network's weights among the weights of its task."""
 
 
 def restore_network(checkpoint: str | os.PathLike[str]) -> nn.Module:
-    """Make the network of a checkpoint again, and load its weights.
+    """Rebuild the network of a checkpoint, and load its weights.
 
     Args:
-        checkpoint: a file that ``torchdau fit`` wrote. It names the classes to make: take none from strangers.
+        checkpoint: file that ``torchdau fit`` wrote. It names the classes to instantiate: open only files you trust.
 
     Returns:
         The network, in evaluation mode, on the CPU.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is not a checkpoint of ``torchdau fit``.
     """
     saved = read_checkpoint(checkpoint)
@@ -43,16 +43,16 @@ def restore_network(checkpoint: str | os.PathLike[str]) -> nn.Module:
 
 
 def restore_start(checkpoint: str | os.PathLike[str]) -> nn.Module | None:
-    """Make the network of a checkpoint as it was before the training, by the same seed.
+    """Rebuild the network of a checkpoint as it was before the training, from the same seed.
 
     Args:
-        checkpoint: a file that ``torchdau fit`` wrote.
+        checkpoint: file that ``torchdau fit`` wrote.
 
     Returns:
-        The network; None where that is not known: the training had no seed, or started from another checkpoint.
+        The network, or None if its start is not known: the training had no seed, or started from another checkpoint.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is not a checkpoint of ``torchdau fit``.
     """
     saved = read_checkpoint(checkpoint)
@@ -70,10 +70,10 @@ def restore_start(checkpoint: str | os.PathLike[str]) -> nn.Module | None:
 
 
 def task_name(checkpoint: str | os.PathLike[str]) -> str:
-    """Return the name of the class of the task that a checkpoint was trained for, such as Classification.
+    """Return the class name of the task that a checkpoint was trained for, such as Classification.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is not a checkpoint of ``torchdau fit``.
     """
     model = configuration(read_checkpoint(checkpoint), checkpoint)["model"]
@@ -86,14 +86,14 @@ def steps_of(checkpoint: str | os.PathLike[str]) -> int:
 
 
 def data_name(checkpoint: str | os.PathLike[str]) -> str:
-    """Return the name of the data set of a checkpoint: that of its folder, or of its class."""
+    """Return the name of a checkpoint's data set: the name of its folder, else of its class."""
     data = configuration(read_checkpoint(checkpoint), checkpoint)["data"]
     root = (data.get("init_args") or {}).get("root")
     return Path(root).name if root else str(data["class_path"]).rpartition(".")[2].removesuffix("Data")
 
 
 def named_checkpoints(checkpoints: Sequence[Path]) -> dict[str, Path]:
-    """Checkpoints by what makes their networks, or, where that is the same, by how their paths differ."""
+    """Name checkpoints by the class or function of their networks or, if these are equal, by how their paths differ."""
     networks = [_network_name(path) for path in checkpoints]
     if len(set(networks)) == len(networks):
         return dict(zip(networks, checkpoints, strict=True))
@@ -109,7 +109,7 @@ def configuration(saved: Mapping[str, Any], checkpoint: str | os.PathLike[str]) 
     """Return the configuration in the content of a checkpoint, with ``model`` and ``data``.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the checkpoint has none.
     """
     try:
         config = yaml.safe_load(saved["config"])
@@ -119,16 +119,16 @@ def configuration(saved: Mapping[str, Any], checkpoint: str | os.PathLike[str]) 
 
 
 def instantiate(parser: ArgumentParser, config: dict[str, Any], checkpoint: str | os.PathLike[str]) -> Any:
-    """Return what a parser makes of a part of the configuration in a checkpoint.
+    """Instantiate a part of the configuration in a checkpoint.
 
     Raises:
-        ValueError: a class or an argument is not known.
+        ValueError: a class or an argument is unknown.
     """
     try:
         return parser.instantiate(parser.parse_object(config))
     except ArgumentError as error:
         cause: BaseException = error
-        while cause.__cause__ is not None:  # what it is about
+        while cause.__cause__ is not None:  # the innermost names the culprit
             cause = cause.__cause__
         raise ValueError(
             f"checkpoint must be of classes and arguments that torchdau {__version__} knows, got {str(checkpoint)!r}: "
@@ -137,7 +137,7 @@ def instantiate(parser: ArgumentParser, config: dict[str, Any], checkpoint: str 
 
 
 def _network_name(checkpoint: Path) -> str:
-    """What makes a network: a class or a function, without its module."""
+    """Return the class or function that makes the network, without its module."""
     model = configuration(read_checkpoint(checkpoint), checkpoint)["model"]
     network = (model.get("init_args") or {}).get("network") or {}
     return str(network.get("class_path", model["class_path"])).rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""Tasks and data out of checkpoints, which carry the configuration that made them."""
+"""Tasks and data modules restored from checkpoints, which hold the configuration that made them."""
 
 import os
 from typing import Any
@@ -14,16 +14,16 @@ from torchdau.training.restoring import configuration, instantiate, restore_netw
 
 
 def restore_task(checkpoint: str | os.PathLike[str]) -> LightningModule:
-    """Make the task of a checkpoint again, and load the weights; ``network`` of the task is what was trained.
+    """Rebuild the task of a checkpoint, and load its weights; its attribute ``network`` is the trained network.
 
     Args:
-        checkpoint: a file that ``torchdau fit`` wrote. It names the classes to make: take none from strangers.
+        checkpoint: file that ``torchdau fit`` wrote. It names the classes to instantiate: open only files you trust.
 
     Returns:
         The task, in evaluation mode, on the CPU.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is not a checkpoint of ``torchdau fit``.
     """
     saved = read_checkpoint(checkpoint)
@@ -36,25 +36,25 @@ def restore_task(checkpoint: str | os.PathLike[str]) -> LightningModule:
 
 
 def restore_data(checkpoint: str | os.PathLike[str]) -> LightningDataModule:
-    """Make the data module of a checkpoint again.
+    """Rebuild the data module of a checkpoint.
 
     Args:
-        checkpoint: a file that ``torchdau fit`` wrote.
+        checkpoint: file that ``torchdau fit`` wrote.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a checkpoint of ``torchdau fit``, or the data are not where they were.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a checkpoint of ``torchdau fit``, or the data are no longer in their place.
     """
     data: LightningDataModule = _make(LightningDataModule, read_checkpoint(checkpoint), "data", checkpoint)
     return data
 
 
 def first_images(checkpoint: str | os.PathLike[str], size: int) -> tuple[Tensor, str]:
-    """Four images as the network of a checkpoint sees them, and what they are, in words.
+    """Return four images as the network of a checkpoint sees them, and a description of them.
 
     Args:
-        checkpoint: a file that ``torchdau fit`` wrote.
-        size: side in pixels of the noise that there is where the data set of the checkpoint is not.
+        checkpoint: file that ``torchdau fit`` wrote.
+        size: side in pixels of the noise that replaces the checkpoint's data set if it is not available.
     """
     try:
         data: Any = restore_data(checkpoint)
@@ -69,7 +69,7 @@ def first_images(checkpoint: str | os.PathLike[str], size: int) -> tuple[Tensor,
 
 
 def _make(kind: type, saved: dict[str, Any], key: str, checkpoint: str | os.PathLike[str]) -> Any:
-    """The instance of a class and arguments that the configuration in a checkpoint names."""
+    """Instantiate a class that the configuration in a checkpoint names."""
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(kind, key, subclass_mode=True)
     return instantiate(parser, {key: configuration(saved, checkpoint)[key]}, checkpoint)[key]

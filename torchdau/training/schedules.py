@@ -1,4 +1,4 @@
-"""A schedule in which displacements slow down otherwise than weights."""
+"""A learning rate schedule with separate decay for displacements."""
 
 from functools import partial
 
@@ -7,13 +7,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class PolynomialDecay(LambdaLR):
-    """Rates fall to zero as a power of what is left of the training.
+    """Decay of learning rates to zero as a power of the remaining share of the training.
 
     Args:
-        optimizer: over the groups of :func:`torchdau.parameter_groups`.
+        optimizer: optimizer over the groups of :func:`torchdau.parameter_groups`.
         total_iters: epochs or steps, as the schedule counts, after which all rates are zero.
-        power: of all groups but displacements. Default: that of the paper's deblurring networks.
-        displacement_power: of displacements. Default: as there, a straight line.
+        power: exponent of all groups except displacements. Default: 0.3, as in the paper's deblurring networks.
+        displacement_power: exponent of displacements. Default: 1, a straight line, as in these networks.
 
     Reference:
         Section 7 of the paper, "Optimization".

@@ -1,4 +1,4 @@
-"""Seeds for parts of a training, made from the seed of all."""
+"""Seeds for parts of a training, derived from the global seed."""
 
 import os
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def global_seed() -> int:
-    """What ``seed_everything`` was given; 0 where it was not called."""
+    """Return the seed that ``seed_everything`` was given, or 0 if it was not called."""
     return int(os.environ.get("PL_GLOBAL_SEED", "0"))
 
 
 def mixed_seed(*numbers: int) -> int:
-    """One seed out of the global one and some numbers."""
+    """Mix the global seed and some numbers into one seed."""
     return int(np.random.SeedSequence([global_seed(), *numbers]).generate_state(1, np.uint64)[0])

@@ -23,14 +23,17 @@ from torchdau.training.tiles import in_tiles
 
 
 class Segmentation(Task):
-    """One class per pixel: softmax cross-entropy and scores from one confusion matrix over the set; 255 is left out.
+    """Semantic segmentation with softmax cross-entropy, mean IoU and accuracy; pixels of class 255 are ignored.
+
+    The scores come from one confusion matrix over the whole set.
 
     Args:
-        network: maps images (N, C, H, W) to logits (N, classes, H, W); its attribute ``num_classes`` is their number.
-        pretrained: checkpoint of ``torchdau fit`` for classification whose weights the network starts from, by its
-            method ``load_classifier``. It is read when a training starts, and not needed afterwards.
-        tile: side in pixels of the tiles in which images are seen for validation, test and prediction, so that memory
-            is bounded; none sees each image at once.
+        network: model that maps images (N, C, H, W) to logits (N, classes, H, W). Its attribute ``num_classes`` is
+            their number.
+        pretrained: classification checkpoint of ``torchdau fit`` to start from. The network's method
+            ``load_classifier`` loads its weights when a training starts; the file is not needed afterwards.
+        tile: side in pixels of the tiles in which validation, test and prediction process images, which bounds memory.
+            Default: whole images.
         overlap: pixels that neighbouring tiles share.
         **options: further arguments of :class:`Task`.
     """
@@ -51,7 +54,7 @@ class Segmentation(Task):
         self.matrices = nn.ModuleDict({f"{stage}_matrix": matrix.clone() for stage in ("val", "test")})
 
     def setup(self, stage: str) -> None:
-        """Takes the weights of the classification network; a checkpoint to resume from replaces them afterwards."""
+        """Load the weights of the classification network; a checkpoint to resume from overwrites them afterwards."""
         super().setup(stage)
         if self.network.num_classes > IGNORED:  # type: ignore[operator]
             raise ValueError(f"num_classes must be at most {IGNORED}, got num_classes={self.network.num_classes}.")
@@ -65,31 +68,31 @@ class Segmentation(Task):
                 ) from error
 
     def configure_callbacks(self) -> Sequence[Callback]:
-        """Writes masks."""
+        """Return the callback that writes masks."""
         return [MaskWriter()]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of a batch."""
+        """Log and return the loss of a batch."""
         images, masks = batch
         loss = F.cross_entropy(self(images), masks.long(), ignore_index=IGNORED, reduction="sum")
-        loss = loss / (masks != IGNORED).sum().clamp(min=1)  # a crop may have no pixel that counts
+        loss = loss / (masks != IGNORED).sum().clamp(min=1)  # a crop may have no labelled pixel
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Counts the pixels of a batch."""
+        """Count the pixels of a batch."""
         self._count(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Counts the pixels of a batch."""
+        """Count the pixels of a batch."""
         self._count(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the scores."""
+        """Log the scores."""
         self._scores("val")
 
     def on_test_epoch_end(self) -> None:
-        """Logs the scores, and writes and prints those of each class."""
+        """Log the scores, and write and print the scores of each class."""
         confusion = self._scores("test")
         if not self.trainer.is_global_zero:
             return
@@ -107,7 +110,7 @@ class Segmentation(Task):
         Console().print(table, f"written: {path}", soft_wrap=True)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Classes (N, H, W) of a batch, 8 bits each."""
+        """Return the classes (N, H, W) of a batch, 8 bits each."""
         return self._classes_of(batch[0])
 
     def _classes_of(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Blur as by a camera that shakes, in linear light."""
+"""Blur by a shaking camera, in linear light."""
 
 import math
 
@@ -6,21 +6,21 @@ import torch
 from torch import Tensor
 
 GAMMA = 2.2
-"""Exponent from the intensities of a picture to light, GOPRO's."""
+"""Exponent from the intensities of a picture to light, from GOPRO."""
 
 
 def blurred_by(sharp: Tensor, kernel: Tensor) -> Tensor:
-    """An image (3, H, W), 8 bits, blurred in linear light by a kernel (k, k): (3, H - k + 1, W - k + 1)."""
+    """Blur an 8-bit image (3, H, W) in linear light by a kernel (k, k), to (3, H - k + 1, W - k + 1)."""
     light = (sharp.float() / 255).pow(GAMMA)[:, None]
     light = torch.nn.functional.conv2d(light, kernel.flip(0, 1)[None, None])[:, 0]
     return light.clamp(0, 1).pow(1 / GAMMA).mul(255).round().to(torch.uint8)
 
 
 def shake(largest: int, generator: torch.Generator) -> Tensor:
-    """The light that a point leaves while a camera shakes: a kernel (largest, largest) with sum 1, centred on its mean.
+    """Draw the trace of a point under a shaking camera: a kernel (largest, largest) with sum 1, centred on its mean.
 
-    A point moves with inertia, pushed at random and pulled back, as in Boracchi and Foi, Modeling the Performance of
-    Image Restoration from Motion Blur, IEEE TIP 2012, in a simple form.
+    The point moves with inertia, is pushed at random and pulled back. This is a simple form of Boracchi and Foi,
+    Modeling the Performance of Image Restoration from Motion Blur, IEEE TIP 2012.
     """
     steps = 256
     pushes = torch.randn(steps, 2, generator=generator, dtype=torch.float64)

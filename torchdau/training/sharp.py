@@ -1,4 +1,4 @@
-"""Sharp images of any size by a deblurring network."""
+"""Deblurring of images of any size."""
 
 import torch
 import torch.nn.functional as F
@@ -9,12 +9,12 @@ from torchdau.training.tiles import in_tiles
 
 
 def deblurred(network: nn.Module, blurred: Tensor, tile: int | None = None, overlap: int = 128) -> Tensor:
-    """Sharp images (N, 3, H, W), 8 bits, of blurred ones in [0, 1] of any size.
+    """Return sharp 8-bit images (N, 3, H, W) of blurred ones of any size.
 
     Args:
-        network: maps blurred images in [0, 1] to a list of sharp ones, of which the last is the result.
-        blurred: of shape (N, 3, H, W).
-        tile: side of tiles in pixels; none sees images at once.
+        network: maps blurred images in [0, 1] to a list of sharp ones; the last is the result.
+        blurred: images (N, 3, H, W) in [0, 1].
+        tile: side of the tiles in pixels. Default: whole images.
         overlap: pixels that neighbouring tiles share.
     """
 
@@ -27,5 +27,5 @@ def deblurred(network: nn.Module, blurred: Tensor, tile: int | None = None, over
 
 
 def to_8_bits(images: Tensor) -> Tensor:
-    """Intensities in [0, 1] as whole numbers to 255."""
+    """Convert intensities in [0, 1] to whole numbers from 0 to 255."""
     return images.mul(255).round().clamp(0, 255).to(torch.uint8)

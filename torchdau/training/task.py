@@ -1,4 +1,4 @@
-"""What all tasks have in common: a network, its optimizer, the names of its classes."""
+"""The base class of all tasks: a network, its optimizer and the names of its classes."""
 
 import os
 from typing import Any, Literal
@@ -17,17 +17,18 @@ from torchdau.training.seeds import mixed_seed
 
 
 class Task(LightningModule):
-    """A network that is trained, with rates for displacements of their own.
+    """Training of a network, with separate learning rates for displacements.
 
     Args:
-        network: its attribute ``num_classes`` is the number of classes it tells apart.
-        lr: learning rate of all but displacements.
-        weight_decay: decay of the weights; displacements, sigmas, biases and norms have none.
+        network: model to train. For data with classes, its attribute ``num_classes`` must be their number.
+        lr: learning rate of all parameters except displacements.
+        weight_decay: weight decay. Displacements, sigmas, biases and normalisation layers have none.
         displacement_lr: learning rate of displacements, in pixels per step; see :func:`torchdau.optimizer`.
-        displacement_factor: the paper's rule instead: displacements follow the optimizer like everything else, at so
-            many times ``lr``; see :func:`torchdau.parameter_groups`.
-        optimizer: makes the optimizer from parameter groups that have their rates already.
-        scheduler: makes the schedule of the rates; none keeps them.
+        displacement_factor: learning rate of displacements as a multiple of ``lr``, the paper's rule. If given,
+            displacements follow the optimizer like all other parameters; see :func:`torchdau.parameter_groups`.
+            Default: ``displacement_lr`` applies instead.
+        optimizer: function that makes the optimizer from parameter groups, which already have their learning rates.
+        scheduler: function that makes the learning rate schedule. Default: constant rates.
         scheduler_interval: whether the schedule counts epochs or training steps.
     """
 
@@ -54,7 +55,7 @@ class Task(LightningModule):
         self.scheduler_interval = scheduler_interval
 
     def setup(self, stage: str) -> None:
-        """Compares the classes of the network with those of the data module, if there is one, and keeps their names."""
+        """Check the network's number of classes against the data module, if there is one, and keep the class names."""
         if getattr(self.trainer.strategy, "_layer_sync", None) and any(map(_has_activation, self.network.modules())):
             raise ValueError(
                 f"sync_batchnorm must be false for {type(self.network).__name__}, whose norms, timm's BatchNormAct2d, "
@@ -71,37 +72,37 @@ class Task(LightningModule):
         self.classes = list(classes)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the names of the classes."""
+        """Add the class names."""
         checkpoint["classes"] = self.classes
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the names of the classes."""
+        """Read the class names."""
         self.classes = checkpoint.get("classes")
 
     def forward(self, images: Tensor) -> Tensor:
-        """What the network says of a batch of images."""
+        """Return the network's output for a batch of images."""
         return self.network(images)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seeds the step by its number, so that a training that was stopped goes on with the same random numbers."""
+        """Seed the step by its number, so that a resumed training continues with the same random numbers."""
         if "PL_GLOBAL_SEED" in os.environ:
             torch.manual_seed(mixed_seed(self.current_epoch, batch_idx, self.global_rank))
         self._current = batch, batch_idx
 
     def on_before_backward(self, loss: Tensor) -> None:
-        """Stops at a loss that is not finite."""
+        """Stop the training if the loss is not finite."""
         if not loss.isfinite().all():
             images = self._current[0][0]
             self._stop(f"loss must be finite, got {loss.item()}", first_not_finite(self.network, images) or "the loss")
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Stops at gradients that are not finite, but for those that a scaler of float16 leaves out."""
+        """Stop the training if gradients are not finite, except if a float16 gradient scaler skips such steps."""
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is None and not largest_gradient(self.network.parameters()).isfinite():
             self._stop("gradients must be finite, got others", gradients_not_finite(self.network)[0])
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """Moves units back into their bounds: of sharded parameters, a forward pass could move a copy only."""
+        """Clip units to their bounds; with sharded parameters, a forward pass could only clip a copy."""
         for module in self.network.modules():
             if isinstance(module, DAUConv2d):
                 module.clip_parameters_()
@@ -116,7 +117,7 @@ class Task(LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over the parameter groups, and the schedule."""
+        """Return the optimizer over the parameter groups, and the schedule if there is one."""
         if self.displacement_factor is None:
             optimizer = unit_optimizer(
                 self.network, self.make_optimizer, self.lr, self.weight_decay, self.displacement_lr

@@ -1,4 +1,4 @@
-"""Large images in tiles that overlap, so that memory is bounded by the size of a tile."""
+"""Processing of large images in overlapping tiles, so that the size of a tile bounds memory."""
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -8,22 +8,22 @@ from torch import Tensor
 
 
 def in_tiles(function: Callable[[Tensor], Tensor], images: Tensor, size: int, overlap: int) -> Tensor:
-    """Applies a function of images to tiles, and joins what it makes of their middles.
+    """Apply a function to tiles of images, and join the middles of its results.
 
-    Each pixel of the output comes from the tile in which it lies farthest from the border, so half of the overlap is
-    context that is thrown away. Tiles lie evenly; no side of an image is filled up.
+    Each output pixel comes from the tile in which it lies farthest from the border. Half of the overlap is therefore
+    discarded context. Tiles are evenly spaced, and images are not padded.
 
     Args:
         function: maps images (N, C, h, w) to results (N, C', h, w).
-        images: of shape (N, C, H, W).
+        images: images of shape (N, C, H, W).
         size: side of the tiles in pixels.
-        overlap: pixels that neighbouring tiles share at least.
+        overlap: smallest number of pixels that neighbouring tiles share.
 
     Returns:
-        Results of shape (N, C', H, W), on the CPU where there is more than one tile.
+        Results of shape (N, C', H, W), on the CPU if there is more than one tile.
 
     Raises:
-        ValueError: the overlap is not smaller than the tiles.
+        ValueError: the overlap is negative, or not smaller than the tiles.
     """
     if not 0 <= overlap < size:
         raise ValueError(f"overlap must be at least 0 and below the size of tiles, {size}, got overlap={overlap}.")
@@ -43,7 +43,7 @@ def in_tiles(function: Callable[[Tensor], Tensor], images: Tensor, size: int, ov
 
 
 def _spans(length: int, size: int, overlap: int) -> Iterator[tuple[int, range, int]]:
-    """Along one axis: where tiles start, which pixels of the output are theirs, and where these lie in the tile."""
+    """Yield along one axis each tile's start, its output pixels and their start within the tile."""
     count = max(1, -(-(length - overlap) // (size - overlap)))
     starts = [round(index * (length - size) / (count - 1)) if count > 1 else 0 for index in range(count)]
     borders = [0, *((a + size + b) // 2 for a, b in pairwise(starts)), length]

@@ -1,4 +1,4 @@
-"""Watching units while they are trained."""
+"""A callback that watches units during training."""
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -9,22 +9,23 @@ from torchdau.analysis.plots import plot_displacements
 
 
 class WatchUnits(Callback):
-    """Logs to TensorBoard, after each validation, where the units of each layer stand.
+    """Callback that logs the state of each layer's units to TensorBoard after each validation.
 
-    For each layer, under ``units/LAYER``: the share of units that sit at the bound, the mean distance from the centre,
-    how far units moved since the last validation and since the training began or was resumed, in the mean and in
-    pixels, histograms of distances, and of sigmas where they are learned. And a picture, of all layers: Figure 7 of the
-    paper. A network without units logs nothing.
+    Each layer has its values under ``units/LAYER``. ``at_bound`` is the share of units at the bound, and
+    ``mean_distance`` their mean distance from the centre in pixels. ``moved`` and ``moved_in_all`` are mean movements
+    in pixels, since the last validation and since the training began or was resumed. ``distance`` is a histogram of
+    distances, and ``sigma`` one of sigmas if they are learned. The picture ``units`` shows all layers as in Figure 7 of
+    the paper. A network without units logs nothing.
     """
 
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remembers where the units are."""
+        """Remember the units at the start."""
         self._start = self._last = units_of(pl_module)
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs to each of the trainer's TensorBoard loggers."""
+        """Log to each of the trainer's TensorBoard loggers."""
         layers = units_of(pl_module)
         if trainer.sanity_checking or not layers:
             return

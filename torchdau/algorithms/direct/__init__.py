@@ -1,8 +1,8 @@
 """Unit by unit: for small images and batches, strides, few channels in a group, and pruned layers.
 
-On a CPU it has native kernels, in float32 and below; :mod:`choice` says which one serves which layer. With a sigma for
-each unit, or in the Gaussian form, they are for few channels in a group. On a GPU it has Triton kernels for few
-channels in a group and the bilinear form.
+On a CPU it has native kernels, in float32 and below; :mod:`choice` selects one for each layer. With a sigma for each
+unit, or in the Gaussian form, they require few channels in a group. On a GPU it has Triton kernels for few channels in
+a group and the bilinear form.
 """
 
 import torch
@@ -29,7 +29,7 @@ def dau_conv2d(
     groups: int,
     profile: Profile,
 ) -> Tensor:
-    """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
+    """Compute the operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
     reason = unsuitable(input, weight, sigma, profile)
     if reason:
         raise ValueError(f'algorithm="direct" {reason}. Take "auto", which chooses an algorithm that serves.')
@@ -37,7 +37,7 @@ def dau_conv2d(
 
 
 def unsuitable(input: Tensor, weight: Tensor, sigma: Tensor, profile: Profile) -> str | None:
-    """Say why the kernels cannot compute this layer, or return None."""
+    """Return the reason why the kernels cannot compute this layer, or None."""
     if input.device.type == "cuda":
         return triton.unsuitable(input, weight, profile)
     if weight.shape[1] > FEW and profile.interpolation != "bilinear":

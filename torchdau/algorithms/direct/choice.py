@@ -1,10 +1,9 @@
-"""Which native kernel computes a layer, and how long it takes.
+"""The native kernel that computes a layer, and how long it takes.
 
 - ``narrow``: few input channels in a group. The Gaussian comes once per output channel, after the units.
 - ``blurred``: one or a few images. Forward pass only.
 - ``lanes``: small images, small batches and strides.
-- ``separable``: few input channels in a group, where units do not share a Gaussian: a sigma for each, or the Gaussian
-  form.
+- ``separable``: few input channels in a group, and units with their own Gaussians: a sigma each, or the Gaussian form.
 """
 
 import math
@@ -12,19 +11,19 @@ from functools import lru_cache
 from typing import NamedTuple
 
 FEW = 16
-"""Most input channels of a group for the kernel for few of them."""
+"""Most input channels of a group for ``narrow`` and ``separable``."""
 
 CACHED = 4 << 20
-"""Pixels of blurred images that stay in a cache."""
+"""Number of pixels of blurred images that stay in a cache."""
 
 STRIDES = ((1, 1), (2, 2))
-"""Strides that the kernel in lanes has."""
+"""Strides that ``lanes`` supports."""
 
 WINDOW = 160
-"""Most pixels along an axis that the kernel in lanes reads for an output."""
+"""Most pixels along an axis that ``lanes`` reads for an output."""
 
 TAPS = 12
-"""Weights along an axis of a unit with a Gaussian of its own, about."""
+"""Approximate number of weights along an axis of a unit with its own Gaussian."""
 
 BACKWARD = 3.4
 """Time of a backward pass in forward passes of the same kernel."""
@@ -34,7 +33,7 @@ Pair = tuple[int, int]
 
 
 class Shape(NamedTuple):
-    """What a layer's time depends on: images, groups, channels of a group, units, output pixels, stride and window."""
+    """Sizes that determine a layer's time: images, groups, channels, units, output pixels, stride and window."""
 
     n: int
     groups: int
@@ -49,14 +48,14 @@ class Shape(NamedTuple):
 
 @lru_cache
 def forward_kernel(shape: Shape) -> str | None:
-    """The fastest kernel for a forward pass, or None where there is none."""
+    """Return the fastest kernel for a forward pass, or None if there is none."""
     costs = _costs(shape)
     return min(costs, key=costs.__getitem__, default=None)
 
 
 @lru_cache
 def backward_kernel(shape: Shape) -> str | None:
-    """The fastest kernel for the gradients, or None where there is none."""
+    """Return the fastest kernel for the gradients, or None if there is none."""
     costs = _costs(shape)
     costs.pop("blurred", None)
     return min(costs, key=costs.__getitem__, default=None)
@@ -74,7 +73,7 @@ def cost(
     training: bool = False,
     shared: bool = True,
 ) -> float:
-    """Return the multiply-adds of a forward pass, or of a training step; what runs slower counts by its time."""
+    """Return the multiply-adds of a forward pass, or of a training step; slower operations count by their time."""
     shape = Shape(n, groups, i, o, k, size, stride, window, shared)
     costs = _costs(shape)
     forward = min(costs.values(), default=math.inf)
@@ -85,7 +84,7 @@ def cost(
 
 
 def _costs(shape: Shape) -> dict[str, float]:
-    """By the kernels that serve."""
+    """Return the costs of the kernels that support the layer."""
     if not shape.shared:
         return {"separable": _separable(shape)} if shape.i <= FEW else {}
     costs = {"blurred": _blurred(shape)}
@@ -107,7 +106,7 @@ def _separable(s: Shape) -> float:
 
 
 def _blurred(s: Shape) -> float:
-    rows, columns = s.size[0] + 2 * (-(-s.size[0] // 14)), 16 * (-(-s.size[1] // 15))  # as they are computed
+    rows, columns = s.size[0] + 2 * (-(-s.size[0] // 14)), 16 * (-(-s.size[1] // 15))  # as the kernel does
     plane = (s.size[0] * s.stride[0] + s.window) * (s.size[1] * s.stride[1] + s.window)
     each = 3.4 if max(s.stride) == 1 else 12
     blur = 60 if s.groups * s.i * s.n * plane < CACHED else 130

@@ -1,4 +1,4 @@
-"""What the kernels cannot compute, by the registered operators of the spectral algorithm."""
+"""Layers that the kernels cannot compute, by the registered operators of the spectral algorithm."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -13,10 +13,10 @@ from torchdau.kernels import available, call, parallel_for
 from torchdau.profile import Profile
 
 PLANES = 64 << 20
-"""Bytes that blurred images may take; more are worked through in pieces of images."""
+"""Most bytes of blurred images at a time; larger batches are processed in pieces of images."""
 
 IMAGES = 16
-"""Blurred images among which a kernel finds pixels by 32-bit numbers."""
+"""Number of blurred images among which a kernel addresses pixels by 32-bit numbers."""
 
 
 class _Axis(ctypes.Structure):
@@ -24,7 +24,7 @@ class _Axis(ctypes.Structure):
 
 
 class _Layer(ctypes.Structure):
-    """The structure ``TorchdauDirect``."""
+    """The C structure ``TorchdauDirect``."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("images", "groups", "inputs", "outputs", "units", "planes")),
@@ -37,19 +37,19 @@ class _Layer(ctypes.Structure):
 
 
 class Task(NamedTuple):
-    """A layer by one of the kernels.
+    """A layer and the kernel that computes it.
 
     Attributes:
-        kernel: its name, or None where none can compute the layer.
+        kernel: name of the kernel, or None if none can compute the layer.
         input: shape of the images (N, G * I, H, W).
         weight: shape of the amplitudes (G * O, I, K).
         output: shape of the output (N, G * O, H_out, W_out).
         stride: input pixels between two outputs (y, x).
-        padding: zeros around the image (y, x), or pixels cropped where negative.
+        padding: zeros around the image (y, x); a negative padding crops.
         groups: groups of channels.
-        profile: the form of the units.
+        profile: form of the units.
         shared: whether all units have one sigma.
-        order: layout in memory of the images that the kernel is given.
+        order: layout in memory of the images for the kernel.
     """
 
     kernel: str | None
@@ -64,7 +64,7 @@ class Task(NamedTuple):
     order: torch.memory_format
 
     def forward(self, input: Tensor, units: Sequence[Tensor], bias: Tensor | None) -> Tensor:
-        """Return the output, of ``input``, and weight, displacement and sigma as ``units``."""
+        """Return the output for ``input`` and ``units``: weight, displacement and sigma."""
         output = torch.empty(self.output, dtype=torch.float32, device="cpu", memory_format=self.order)
         constant = None if bias is None else bias.float().contiguous()
         self._call("forward", [self._image(input), *_plain(units), constant, None, output, *[None] * 4])
@@ -75,11 +75,11 @@ class Task(NamedTuple):
     ) -> list[Tensor | None]:
         """Return the gradients of input, weight, displacement and sigma in float32, None for one that is not needed.
 
-        Of sigma, they are those of each unit; none if all units share it.
+        The gradient of sigma is per unit; it is None if all units share one sigma.
         """
         image, (weight, displacement, sigma) = self._image(input), _plain(units)
         room = torch.empty_like if len(input) else torch.zeros_like
-        any_unit = any(needed[1:])  # those of units are computed together
+        any_unit = any(needed[1:])  # the gradients of units are computed together
         wanted = needed[0], any_unit, any_unit, any_unit and not self.shared
         made = [room(t) if need else None for t, need in zip((image, weight, displacement, sigma), wanted, strict=True)]
         self._call("backward", [image, weight, displacement, sigma, None, self._image(grad), None, *made])
@@ -134,20 +134,20 @@ def task(
     kernel = backward_kernel(shape) if backward else forward_kernel(shape)
     huge = kernel == "blurred" and _plane(output, stride, profile) * IMAGES >= 1 << 31
     precise = torch.promote_types(input.dtype, torch.float32) != torch.float32
-    if input.device.type != "cpu" or precise or huge or not available():  # an exported graph may run anywhere
+    if input.device.type != "cpu" or precise or huge or not available():  # an exported graph may run on any machine
         kernel = None
     order = layout(input) if kernel == "narrow" else torch.contiguous_format
     return Task(kernel, input.shape, weight.shape, output, stride, padding, groups, profile, shared, order)
 
 
 def _plane(output: Sequence[int], stride: Sequence[int], profile: Profile) -> int:
-    """Pixels of a blurred image with all that is read around it."""
+    """Return the pixels of a blurred image with its margin."""
     rows, columns = ((p - 1) * t + 2 * _bound(profile) + 65 for p, t in zip(output[2:], stride, strict=True))
     return rows * columns
 
 
 def _bound(profile: Profile) -> int:
-    """Bound of displacements in whole pixels."""
+    """Return the bound of displacements in whole pixels."""
     return profile.reach - profile.radius
 
 

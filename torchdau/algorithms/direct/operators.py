@@ -1,4 +1,4 @@
-"""The direct algorithm as operators of PyTorch: which kernels compute them, and their derivatives."""
+"""The direct algorithm as operators of PyTorch: the kernels that compute them, and their derivatives."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -60,7 +60,7 @@ def _backward(
     max_sigma: float,
     needed: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of input, weight, displacement and sigma; one that is not ``needed`` is an empty tensor."""
+    """Return the gradients of input, weight, displacement and sigma; an empty tensor for one not ``needed``."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     layer, units = (input, weight, grad.shape, stride, padding, groups, profile), (weight, displacement, sigma)
     on_gpu = _on_gpu(sigma, *layer)
@@ -70,7 +70,7 @@ def _backward(
             grads = on_gpu.backward(grad, input, units, needed)
     elif (native := task(*layer, sigma.ndim == 0, backward=True)).kernel and not (needed[3] and sigma.ndim == 0):
         grads = native.backward(grad, input, units, needed)
-    else:  # no kernel has gradients, or sigma is learned and all units share it
+    else:  # no kernel has gradients, or all units share a learned sigma
         options = stride, padding, groups, *profile.options
         grads = elsewhere.gradients(grad, (input, *units, None), options, [*needed, False])[:4]
     made = [
@@ -96,7 +96,7 @@ def _output_shape(input: Tensor, weight: Tensor, stride: Sequence[int], padding:
 
 
 def _on_gpu(sigma: Tensor, input: Tensor, weight: Tensor, *layer: Any) -> Any:
-    """The layer by Triton kernels where they serve, or None."""
+    """Return the layer by Triton kernels, or None if they do not support it."""
     if input.device.type != "cuda" or not len(input) or triton.unsuitable(input, weight, layer[-1]):
         return None
     from torchdau.algorithms.direct.triton.layer import Layer

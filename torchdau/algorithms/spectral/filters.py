@@ -1,4 +1,4 @@
-"""Units to spectra of filters, and gradients of these to gradients of units."""
+"""Spectra of filters from units, and gradients of units from their gradients."""
 
 import torch
 from torch import Tensor
@@ -8,14 +8,14 @@ from torchdau.profile import Profile
 from torchdau.workspace import workspace
 
 BLOCK = 1 << 16
-"""Pairs of channels that are worked through at a time, so that what their steps share stays in the cache."""
+"""Pairs of channels processed at a time, so that the data shared by their steps stay in the cache."""
 
 
 class Filters:
     """Spectra of filters of K units each, and gradients of the units.
 
     Args:
-        profile: the form of the units.
+        profile: form of the units.
         lengths: transform length along y and along x.
         weight: amplitudes (G, O, I, K).
         displacement: displacements (G, O, I, K, 2).
@@ -50,12 +50,12 @@ class Filters:
         return spectra.view(2, count * self._lengths[0], *self._channels)
 
     def add_gradient(self, columns: slice, grad: Tensor) -> None:
-        """Add what some columns give to the gradients.
+        """Add the contribution of some columns to the gradients.
 
         Args:
-            columns: the columns.
+            columns: columns of frequencies.
             grad: products (2, columns * rows, G, O, I) of the spectra of the images with the conjugate spectra of the
-                gradient of the output: the loss changes by the real part of ``grad`` times a change of filters.
+                gradient of the output. The loss changes by the real part of ``grad`` times a change of filters.
         """
         if not self._blocks[0].grads:
             for block, tables in zip(self._blocks, self._tables("grad "), strict=True):
@@ -71,7 +71,7 @@ class Filters:
         return [torch.cat(parts).unflatten(0, self._channels) for parts in blocks]
 
     def _tables(self, name: str) -> list[list[Tensor]]:
-        """Room for tables along y and along x (2, frequencies, K, pairs) of each block."""
+        """Allocate tables along y and along x (2, frequencies, K, pairs) for each block."""
         pairs, units = self._weight.shape
         tables = []
         for axis, length in zip("yx", self._lengths, strict=True):
@@ -93,7 +93,7 @@ class _Block:
         tables: list[Tensor],
     ) -> None:
         self._profile, self._height = profile, lengths[0]
-        self._weight = weight.t().contiguous()  # units first: pairs of channels are the vectors
+        self._weight = weight.t().contiguous()  # units first, so that vectors run over pairs of channels
         self._displacement = displacement.permute(2, 1, 0).contiguous()
         self._sigma = sigma.t().contiguous() if sigma.ndim else sigma
         window = range(profile.first, profile.last + 1)
@@ -118,7 +118,7 @@ class _Block:
         self._merge(products, real, imag)
 
     def add_gradient(self, column: int, real: Tensor, imag: Tensor) -> None:
-        """Add what one column gives to the gradients of the tables."""
+        """Add the contribution of one column to the gradients of the tables."""
         products, scratch = self._room("filter products", 2), self._room("filter scratch", 1)[:, 0]
         self._split(real, imag, products)
         y, x = self._factors(column)
@@ -130,7 +130,7 @@ class _Block:
                 grad_x[part, column, unit] += scratch.sum((0, 1))
 
     def gradients(self, sigma: bool) -> list[Tensor]:
-        """Gradients of weight (pairs, K), displacement (pairs, K, 2) and, where asked for, sigma (pairs, K)."""
+        """Return gradients of weight (pairs, K), displacement (pairs, K, 2) and, on request, sigma (pairs, K)."""
         grad_weight = (self.grads[1] * self._tables[1]).sum((0, 1))
         self.grads[1] *= self._weight
         grad_displacement = torch.empty_like(self._displacement)
@@ -144,21 +144,21 @@ class _Block:
         return [grad_weight.t(), grad_displacement.permute(2, 1, 0), grad_sigma.t()]
 
     def _factors(self, column: int) -> tuple[Tensor, Tensor]:
-        """The tables (2, rows ky >= 0, K, pairs) along y, and (2, K, pairs) along x times the weights."""
+        """Return the tables (2, rows ky >= 0, K, pairs) along y, and (2, K, pairs) along x times the weights."""
         y, x = self._tables
         return y, x[:, column] * self._weight
 
     def _room(self, name: str, parts: int) -> Tensor:
-        """Room for numbers (2, parts, rows ky >= 0, pairs)."""
+        """Allocate room for numbers (2, parts, rows ky >= 0, pairs)."""
         return workspace(name, (2, parts, bases.columns(self._height), self._weight.shape[1]), self._weight)
 
     def _ranges(self) -> tuple[slice, slice, slice]:
-        """Rows ky >= 0, rows ky < 0, and the rows ky > 0 that have the latter as twins."""
+        """Return slices of the rows ky >= 0, of the rows ky < 0, and of the latter's twins with ky > 0."""
         half = bases.columns(self._height)
         return slice(half), slice(half, self._height), slice(1, self._height - half + 1)
 
     def _merge(self, products: Tensor, real: Tensor, imag: Tensor) -> None:
-        """A column from the products (2, 2, rows ky >= 0, pairs) of cosine and sine of y with those of x."""
+        """Compute a column from the products (2, 2, rows ky >= 0, pairs) of cosine and sine of y and of x."""
         (cc, cs), (sc, ss) = products
         upper, lower, twin = self._ranges()
         torch.sub(cc, ss, out=real[upper])
@@ -167,10 +167,10 @@ class _Block:
         torch.sub(cs[twin], sc[twin], out=imag[lower])
 
     def _split(self, real: Tensor, imag: Tensor, products: Tensor) -> None:
-        """Adjoint of :meth:`_merge` in the real part of a product: its imaginary factor counts with a minus."""
+        """Apply the adjoint of :meth:`_merge` in the real part of a product: the imaginary part is negated."""
         (cc, cs), (sc, ss) = products
         _, lower, twin = self._ranges()
-        for alone in (slice(0, 1), slice(twin.stop, len(cc))):  # rows with no row of the other sign
+        for alone in (slice(0, 1), slice(twin.stop, len(cc))):  # rows without a twin
             cc[alone] = real[alone]
             torch.neg(imag[alone], out=cs[alone])
             torch.neg(imag[alone], out=sc[alone])

@@ -14,7 +14,7 @@ from torchdau.algorithms.spectral.tiling import Axis, output_size
 from torchdau.kernels import call, parallel_for
 
 TABLES = 16 << 20
-"""Bytes that tables of units may take; more are worked through in pieces of channels."""
+"""Most bytes of tables of units; larger layers are processed in pieces of channels."""
 
 
 class _Axis(ctypes.Structure):
@@ -38,7 +38,7 @@ class _Layer(ctypes.Structure):
 
 
 def fits(layer: Layer) -> bool:
-    """Whether the layer is one for the kernels: on a CPU, up to float32, and not a few channels in many groups."""
+    """Return whether the kernels are for the layer: on a CPU, up to float32, and not few channels in many groups."""
     precise = torch.promote_types(layer.dtype, torch.float32) != torch.float32
     return layer.device.type == "cpu" and not precise and not narrow(layer.input, layer.weight)
 
@@ -70,23 +70,23 @@ class Task:
             radius=profile.radius,
             parallel_for=parallel_for(),
         )
-        numbers = 2 * y.length * (x.length // 2 + 1) * (channels + o) * x.inputs.count  # of one row of tiles
+        numbers = 2 * y.length * (x.length // 2 + 1) * (channels + o) * x.inputs.count  # in one row of tiles
         rows = n * y.inputs.count
         room = SPECTRA // 4 + 2 * (math.prod(layer.input) + math.prod(self.output_shape))
         pieces = -(-rows // max(1, room // numbers))
         self.layer.rows = -(-rows // pieces)
 
     def forward(self, tensors: Tensors, kept: Tensor) -> Tensor:
-        """The output; no spectra are kept."""
+        """Return the output; no spectra are kept."""
         order = layout(tensors.input)
         output = torch.empty(self.output_shape, dtype=torch.float32, device="cpu", memory_format=order)
         self._call("spectral_forward", tensors, [*_prepared(tensors), None, output, *[None] * 5])
         return output.to(tensors.input.dtype)
 
     def backward(self, tensors: Tensors, grad: Tensor, needed: Sequence[bool], kept: Tensor) -> list[Tensor | None]:
-        """Gradients of input, weight, displacement, sigma and bias; None for one that is not ``needed``."""
+        """Return gradients of input, weight, displacement, sigma and bias; None for one that is not ``needed``."""
         image, weight, displacement, _, bias = prepared = _prepared(tensors)
-        like = image, weight, displacement, weight, bias  # a sigma for each unit, to be summed where they share it
+        like = image, weight, displacement, weight, bias  # a sigma for each unit, summed if they share it
         totals = [
             None if t is None or not need else torch.empty_like(t) if t is image and self.whole else torch.zeros_like(t)
             for t, need in zip(like, needed, strict=True)
@@ -99,22 +99,22 @@ class Task:
         ]
 
     def _call(self, name: str, tensors: Tensors, arguments: list[Tensor | None]) -> None:
-        layer = _Layer.from_buffer_copy(self.layer)  # calls of other threads may have other numbers
+        layer = _Layer.from_buffer_copy(self.layer)  # other threads may need other numbers
         layer.shared_sigma, layer.threads = tensors.sigma.ndim == 0, torch.get_num_threads()
         layer.channels_last = layout(tensors.input) == torch.channels_last
         call(name, layer, arguments)
 
 
 def _prepared(tensors: Tensors) -> list[Tensor | None]:
-    """The tensors as the kernels read them: images in their layout, the others contiguous."""
+    """Return the tensors as the kernels read them: images in their layout, the others contiguous."""
     image, *others = tensors
     image = image.float().contiguous(memory_format=layout(image))
     return [image, *(None if t is None else t.float().contiguous() for t in others)]
 
 
 def _axis(axis: Axis, pixels: int, outputs: int) -> _Axis:
-    # A tile with a pixel in its middle is transformed in half the time where the length is even: one beyond the image,
-    # which is zero, or is not written, makes it so.
+    # For an even length, a tile with a pixel in its middle is transformed in half the time. An extra pixel beyond the
+    # image provides one: it is zero in the input, and not written in the output.
     more = int(axis.inputs.count == 1 and axis.length % 2 == 0)
     input_size, output_size = (size | more for size in (axis.inputs.size, axis.outputs.size))
     stride = axis.outputs.positions.step

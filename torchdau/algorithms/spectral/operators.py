@@ -1,4 +1,4 @@
-"""The spectral algorithm as operators of PyTorch: what they return, and their derivatives."""
+"""The spectral algorithm as operators of PyTorch: their results, and their derivatives."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -29,7 +29,7 @@ def dau_conv2d(
     groups: int,
     profile: Profile,
 ) -> Tensor:
-    """The operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
+    """Compute the operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
     keep = needs_gradient(weight, displacement, sigma) and not is_exporting()
     options = stride, padding, groups, *profile.options
     return _compute(input, weight, displacement, sigma, bias, *options, keep)
@@ -50,7 +50,7 @@ def _forward(
     max_sigma: float,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The output and, where asked to ``keep`` them, the spectra of the input for the backward pass, or nothing."""
+    """Return the output and the spectra of the input for the backward pass, which are empty unless ``keep``."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     task = _task(_layer(input, weight, stride, padding, groups, profile), tf32_allowed(), available())
     with plain(input):
@@ -75,7 +75,7 @@ def _backward(
     spectra: Tensor,
     needed: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of input, weight, displacement, sigma and bias; one that is not ``needed`` is an empty tensor."""
+    """Return gradients of input, weight, displacement, sigma and bias; an empty tensor for one not ``needed``."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     task = _task(_layer(input, weight, stride, padding, groups, profile), tf32_allowed(), available())
     with plain(input):
@@ -93,7 +93,7 @@ def _layer(
 
 @lru_cache(maxsize=1024)
 def _task(layer: Layer, tf32: bool, native_kernels: bool) -> Task | native.Task:
-    """The layer by the kernels for the GPU or the native ones where they serve, else by PyTorch."""
+    """Return the layer by the kernels for the GPU or the native ones if they support it, else by PyTorch."""
     if triton.fits(layer):
         from torchdau.algorithms.spectral.triton.task import Task as TritonTask
 
@@ -106,12 +106,12 @@ def _task(layer: Layer, tf32: bool, native_kernels: bool) -> Task | native.Task:
 
 
 def _room(shape: Sequence[int], input: Tensor) -> Tensor:
-    """Room for the spectra that a forward pass keeps."""
+    """Allocate room for the spectra that a forward pass keeps."""
     return input.new_empty(shape, dtype=triton.spectra_dtype(input.dtype))
 
 
 def serves(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile) -> bool:
-    """Whether kernels compute the layer, and not PyTorch."""
+    """Return whether kernels, and not PyTorch, compute the layer."""
     layer = _layer(input, weight, stride, (0, 0), 1, profile)
     return triton.fits(layer) or (native.fits(layer) and available())
 

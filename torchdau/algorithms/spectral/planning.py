@@ -1,4 +1,4 @@
-"""What the spectral algorithm costs, and the tiles that make it cheapest."""
+"""Costs of the spectral algorithm, and the tiles that minimise them."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,18 +8,18 @@ from typing import NamedTuple
 from torchdau.algorithms.spectral.tiling import Axis, cut, output_size
 
 SPECTRA = 64 << 20
-"""Bytes that spectra of images may take in the kernels, beside twice those of input and output; more go in pieces."""
+"""Most bytes of spectra of images in the kernels, beside twice the input and output; more are processed in pieces."""
 
 LEAST = 8
-"""Input channels of a group from which kernels serve where there are several groups: they compute many at once."""
+"""Fewest input channels of a group for the kernels if there are several groups: they compute many at once."""
 
 
 class Rates(NamedTuple):
-    """How slowly the steps of a forward pass run, relative to a multiply-add of a large matrix product.
+    """Slowness of the steps of a forward pass, relative to a multiply-add of a large matrix product.
 
     Attributes:
         filters: a multiply-add of the spectra of filters.
-        transforms: one of the transforms of images.
+        transforms: a multiply-add of the transforms of images.
         frequencies: a number of the spectrum of an image, written and read.
         copies: a pixel of images that are cut into tiles.
     """
@@ -35,7 +35,7 @@ KERNELS = Rates(1, 0.75, 45, 20)
 
 
 def narrow(input: Sequence[int], weight: Sequence[int]) -> bool:
-    """Whether a layer of such shapes has few channels in many groups, and is not for the kernels."""
+    """Return whether a layer of such shapes has few channels in many groups, and is not for the kernels."""
     return LEAST > weight[1] != input[1]
 
 
@@ -51,7 +51,7 @@ def plan(
     last: int,
     rates: Rates = PYTORCH,
 ) -> tuple[Axis, Axis]:
-    """The cheapest tiling of both axes, each of (size, stride, padding)."""
+    """Return the cheapest tiling of both axes, each of (size, stride, padding)."""
     options = []
     for size, stride, padding in axes:
         outputs = output_size(size, stride, padding)
@@ -61,7 +61,7 @@ def plan(
 
 
 def _cost(rates: Rates, n: int, groups: int, i: int, o: int, k: int, y: Axis, x: Axis) -> float:
-    """Multiply-adds of a forward pass; what runs slower than a large matrix product counts by its time."""
+    """Return multiply-adds of a forward pass; anything slower than a large matrix product counts by its time."""
     tiles = n * y.inputs.count * x.inputs.count
     columns = x.length // 2 + 1
     numbers = columns * y.length
@@ -76,7 +76,7 @@ def _cost(rates: Rates, n: int, groups: int, i: int, o: int, k: int, y: Axis, x:
 def cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
-    """Multiply-adds of a forward pass in PyTorch, estimated without planning; what runs slower counts by its time."""
+    """Estimate multiply-adds of a forward pass in PyTorch, without planning; slower operations count by their time."""
     pixels_in = [pixels * s for pixels, s in zip(size, stride, strict=True)]
     lengths = [min(pixels, max(26, window)) + window for pixels in pixels_in]
     tiles = n
@@ -91,8 +91,8 @@ def cost(
 def native_cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
-    """The same by the native kernels: products, filters and tables made for them, transforms of images."""
-    channels = 32 * (-(-i // 32)), 32 * (-(-o // 32))  # channels, as they are computed
+    """Estimate the same for the native kernels: products, filters and their tables, transforms of images."""
+    channels = 32 * (-(-i // 32)), 32 * (-(-o // 32))  # channels, as the kernels pad them
     least = None
     for whole in (True, False):
         lengths, tiles = [], n

@@ -7,14 +7,14 @@ from torchdau.workspace import workspace
 
 
 def product(a: Tensor, b: Tensor, name: str, bias: Tensor | None = None, scale: float = 1) -> Tensor:
-    """``a @ b`` in the workspace of this name, by three real products.
+    """Compute ``a @ b`` in the workspace of this name, by three real products.
 
     Args:
         a: complex matrices (2, F, G, M, K), real parts first.
         b: complex matrices (2, F, G, K, N).
-        name: of the workspace.
+        name: name of the workspace.
         bias: (G, N), added times ``scale`` to the real part of every row of the first frequency.
-        scale: of the bias.
+        scale: factor of the bias.
 
     Returns:
         Tensor of shape (2, F, G, M, N).
@@ -32,7 +32,7 @@ def product(a: Tensor, b: Tensor, name: str, bias: Tensor | None = None, scale: 
 
 
 def _room(name: str, like: Tensor) -> Tensor:
-    """Room for matrices, in the order in which ``like`` lies."""
+    """Allocate room for matrices in the memory order of ``like``."""
     if like.stride(-1) == 1:
         return workspace(name, like.shape, like)
     return workspace(name, like.mT.shape, like).mT

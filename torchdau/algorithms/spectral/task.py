@@ -1,4 +1,4 @@
-"""One call of the spectral algorithm: how it is taken in pieces, and the forward and backward pass over them."""
+"""One call of the spectral algorithm: its division into pieces, and the forward and backward pass over them."""
 
 import functools
 import itertools
@@ -19,13 +19,13 @@ from torchdau.algorithms.spectral.transforms import Side
 from torchdau.profile import Profile
 
 IMAGE_WORKSPACE = 256 << 20
-"""Bytes that half-transformed tiles may take; more are worked through in pieces of images and rows of tiles."""
+"""Most bytes of half-transformed tiles; more are processed in pieces of images and rows of tiles."""
 
 UNIT_WORKSPACE = 128 << 20
-"""Bytes that spectra of units may take; more are worked through in pieces of output channels."""
+"""Most bytes of spectra of units; more are processed in pieces of output channels."""
 
 BLOCK = 1 << 18
-"""Numbers of the spectra that are made at a time: few enough for the cache, many enough for a matrix product."""
+"""Numbers of the spectra made at a time: few enough for the cache, many enough for a matrix product."""
 
 
 class Tensors(NamedTuple):
@@ -39,17 +39,17 @@ class Tensors(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """What calls with the same :class:`Task` have in common.
+    """The properties that calls with the same :class:`Task` share.
 
     Attributes:
         input: shape of the images (N, C, H, W).
         weight: shape of the amplitudes (O, I, K).
-        stride: per axis, as padding.
+        stride: input pixels between two outputs, per axis.
         padding: zeros before each axis.
         groups: groups of channels.
-        profile: the form of the units.
+        profile: form of the units.
         dtype: type of the images.
-        device: where they are.
+        device: device of the images.
     """
 
     input: tuple[int, ...]
@@ -63,18 +63,17 @@ class Layer(NamedTuple):
 
 
 class Task:
-    """A layer in PyTorch: how it is cut, and the two passes over the pieces.
+    """A layer in PyTorch: its division into pieces, and the two passes over them.
 
-    A tile of the output is the synthesis of the product of the analysis of a tile of the input with the spectra of
-    the filters. The way back goes through conjugate spectra, so that the same filters serve: the gradient of the input
-    is the synthesis of the product of the analysis of the output's gradient with them, and that of a filter's spectrum
-    the product of the two analyses. A constant is one frequency, where the bias is added and its gradient read.
+    An output tile is the synthesis of a product: the analysis of an input tile times the spectra of the filters. The
+    backward pass uses conjugate spectra, so the same filters apply. The input gradient is the synthesis of the analysed
+    output gradient times the filters. The gradient of a filter's spectrum is the product of the two analyses. A
+    constant is one frequency: there the bias is added and its gradient read.
 
-    A task holds nothing of a call, and serves all with the same layer.
+    A task holds nothing of a call, so all calls with the same layer can share it.
 
     Attributes:
-        kept: shape of the spectra of the input that the forward pass keeps for the backward pass if asked to; (0,)
-            where it keeps none.
+        kept: shape of the spectra of the input that the forward pass can keep for the backward pass; (0,) for none.
     """
 
     kept: tuple[int, ...] = (0,)
@@ -89,14 +88,14 @@ class Task:
         self.y, self.x = y, x = self._axes(axes)
         self.lengths = y.length, x.length
         self.columns = bases.columns(x.length)
-        self.scale = math.sqrt(y.length * x.length)  # between a constant and its number among the frequencies
+        self.scale = math.sqrt(y.length * x.length)  # from a constant to its number in the spectrum
         self.inside = self._side(y.inputs, x.inputs, size)
         self.outside = self._side(y.outputs, x.outputs, self.output_shape[2:])
         self.channel_pieces, self.image_pieces = self._channel_pieces(), self._image_pieces()
         self._whole = len(self.channel_pieces) == len(self.image_pieces) == 1
 
     def forward(self, tensors: Tensors, kept: Tensor) -> Tensor:
-        """The output. Writes the spectra of the input into ``kept``, if there is room in it."""
+        """Return the output, and write the spectra of the input into ``kept`` if it has room."""
         input, *_, bias = tensors
         output = torch.empty(self.output_shape, dtype=input.dtype, device=input.device, memory_format=layout(input))
         sources, targets = self._by_groups(input, 1), self._by_groups(output, 1)
@@ -113,7 +112,7 @@ class Task:
         return output
 
     def backward(self, tensors: Tensors, grad: Tensor, needed: Sequence[bool], kept: Tensor) -> list[Tensor | None]:
-        """Gradients of input, weight, displacement, sigma and bias; None for one that is not ``needed``.
+        """Return gradients of input, weight, displacement, sigma and bias; None for one that is not ``needed``.
 
         ``kept`` are the spectra that the forward pass wrote, if there are any.
         """
@@ -165,7 +164,7 @@ class Task:
         return plan(self.n, self.groups, self.i, self.o, self.k, axes, profile.first, profile.last)
 
     def _dtype(self) -> torch.dtype:
-        """The type of the computation."""
+        """Return the type of the computation."""
         return torch.promote_types(self.layer.dtype, torch.float32)
 
     def _room_for_input(self, input: Tensor, add: bool) -> Tensor:
@@ -175,19 +174,19 @@ class Task:
         return torch.empty_like(input, memory_format=layout(input))
 
     def _by_groups(self, tensor: Tensor, axis: int) -> Tensor:
-        """A view with the channels of ``axis`` as (groups, channels of a group)."""
+        """Return a view with the channels of ``axis`` as (groups, channels of a group)."""
         return tensor.unflatten(axis, (self.groups, -1)) if self.groups > 1 else tensor.unsqueeze(axis)
 
     def _side(self, ys: Tiles, xs: Tiles, pixels: Sequence[int]) -> Any:
-        """Return a side in PyTorch. The Triton task returns its own, with the same methods; likewise filters below."""
+        """Return a side in PyTorch; the Triton task overrides it, and the filters below, with the same methods."""
         return Side(ys, xs, self.lengths, torch.empty(0, dtype=self._dtype(), device=self.layer.device))
 
     def _piece(self, tensor: Tensor, images: slice, channels: slice = slice(None)) -> Tensor:
-        """Images and channels of a group of a tensor (N, G, C, ...); what there is, where one piece is all."""
+        """Return images and channels of a group of a tensor (N, G, C, ...), or all of it if there is one piece."""
         return tensor if self._whole else tensor[images, :, channels]
 
     def _kept(self, kept: Tensor, images: slice) -> Tensor:
-        """The spectra of some images, of those that are kept."""
+        """Return the kept spectra of some images."""
         return kept[images] if kept.numel() and not self._whole else kept
 
     def _analyse_input(self, inputs: Tensor, tiles: slice, kept: Tensor, known: bool) -> Any:
@@ -197,13 +196,13 @@ class Task:
         return product(a, b, name, bias, self.scale)
 
     def _units(self, tensors: Tensors, channels: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Weight, displacement and sigma of some output channels of each group."""
+        """Return weight, displacement and sigma of some output channels of each group."""
         weight, displacement, sigma = tensors[1:4]
         weight, displacement = (self._channels(t, channels) for t in (weight, displacement))
         return weight, displacement, self._channels(sigma, channels) if sigma.ndim else sigma
 
     def _channels(self, tensor: Tensor, channels: slice) -> Tensor:
-        """Some output channels of each group of a tensor (O, ...)."""
+        """Return some output channels of each group of a tensor (O, ...)."""
         tensor = self._by_groups(tensor, 0)
         return tensor if self._whole else tensor[:, channels]
 
@@ -211,13 +210,13 @@ class Task:
         return Filters(self.layer.profile, self.lengths, *self._units(tensors, channels), sigma_needed)
 
     def _channel_pieces(self) -> list[slice]:
-        """Slices of a group's output channels whose units' spectra fit into the workspace."""
+        """Return slices of a group's output channels whose units' spectra fit into the workspace."""
         numbers = self.k * (2 * (bases.columns(self.y.length) + self.columns) + self.layer.profile.size)
         numbers += 4 * self.y.length
         return slices(self.o, UNIT_WORKSPACE // (numbers * self.groups * self.i * self._dtype().itemsize))
 
     def _image_pieces(self) -> list[tuple[slice, slice]]:
-        """Slices of images and of rows of tiles that are worked through at a time."""
+        """Return slices of images and of rows of tiles to process at a time."""
         rows = self._rows()
         images = slices(self.n, rows // self.y.inputs.count)
         return list(itertools.product(images, slices(self.y.inputs.count, rows)))
@@ -229,7 +228,7 @@ class Task:
         return IMAGE_WORKSPACE // (numbers * self.x.inputs.count * self._dtype().itemsize)
 
     def _blocks(self, channels: slice, images: slice, tiles: slice) -> list[slice]:
-        """Slices of the columns that are worked through at a time."""
+        """Return slices of the columns to process at a time."""
         count = (images.stop - images.start) * (tiles.stop - tiles.start) * self.x.inputs.count
         o = channels.stop - channels.start
         numbers = max(o * self.i, count * max(o, self.i)) * self.groups
@@ -237,14 +236,14 @@ class Task:
 
 
 def _joined(pieces: Sequence[Tensor], tensor: Tensor) -> Tensor:
-    """The gradient of a tensor from those of pieces of the output channels of each group."""
+    """Join gradients of pieces of the output channels of each group to the gradient of a tensor."""
     whole = pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), 1)
     whole = whole if tensor.ndim else whole.sum()
     return whole.reshape(tensor.shape).to(tensor.dtype).contiguous()
 
 
 def slices(total: int, size: int) -> list[slice]:
-    """The range 0..total in slices of about ``size`` or less, at least 1; multiples of 16 are fast."""
+    """Return the range 0..total in slices of about ``size`` or less, at least 1; multiples of 16 are fast."""
     each = -(-total // -(-total // max(size, 1))) if total else 1
     if 16 < each < total:
         each += -each % 16

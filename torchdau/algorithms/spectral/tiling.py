@@ -1,4 +1,4 @@
-"""Where the overlapping tiles of the spectral algorithm lie in the images."""
+"""Positions of the overlapping tiles of the spectral algorithm in the images."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,8 @@ class Tiles:
 
     Attributes:
         start: first pixel of the first segment.
-        positions: where each pixel of a segment lies within a transform; for an output, what displacement 0 reads.
+        positions: position of each pixel of a segment within a transform; for an output, the pixel that displacement 0
+            reads.
         step: pixels between the starts of two segments.
         count: number of segments.
     """
@@ -31,11 +32,11 @@ class Tiles:
 
     @property
     def phases(self) -> int:
-        """Of how many tiles only one is taken so that none of those taken have pixels in common."""
+        """Number of phases into which tiles are divided, so that no two tiles of a phase share pixels."""
         return min(self.count, -(-self.size // self.step))
 
     def part(self, numbers: slice) -> "Tiles":
-        """Some of the tiles."""
+        """Return some of the tiles."""
         return Tiles(self.start + numbers.start * self.step, self.positions, self.step, numbers.stop - numbers.start)
 
 
@@ -46,7 +47,7 @@ class Axis:
     Attributes:
         length: transform length T.
         inputs: tiles of the input; they overlap by the window of the units.
-        outputs: tiles of the output, as many, that do not overlap.
+        outputs: tiles of the output, of the same number, without overlap.
         whole: whether one tile is the whole axis; others may overlap, or leave out pixels that no unit reads.
     """
 
@@ -57,20 +58,20 @@ class Axis:
 
 
 def output_size(size: int, stride: int, padding: int) -> int:
-    """Pixels of the output along an axis: those of a 1 x 1 convolution."""
+    """Return the pixels of the output along an axis, as for a 1 x 1 convolution."""
     return (size + 2 * padding - 1) // stride + 1
 
 
 def whole_length(size: int, outputs: int, stride: int, padding: int, first: int, last: int) -> int:
-    """Length of a transform of a whole axis: the zeros of one side serve both, because the convolution is circular."""
+    """Return the transform length of a whole axis; as the convolution is circular, both sides share their zeros."""
     return max(size - min(first - padding, 0), stride * (outputs - 1) - padding + last + 1)
 
 
 def cut(count: int, size: int, outputs: int, stride: int, padding: int, first: int, last: int) -> Axis:
-    """An axis of ``size`` pixels in ``count`` tiles, for units that read at first..last.
+    """Cut an axis of ``size`` pixels into ``count`` tiles, for units that read at first..last.
 
-    One tile is the whole axis. More tiles overlap, and what wraps around falls on outputs that belong to their
-    neighbours (overlap-save).
+    One tile is the whole axis. More tiles overlap: wrapped pixels affect only outputs that neighbouring tiles provide
+    (overlap-save).
     """
     if count == 1:
         positions = range(-padding, stride * outputs - padding, stride)

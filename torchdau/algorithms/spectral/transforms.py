@@ -1,4 +1,4 @@
-"""Images to spectra and back, as matrix products with constant matrices."""
+"""Transforms of images to spectra and back, as matrix products with constant matrices."""
 
 import torch
 import torch.nn.functional as F
@@ -9,17 +9,17 @@ from torchdau.algorithms.spectral.tiling import Tiles
 from torchdau.workspace import workspace
 
 NARROW = 12
-"""A matrix product with fewer columns than this is made transposed: it runs at a fraction of the speed otherwise."""
+"""Fewest columns of a matrix product that is not transposed: narrower ones would run at a fraction of the speed."""
 
 
 class Side:
-    """Where the tiles of one side of a layer lie, its input or its output, and their transform.
+    """The tiles of one side of a layer, its input or its output, and their transform.
 
     Args:
-        ys: the tiles along y.
-        xs: the tiles along x.
+        ys: tiles along y.
+        xs: tiles along x.
         lengths: transform length along y and along x.
-        like: a tensor with the data type and device of the computation.
+        like: tensor with the data type and device of the computation.
     """
 
     def __init__(self, ys: Tiles, xs: Tiles, lengths: tuple[int, int], like: Tensor) -> None:
@@ -35,7 +35,7 @@ class Side:
             images: the images.
             part: numbers of the rows of tiles.
             conjugate: whether to return the conjugate spectra.
-            name: of the memory that the spectra may use: two that are in use at a time have different names.
+            name: name of the memory that the spectra may use; spectra in use at the same time need different names.
         """
         return Analysis(self, images, part, conjugate, name)
 
@@ -55,7 +55,7 @@ def _second(positions: range, length: int, conjugate: bool, dtype: torch.dtype, 
 
 
 class Analysis:
-    """The spectra of some tiles; the step along x is made at once, that along y for the columns that are asked for."""
+    """The spectra of some tiles; the step along x is made at once, the step along y for requested columns."""
 
     def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool, name: str) -> None:
         self._name, self._matrix = name, side.seconds[conjugate]
@@ -76,7 +76,7 @@ class Analysis:
 
 
 class Synthesis:
-    """The way back of :class:`Analysis`."""
+    """Transform of spectra back to images."""
 
     def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool, add: bool) -> None:
         self._side, self._images, self._part, self._add = side, images, part, add
@@ -94,7 +94,7 @@ class Synthesis:
         half.baddbmm_(matrix[1], imag)
 
     def finish(self) -> None:
-        """Write the images, when all columns are there."""
+        """Write the images, once all columns are there."""
         side = self._side
         h, w, b = side.ys.size, side.xs.size, self._half.shape[2]
         half = self._half.view(-1, h * b)
@@ -106,7 +106,7 @@ class Synthesis:
 
 
 def _gather(images: Tensor, ys: Tiles, xs: Tiles, like: Tensor) -> Tensor:
-    """Tiles (h, G * N * tiles * C, w) of images (N, G, C, H, W), zero outside of them, in the type of ``like``."""
+    """Return tiles (h, G * N * tiles * C, w) of images (N, G, C, H, W), zero outside, in the type of ``like``."""
     height, width = images.shape[-2:]
     margins = (-xs.start, xs.stop - width, -ys.start, ys.stop - height)
     if any(margins):
@@ -117,7 +117,7 @@ def _gather(images: Tensor, ys: Tiles, xs: Tiles, like: Tensor) -> Tensor:
 
 
 def _scatter(tiles: Tensor, images: Tensor, ys: Tiles, xs: Tiles, add: bool) -> None:
-    """Adjoint of :func:`_gather`: adds tiles to the images, or writes them."""
+    """Add tiles to the images or write them, the adjoint of :func:`_gather`."""
     n, groups, c, height, width = images.shape
     grid = tiles.unflatten(1, (groups, n, ys.count, xs.count, c)).permute(2, 1, 5, 3, 4, 0, 6)
     for row in range(ys.count):

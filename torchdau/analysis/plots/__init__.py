@@ -1,4 +1,4 @@
-"""Pictures of what :mod:`torchdau.analysis` counts; the only folder that imports matplotlib."""
+"""Plots of the numbers in :mod:`torchdau.analysis`; the only folder that imports matplotlib."""
 
 from torchdau.analysis.plots.displacements import plot_displacements, plot_distances
 from torchdau.analysis.plots.pruning import plot_prune_curves

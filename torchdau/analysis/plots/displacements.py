@@ -1,4 +1,4 @@
-"""Where units stand: maps, and distances from the centre."""
+"""Positions of units: maps, and distances from the centre."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from torchdau.analysis.style import COLOURS, LINES, SEQUENTIAL
 PATH = "#d62728"
 
 PATHS = 60
-"""Units of a layer whose way is drawn, the strongest: more would hide the map."""
+"""Number of strongest units of a layer whose path is drawn: more would hide the map."""
 
 
 def plot_displacements(
@@ -26,19 +26,22 @@ def plot_displacements(
     layers: Sequence[str] | None = None,
     start: nn.Module | None = None,
 ) -> Figure:
-    """Where the units of each layer stand, as a density weighted by the units' absolute weights.
+    """Plot the positions of each layer's units, as a density weighted by their absolute weights.
 
     Args:
-        model: a model with unit layers.
-        shares: for each a row of maps, of the units whose absolute weight is at least this share of the largest.
+        model: model with unit layers.
+        shares: one row of maps for each share: units whose absolute weight is at least this share of the largest.
+            Default: all units.
         layers: names of the layers to show. Default: all.
-        start: the model as it was before training: red lines lead from there to where the strongest units are now.
+        start: model before training. If given, red lines lead from there to the present positions of the strongest
+            units.
 
     Returns:
-        A figure with a column for each layer; axes in pixels, y down as in an image, the bound as a dashed square.
+        A figure with a column for each layer. Axes are in pixels, y down as in an image; the dashed square is the
+        bound.
 
     Raises:
-        ValueError: the model has no unit layer, or none of such a name.
+        ValueError: the model has no unit layer, or no layer of such a name.
 
     Reference:
         Figure 7 of the paper.
@@ -70,7 +73,7 @@ def plot_displacements(
 
 
 def _draw_paths(axes: Axes, layer: LayerUnits, start: LayerUnits, share: float) -> None:
-    """Lines from the start of the strongest units to dots where they are now."""
+    """Draw lines from the start of the strongest units to dots at their present positions."""
     strength = layer.weight.abs()
     strongest = strength.argsort(descending=True)[:PATHS]
     strongest = strongest[strength[strongest] >= share * strength.max()]
@@ -82,18 +85,19 @@ def _draw_paths(axes: Axes, layer: LayerUnits, start: LayerUnits, share: float) 
 def plot_distances(
     model: nn.Module, shares: Sequence[float] = (0, 0.75, 0.9), layers: Sequence[str] | None = None
 ) -> Figure:
-    """How far units stand from the centre of their filter, weighted by their absolute weights.
+    """Plot the distances of units from the centre of their filter, weighted by their absolute weights.
 
     Args:
-        model: a model with unit layers.
-        shares: for each a curve, of the units whose absolute weight is at least this share of the layer's largest.
+        model: model with unit layers.
+        shares: one curve for each share: units whose absolute weight is at least this share of the layer's largest.
+            Default: the paper's.
         layers: names of the layers to show. Default: all.
 
     Returns:
-        A figure with a panel for each layer; the bound along an axis is a dotted line.
+        A figure with a panel for each layer; the dotted line is the bound along an axis.
 
     Raises:
-        ValueError: the model has no unit layer, or none of such a name.
+        ValueError: the model has no unit layer, or no layer of such a name.
 
     Reference:
         Figure 6 of the paper.

@@ -1,4 +1,4 @@
-"""Which layers a picture shows."""
+"""Selection of the layers in a plot."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from torchdau.analysis.displacements import LayerUnits, units_of
 
 
 def shown(model: nn.Module, layers: Sequence[str] | None) -> list[LayerUnits]:
-    """The units of the named layers of a model, or of all.
+    """Return the units of the named layers of a model, or of all layers.
 
     Raises:
-        ValueError: the model has no unit layer, or none of such a name.
+        ValueError: the model has no unit layer, or no layer of such a name.
     """
     found = {units.name: units for units in units_of(model)}
     if not found:

@@ -8,12 +8,12 @@ from torchdau.analysis.style import COLOURS, MARKERS
 
 
 def plot_prune_curves(curves: Mapping[str, Sequence[tuple[int, float, float]]], metric: str) -> Figure:
-    """How well networks do against the number of their units.
+    """Plot a measure of networks against their number of units.
 
     Args:
-        curves: for each network, by its name, the number of units, what was measured, and the threshold of each step.
-            Thresholds are written beside the points of the one with most units.
-        metric: the name of what was measured.
+        curves: for each network, by its name, the number of units, the measured value and the threshold of each step.
+            Thresholds are written beside the points of the network with most units.
+        metric: name of the measured value.
 
     Returns:
         A figure with a curve for each network.
@@ -27,7 +27,7 @@ def plot_prune_curves(curves: Mapping[str, Sequence[tuple[int, float, float]]], 
         units, values, _ = zip(*steps, strict=True)
         axes.plot(units, values, MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)], label=name)
     for number, (x, y, threshold) in enumerate(max(curves.values(), key=max)):
-        beside = (0, (9, -16)[number % 2])  # above and below in turn: the first points lie close together
+        beside = (0, (9, -16)[number % 2])  # alternate, because the first points lie close together
         axes.annotate(f"{threshold:g}", (x, y), textcoords="offset points", xytext=beside, ha="center", fontsize=8)
     axes.margins(0.1, 0.15)
     axes.set(xlabel="units (beside points the threshold)", ylabel=metric)

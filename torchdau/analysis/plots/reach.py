@@ -1,4 +1,4 @@
-"""How far networks see, before and after training, over an image."""
+"""Receptive fields of networks before and after training, over an image."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from torchdau.analysis.receptive_field import ReceptiveField
 from torchdau.analysis.style import COLOURS
 
 SHARES = (0.5, 0.9)
-"""Of the influence, which the drawn areas hold."""
+"""Shares of the influence that the drawn areas hold."""
 
 
 def plot_reach(fields: Mapping[str, tuple[ReceptiveField, ReceptiveField]], image: Tensor) -> Figure:
@@ -17,7 +17,7 @@ def plot_reach(fields: Mapping[str, tuple[ReceptiveField, ReceptiveField]], imag
 
     Args:
         fields: for each network, by its name, the fields before and after training.
-        image: what lies below them, shape (H, W) like the fields; only for the eye.
+        image: background, shape (H, W) like the fields; only for illustration.
 
     Returns:
         A figure with a column for each network. The filled area holds 50 % of the influence on the middle of the

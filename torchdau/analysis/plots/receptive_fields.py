@@ -11,7 +11,7 @@ from torchdau.analysis.style import SEQUENTIAL
 
 
 def plot_receptive_fields(fields: Mapping[str, Sequence[ReceptiveField]]) -> Figure:
-    """The areas of the input that hold given shares of the influence on an output pixel.
+    """Plot the areas of the input that hold given shares of the influence on an output pixel.
 
     Args:
         fields: for each network, by its name, the fields of its layers.

@@ -1,4 +1,4 @@
-"""How wide units are."""
+"""Widths of units."""
 
 from collections.abc import Sequence
 
@@ -14,19 +14,19 @@ BINS = 40
 
 
 def plot_sigmas(model: nn.Module, start: nn.Module | None = None, layers: Sequence[str] | None = None) -> Figure:
-    """The widths of units in each layer, weighted by their absolute weights, and how training changed them.
+    """Plot the widths of each layer's units, weighted by their absolute weights, and their change in training.
 
     Args:
-        model: a model with unit layers.
-        start: the model as it was before training; a second row shows what changed.
+        model: model with unit layers.
+        start: model before training. If given, a second row shows the change.
         layers: names of the layers to show. Default: all.
 
     Returns:
         A figure with a column for each layer.
 
     Raises:
-        ValueError: the model has no unit layer, or none of such a name, or ``start`` has other units, or all units have
-            the same sigma, which did not change.
+        ValueError: the model has no unit layer, or no layer of such a name; ``start`` has other units; or all units
+            have the same, unchanged sigma.
 
     Reference:
         Figure 4 of the paper.

@@ -1,1 +1,1 @@
-"""Data modules: where images lie, how they are read, looked at and augmented; what is wrong with them, by name."""
+"""Data modules: how images are found, read and augmented, with errors that name broken files."""

@@ -11,19 +11,19 @@ CIFAR10_MEAN, CIFAR10_STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
 
 
 class CIFAR10Data(ClassificationData):
-    """CIFAR-10 in its original files, as torchvision reads them.
+    """CIFAR-10 in its original files, read by torchvision.
 
     Args:
         root: folder that holds ``cifar-10-batches-py``.
-        download: whether to download the set (170 MB) to ``root`` where it is not there yet.
-        batch_size: images per batch, of all devices together.
+        download: whether to download the set (170 MB) to ``root`` if it is missing.
+        batch_size: images per batch, in total over all devices.
         num_workers: processes that read images.
-        mirror: whether training images are mirrored half of the time.
-        padding: black pixels put around training images, of which a part of their size is cut out at random.
+        mirror: whether to mirror training images with probability 0.5.
+        padding: black pixels around training images, before a random crop to their original size.
         **options: further arguments of :class:`ImageData`.
 
     Raises:
-        FileNotFoundError: the set is not there.
+        FileNotFoundError: the set is missing or damaged.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class CIFAR10Data(ClassificationData):
         self.download = download
 
     def prepare_data(self) -> None:
-        """Downloads the set, in one process, where that was asked for."""
+        """Download the set, in one process, if ``download`` is set."""
         if self.download:
             try:
                 CIFAR10(self.root, download=True)
@@ -52,7 +52,7 @@ class CIFAR10Data(ClassificationData):
                 ) from error
 
     def dataset(self, train: bool) -> CIFAR10:
-        """The training or the test set."""
+        """Return the training or the test set."""
         try:
             return CIFAR10(self.root, train, transform=self.transform(train))
         except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Cityscapes, with the classes that its benchmark evaluates."""
+"""Cityscapes, with the classes of its benchmark."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ from torchdau.training.data.segmentation import SegmentationData
 
 
 class CityscapesData(SegmentationData):
-    """Cityscapes in its original layout, with its fine masks and the 19 classes that are evaluated.
+    """Cityscapes in its original layout, with its fine masks and the 19 evaluated classes.
 
     Args:
         root: folder that holds ``leftImg8bit`` and ``gtFine``. Default: the environment variable ``TORCHDAU_DATA``.
-        batch_size: images per training batch, of all devices together.
+        batch_size: images per training batch, in total over all devices.
         num_workers: processes that read images, for each device.
-        crop: side in pixels of the part of a training image that is learned from.
-        scales: smallest and largest factor by which training images are scaled.
-        pictures: folder of pictures to predict, in place of the validation set.
+        crop: side in pixels of random crops of training images.
+        scales: smallest and largest factor of random scaling of training images.
+        pictures: folder of pictures to predict instead of the validation set.
         **options: further arguments of :class:`ImageData`.
 
     Reference:
@@ -44,12 +44,12 @@ class CityscapesData(SegmentationData):
         self.classes = [c.name for c in evaluated]
         self.colours = [c.color for c in evaluated]
         self.table = torch.full((256,), -1)
-        self.table[IGNORED] = IGNORED  # the license plate, -1
+        self.table[IGNORED] = IGNORED  # the license plate has the number -1
         for c in Cityscapes.classes:
             self.table[c.id] = c.train_id if c in evaluated else IGNORED
 
     def pairs(self, train: bool) -> list[Pair]:
-        """Images and masks of the training or the validation set."""
+        """Return the images and masks of the training or the validation set."""
         try:
             found = Cityscapes(self.root, "train" if train else "val", target_type="semantic")
         except (RuntimeError, FileNotFoundError) as error:

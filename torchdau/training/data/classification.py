@@ -1,4 +1,4 @@
-"""What the data modules of classification have in common: how images are augmented, read and served."""
+"""The base class of classification data: augmentation, reading and loading of images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -18,17 +18,18 @@ class ClassificationData(ImageData, ABC):
 
     A set of small images, such as CIFAR-10, is read once and held in memory, on the GPU if there is one.
 
-    The test set serves for validation too, as in the paper, which has no set of its own for it.
+    The test set is also the validation set, as in the paper, which has no separate one.
 
     Args:
-        batch_size: images per batch, of all devices together.
+        batch_size: images per batch, in total over all devices.
         num_workers: processes that read images, for each device.
         mean: mean of each channel, of intensities in [0, 1].
         std: standard deviation of each channel.
-        size: side in pixels to which images are resized, the middle cut out; none leaves them as they are.
-        mirror: whether training images are mirrored half of the time.
-        padding: black pixels put around training images, of which a part of their size is cut out at random.
-        pictures: folder of pictures to predict, in place of the test set.
+        size: side of the images in pixels: the shorter side is resized to it and the middle is cut out. Default: images
+            are not resized.
+        mirror: whether to mirror training images with probability 0.5.
+        padding: black pixels around training images, before a random crop to their original size.
+        pictures: folder of pictures to predict instead of the test set.
         **options: further arguments of :class:`ImageData`.
     """
 
@@ -54,15 +55,15 @@ class ClassificationData(ImageData, ABC):
 
     @property
     def classes(self) -> list[str] | None:
-        """Names of the classes, known after :meth:`setup`, but for pictures, which have none."""
+        """Names of the classes, known after :meth:`setup`; None for pictures to predict."""
         return getattr(self.test, "classes", None)
 
     @abstractmethod
     def dataset(self, train: bool) -> Dataset[Any]:
-        """The training or the test set."""
+        """Return the training or the test set."""
 
     def setup(self, stage: str) -> None:
-        """Opens the sets that a stage needs."""
+        """Open the sets that a stage needs."""
         if stage == "predict" and self.pictures:
             if self.size is None:
                 raise ValueError("size must be given for pictures, which have many, got size=None.")
@@ -74,7 +75,7 @@ class ClassificationData(ImageData, ABC):
             self.test = self._held(train=False)
 
     def _held(self, train: bool) -> Dataset[Any]:
-        """A set, in memory if its images are few and small."""
+        """Return a set, in memory if its images are few and small."""
         dataset: Any = self.dataset(train)
         if isinstance(dataset, InMemory) or not fits(len(dataset), self.size):
             return dataset
@@ -83,7 +84,7 @@ class ClassificationData(ImageData, ABC):
         return read(dataset, self.num_workers, self.max_unreadable if train else 0, *augmentation)
 
     def transform(self, train: bool) -> Callable[[Any], Tensor]:
-        """What an image as it is read becomes: 8-bit pixels (3, H, W)."""
+        """Return the transform from an image as it is read to 8-bit pixels (3, H, W)."""
         steps: list[Callable[[Any], Any]] = []
         if self.size is not None:
             steps += [v2.Resize(self.size), v2.CenterCrop(self.size)]
@@ -94,11 +95,11 @@ class ClassificationData(ImageData, ABC):
         return v2.Compose([*steps, v2.PILToTensor()])
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of the training set in a new order every epoch."""
+        """Return batches of the training set in a new order every epoch."""
         return self.train_loader(self.train)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Batches of the test set."""
+        """Return batches of the test set."""
         return self.test_loader(self.test, self.batch_size)
 
     test_dataloader = predict_dataloader = val_dataloader

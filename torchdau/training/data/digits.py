@@ -12,12 +12,13 @@ from torchdau.training.data.in_memory import InMemory
 
 
 class DigitsData(ClassificationData):
-    """The handwritten digits that come with scikit-learn: 1,797 images of 8 x 8 pixels; every fifth is for the test.
+    """Handwritten digits of scikit-learn: 1,797 images of 8 x 8 pixels; every fifth is for testing.
 
     Args:
-        batch_size: images per batch, of all devices together.
-        num_workers: processes that read images; the set is in memory, so none is fastest.
-        pictures: folder of pictures to predict, in place of the test set: a digit each, bright on a dark background.
+        batch_size: images per batch, in total over all devices.
+        num_workers: processes that read images. Default: none, the fastest for a set in memory.
+        pictures: folder of pictures to predict instead of the test set, with one bright digit on a dark background
+            each.
     """
 
     def __init__(self, batch_size: int = 32, num_workers: int = 0, pictures: str | None = None) -> None:
@@ -25,15 +26,15 @@ class DigitsData(ClassificationData):
 
     @property
     def classes(self) -> list[str]:
-        """Ten digits."""
+        """The ten digits."""
         return list("0123456789")
 
     def transform(self, train: bool) -> Callable[[Any], Tensor]:
-        """What a picture becomes: 8-bit pixels (1, 8, 8)."""
+        """Return the transform from a picture to 8-bit pixels (1, 8, 8)."""
         return v2.Compose([v2.Grayscale(), super().transform(train)])
 
     def dataset(self, train: bool) -> InMemory:
-        """The training or the test set."""
+        """Return the training or the test set."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()

@@ -1,4 +1,4 @@
-"""What is wrong with many files, in one error."""
+"""One error for the faults of many files."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from rich.progress import track
 Sample = TypeVar("Sample")
 
 MOST_NAMED = 5
-"""Files in one error."""
+"""Largest number of files named in one error."""
 
 
 def refuse_faults(
@@ -19,16 +19,17 @@ def refuse_faults(
     title: str | None = None,
     most: float = 0.0,
 ) -> None:
-    """Looks at all samples of a set.
+    """Check all samples of a set.
 
     Args:
-        samples: what to look at.
-        fault: what is wrong with one, if anything; called in several threads, as Pillow decodes without Python's lock.
-        title: of a progress bar, for work that takes long.
-        most: share of the samples with which something may be wrong.
+        samples: samples to check.
+        fault: returns the fault of a sample, or None. It runs in several threads, as Pillow decodes without Python's
+            lock.
+        title: title of a progress bar, for work that takes long. Default: no bar.
+        most: largest share of the samples that may have a fault.
 
     Raises:
-        ValueError: something is wrong with more of them; the message has the first faults and the number of the others.
+        ValueError: more samples have faults. The message has the first faults and the number of the others.
     """
     with ThreadPoolExecutor() as pool:
         hidden = title is None or not Console().is_terminal

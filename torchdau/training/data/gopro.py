@@ -20,11 +20,11 @@ class BlurredAndSharp(Dataset[tuple[Tensor, Tensor]]):
     """Pairs of a blurred and a sharp image.
 
     Args:
-        pairs: their files.
-        crop: side in pixels of the part that is cut out at random; none keeps whole images.
+        pairs: files of each pair.
+        crop: side in pixels of the random crop; None keeps whole images.
 
     Attributes:
-        samples: the pairs of files.
+        samples: files of each pair.
     """
 
     def __init__(self, pairs: Sequence[Pair], crop: int | None) -> None:
@@ -32,11 +32,11 @@ class BlurredAndSharp(Dataset[tuple[Tensor, Tensor]]):
         self.crop = crop
 
     def __len__(self) -> int:
-        """The number of pairs."""
+        """Return the number of pairs."""
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """A blurred and a sharp image (3, H, W), 8 bits."""
+        """Return a blurred and a sharp image (3, H, W), 8 bits each."""
         blurred, sharp = (F.pil_to_tensor(read_picture(file)) for file in self.samples[index])
         if blurred.shape != sharp.shape:
             raise ValueError(_sizes(self.samples[index], blurred.shape[-2:], sharp.shape[-2:]))
@@ -47,19 +47,19 @@ class BlurredAndSharp(Dataset[tuple[Tensor, Tensor]]):
 
 
 class GOPROData(ImageData):
-    """GOPRO in its original layout, or any pairs in it: ``root/{train,test}/SEQUENCE/{blur,blur_gamma,sharp}/*``.
+    """GOPRO, or any pairs in its layout: ``root/{train,test}/SEQUENCE/{blur,blur_gamma,sharp}/*``.
 
-    A part of each pair is cut out at random for training; there is no other augmentation, as in the paper. The test set
-    serves for validation too.
+    Training uses a random crop of each pair and no other augmentation, as in the paper. The test set is also the
+    validation set.
 
     Args:
         root: folder that holds the two sets. Default: the environment variable ``TORCHDAU_DATA``.
-        gamma: whether to take images that were blurred after gamma correction. Default: those that were blurred in
-            linear light, the paper's.
-        batch_size: images per training batch, of all devices together.
+        gamma: whether to read ``blur_gamma``, images blurred with gamma correction. Default: ``blur``, GOPRO's linear
+            images, as in the paper.
+        batch_size: images per training batch, in total over all devices.
         num_workers: processes that read images, for each device.
-        crop: side in pixels of the part of a training image that is learned from.
-        pictures: folder of pictures to predict, in place of the test set.
+        crop: side in pixels of random crops of training images.
+        pictures: folder of pictures to predict instead of the test set.
         **options: further arguments of :class:`ImageData`.
 
     Raises:
@@ -88,7 +88,7 @@ class GOPROData(ImageData):
         self.pictures = pictures
 
     def setup(self, stage: str) -> None:
-        """Opens the sets that a stage needs, and looks for what is wrong with their files."""
+        """Open the sets that a stage needs, and check their files."""
         if stage == "predict" and self.pictures:
             self.test: Dataset[Any] = Pictures(self.pictures, F.pil_to_tensor)
             return
@@ -97,7 +97,7 @@ class GOPROData(ImageData):
         self.test = BlurredAndSharp(self.pairs(train=False), None)
 
     def pairs(self, train: bool) -> list[Pair]:
-        """Files of the blurred and the sharp images of one set."""
+        """Return the files of the blurred and the sharp images of one set."""
         folder = self.root / ("train" if train else "test")
         found = {kind: {(p.parts[-3], p.name): p for p in folder.glob(f"*/{kind}/*")} for kind in (self.kind, "sharp")}
         blurred, sharp = found[self.kind], found["sharp"]
@@ -116,23 +116,23 @@ class GOPROData(ImageData):
         return pairs
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of the training set in a new order every epoch; what is left over waits for the next."""
+        """Return batches of the training set in a new order every epoch, without an incomplete last batch."""
         return self.train_loader(self.train, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Whole images of the test set, one at a time."""
+        """Return whole images of the test set, one at a time."""
         return self.test_loader(self.test, 1)
 
     test_dataloader = predict_dataloader = val_dataloader
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Brings intensities to [0, 1]."""
+        """Scale intensities to [0, 1]."""
         blurred, sharp = batch
         return self.normalise(blurred), self.normalise(sharp) if sharp.ndim == 4 else sharp
 
 
 def _fault(pair: Pair, least: int) -> str | None:
-    """What is wrong with a pair, as the heads of its files tell."""
+    """Return the fault of a pair, as far as the headers of its files show it."""
     try:
         shape, other = (picture_shape(file) for file in pair)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Images in folders named after their classes; ImageNet's among them."""
+"""Images in folders named after their classes, such as ImageNet."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,21 +21,22 @@ class ImageFolderData(ClassificationData):
         root: folder that holds the two sets. Default: the environment variable ``TORCHDAU_DATA``.
         train_folder: name of the folder of the training set.
         test_folder: name of the folder of the test set.
-        batch_size: images per batch, of all devices together.
-        num_workers: processes that read images.
-        mean: mean of each channel, of intensities in [0, 1]. Default: that of CIFAR-10.
-        std: standard deviation of each channel.
-        size: side in pixels to which images are resized, the middle cut out; none leaves them as they are.
-        mirror: whether training images are mirrored half of the time.
-        padding: black pixels put around training images, of which a part of their size is cut out at random.
-        pictures: folder of pictures to predict, in place of the test set.
+        batch_size: images per batch, in total over all devices.
+        num_workers: processes that read images, for each device.
+        mean: mean of each channel, of intensities in [0, 1]. Default: the mean of CIFAR-10.
+        std: standard deviation of each channel. Default: the standard deviation of CIFAR-10.
+        size: side of the images in pixels: the shorter side is resized to it and the middle is cut out. Default: images
+            are not resized.
+        mirror: whether to mirror training images with probability 0.5.
+        padding: black pixels around training images, before a random crop to their original size.
+        pictures: folder of pictures to predict instead of the test set.
         **options: further arguments of :class:`ImageData`.
 
     Raises:
-        ValueError: neither ``root`` nor the environment variable is there.
-        ValueError: there is padding without a size.
+        ValueError: neither ``root`` nor the environment variable is set.
+        ValueError: ``padding`` is given without ``size``.
         ValueError: the two folders have different classes.
-        FileNotFoundError: a folder is missing or holds no image; the message says what was expected there.
+        FileNotFoundError: a folder is missing or has no image; the message shows the expected layout.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class ImageFolderData(ClassificationData):
         self.folders = {True: folder / train_folder, False: folder / test_folder}
 
     def dataset(self, train: bool) -> ImageFolder:
-        """The images of one folder."""
+        """Return the images of one folder."""
         folder, other = self.folders[train], self.folders[not train]
         images = _read(folder, partial(ImageFolder, transform=self.transform(train), loader=read_picture))
         if other.is_dir() and (classes := _read(other, find_classes)[0]) != images.classes:
@@ -72,20 +73,20 @@ class ImageFolderData(ClassificationData):
 class ImageNetData(ImageFolderData):
     """ILSVRC 2012, or any images in its layout: ``root/train/CLASS/*`` and ``root/val/CLASS/*``.
 
-    The shorter side is resized to ``size`` and the middle cut out; training images are mirrored half of the time.
-    There is no other augmentation, as in the paper.
+    The shorter side is resized to ``size``, and the middle is cut out. Training images are mirrored with probability
+    0.5. There is no other augmentation, as in the paper.
 
     Args:
         root: folder that holds the two sets. Default: the environment variable ``TORCHDAU_DATA``.
         size: side of the images in pixels: 227 for AlexNet, 224 for residual networks.
-        batch_size: images per batch, of all devices together.
+        batch_size: images per batch, in total over all devices.
         num_workers: processes that read images, for each device.
-        pictures: folder of pictures to predict, in place of the test set.
+        pictures: folder of pictures to predict instead of the test set ``val``.
         **options: further arguments of :class:`ImageData`.
 
     Raises:
-        ValueError: neither ``root`` nor the environment variable is there, or the two folders have different classes.
-        FileNotFoundError: a folder is missing or holds no image; the message says what was expected there.
+        ValueError: neither ``root`` nor the environment variable is set, or the two folders have different classes.
+        FileNotFoundError: a folder is missing or has no image; the message shows the expected layout.
 
     Reference:
         Section 4.2 of the paper, "Dataset".
@@ -116,7 +117,7 @@ class ImageNetData(ImageFolderData):
 
 
 def _read(folder: Path, reader: Callable[[Path], Any]) -> Any:
-    """What ``reader`` makes of a folder of images; what is missing there is an error that says what was expected."""
+    """Read a folder of images; if it is missing or empty, raise an error that shows the expected layout."""
     try:
         return reader(folder)
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What all data modules have in common: batches shared by the devices, images normalised where the network is."""
+"""The base class of all data modules: batches split over devices, and normalisation on the device of the network."""
 
 import os
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ class ImageData(LightningDataModule):
     """Batches whose first part is 8-bit images (N, C, H, W), normalised a batch at a time.
 
     Args:
-        batch_size: images per training batch, of all devices together.
-        num_workers: processes that read images, for each device; no more than the machine has cores.
+        batch_size: images per training batch, in total over all devices.
+        num_workers: processes that read images, for each device; at most the number of CPU cores.
         mean: mean of each channel, of intensities in [0, 1].
         std: standard deviation of each channel.
-        max_unreadable: share of training samples that may turn out unreadable; others stand in for them, and a warning
-            lists them after each epoch. More of them end the training.
+        max_unreadable: share of training samples that may be unreadable. Others replace them, and a warning lists them
+            after each epoch. A larger share ends the training.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class ImageData(LightningDataModule):
         super().__init__()
         self.max_unreadable = max_unreadable
         self.batch_size = batch_size
-        self.num_workers = min(num_workers, os.cpu_count() or 1)  # more would wait for each other
+        self.num_workers = min(num_workers, os.cpu_count() or 1)  # more would compete for the cores
         self.normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Normalises the images, where the network is."""
+        """Normalise the images on the device of the network."""
         images, targets = batch
         return self.normalise(images), targets
 
     def train_loader(self, dataset: Dataset[Any], drop_last: bool = False) -> TrainingLoader:
-        """Batches in a new order every epoch, which the devices share."""
+        """Return batches in a new order every epoch, split over the devices."""
         images = len(dataset)  # type: ignore[arg-type]
         if drop_last and images < self.batch_size:
             raise ValueError(
@@ -73,7 +73,7 @@ class ImageData(LightningDataModule):
         )
 
     def test_loader(self, dataset: Dataset[Any], batch_size: int) -> DataLoader[Any]:
-        """Batches in order; several devices see a part each, and no sample twice to make the parts equal."""
+        """Return batches in order; several devices see a part each, without repeated samples."""
         sampler = None
         if self.trainer and self.trainer.world_size > 1:
             images = len(dataset)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ class ImageData(LightningDataModule):
 
     def _options(self, dataset: Dataset[Any]) -> dict[str, Any]:
         if isinstance(dataset, InMemory):
-            return {"collate_fn": whole}  # it makes whole ones, faster than processes would send them
+            return {"collate_fn": whole}  # it makes whole batches, faster than processes could send them
         return {
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
@@ -97,15 +97,15 @@ class ImageData(LightningDataModule):
 
 
 def whole(batch: Any) -> Any:
-    """What a data set made of a whole batch."""
+    """Return a batch as the data set made it."""
     return batch
 
 
 def data_root(root: str | None, pictures: str | None) -> Path:
-    """The folder of a data set: what was given, else what the environment variable ``TORCHDAU_DATA`` names.
+    """Return the folder of a data set: ``root``, else the environment variable ``TORCHDAU_DATA``.
 
     Raises:
-        ValueError: there is neither, and no pictures that could do without it.
+        ValueError: neither is set, and there are no pictures to predict without it.
     """
     root = root or os.environ.get("TORCHDAU_DATA")
     if not root and not pictures:

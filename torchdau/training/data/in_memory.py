@@ -14,24 +14,24 @@ from torchdau.training.data.loading import Batches, TrainingSet
 from torchdau.training.seeds import mixed_seed
 
 LARGEST = 512 << 20
-"""Bytes of the largest set that is held in memory."""
+"""Size in bytes of the largest set held in memory."""
 
 SIDE = 64
-"""Pixels along a side of the largest images of such a set: reading them takes seconds, not minutes."""
+"""Side in pixels of the largest images held in memory: reading such a set takes seconds, not minutes."""
 
 
 class InMemory(Dataset[Any], Batches):
     """Images (N, C, H, W) of 8 bits and their classes.
 
-    Each training image is cut out and mirrored by its own random numbers, which depend on seed, epoch and index alone.
+    Each training image has its own random crop and mirroring, which depend only on the seed, the epoch and the index.
 
     Args:
         images: the images.
         targets: their classes (N,).
-        padding: black pixels put around training images, of which a part of their size is cut out at random.
-        mirror: whether training images are mirrored half of the time.
+        padding: black pixels around training images, before a random crop to their original size.
+        mirror: whether to mirror training images with probability 0.5.
         classes: names of the classes.
-        samples: the files of each image, where there are any.
+        samples: files of each image, if there are any.
     """
 
     def __init__(
@@ -52,26 +52,26 @@ class InMemory(Dataset[Any], Batches):
         self._drawn: tuple[int, Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Return the number of images."""
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """An image as it is, and its class."""
+        """Return an image without augmentation, and its class."""
         return self.images[index], self.targets[index]
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Images as they are, and their classes."""
+        """Return images without augmentation, and their classes."""
         chosen = torch.tensor(indices, device=self.images.device)
         return self.images[chosen], self.targets[chosen]
 
     @property
     def images(self) -> Tensor:
-        """The images as they are."""
+        """The images without augmentation."""
         (height, width), p = self._size, self.padding
         return self._padded[..., p : p + height, p : p + width]
 
     def batch(self, indices: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
-        """Augmented images, and their classes."""
+        """Return augmented images and their classes."""
         if not (self.padding or self.mirror):
             return self.__getitems__(indices)
         chosen, device = torch.tensor(indices), self.targets.device
@@ -80,13 +80,13 @@ class InMemory(Dataset[Any], Batches):
         return parts(self._padded, self._size, chosen, offsets, mirrored), self.targets[chosen]
 
     def to(self, device: torch.device) -> "InMemory":
-        """Move the images to a GPU with four times as much free memory; elsewhere they stay."""
+        """Move the images to a GPU with four times as much free memory; else leave them in place."""
         if device.type == "cuda" and 4 * self._padded.nbytes < torch.cuda.mem_get_info(device)[0]:
             self._padded, self.targets = self._padded.to(device), self.targets.to(device)
         return self
 
     def _random(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """Return where each image of an epoch is cut out (N, 2), and whether it is mirrored (N,)."""
+        """Return the start of each image's crop in an epoch (N, 2), and whether it is mirrored (N,)."""
         if self._drawn is None or self._drawn[0] != epoch:
             generator = torch.Generator().manual_seed(mixed_seed(epoch))
             offsets = torch.randint(0, 2 * self.padding + 1, (len(self), 2), generator=generator)
@@ -96,14 +96,14 @@ class InMemory(Dataset[Any], Batches):
 
 
 def parts(images: Tensor, size: tuple[int, int], chosen: Tensor, offsets: Tensor, mirrored: Tensor) -> Tensor:
-    """Cut a part out of each of some images, and mirror some of the parts.
+    """Cut a part out of each chosen image, and mirror some of the parts.
 
     Args:
         images: images (N, C, H, W).
         size: height and width of the parts.
-        chosen: the numbers of the images (n,).
-        offsets: where their parts begin (n, 2).
-        mirrored: which parts are mirrored (n,).
+        chosen: indices of the images (n,).
+        offsets: top left corners of the parts (n, 2).
+        mirrored: whether each part is mirrored (n,).
     """
     every = images.unfold(2, size[0], 1).unfold(3, size[1], 1)  # a view of all parts of all images
     cut = every[chosen, :, offsets[:, 0], offsets[:, 1]]
@@ -111,7 +111,7 @@ def parts(images: Tensor, size: tuple[int, int], chosen: Tensor, offsets: Tensor
 
 
 def fits(images: int, size: int | None) -> bool:
-    """Whether so many images of three channels and ``size`` pixels a side may be held in memory."""
+    """Return whether this many images of three channels and ``size`` pixels a side may be held in memory."""
     return size is not None and size <= SIDE and 3 * size * size * images <= LARGEST
 
 
@@ -119,11 +119,11 @@ def read(dataset: Any, num_workers: int, max_unreadable: float, padding: int, mi
     """Read a set of images of one size once, with a progress bar.
 
     Args:
-        dataset: pairs of an image of 8 bits (C, H, W) and its class.
-        num_workers: processes that read.
-        max_unreadable: share of images that may be unreadable; others stand in for them.
-        padding: of :class:`InMemory`, as mirror.
-        mirror: see there.
+        dataset: pairs of an 8-bit image (C, H, W) and its class.
+        num_workers: processes that read images.
+        max_unreadable: share of images that may be unreadable; others replace them.
+        padding: argument of :class:`InMemory`.
+        mirror: argument of :class:`InMemory`.
     """
     samples = TrainingSet(dataset, max_unreadable)
     batches = DataLoader(samples, batch_size=256, num_workers=num_workers)

@@ -1,4 +1,4 @@
-"""Training batches that depend on the seed, the epoch and their number alone, so that a stopped epoch can go on."""
+"""Training batches that depend only on the seed, the epoch and their number, so that a stopped epoch can resume."""
 
 import multiprocessing
 import os
@@ -17,20 +17,20 @@ from torchdau.training.data.pictures import UNREADABLE
 from torchdau.training.seeds import mixed_seed
 
 Key = tuple[int, int]
-"""The index of a sample, and the epoch for which it is drawn."""
+"""Index of a sample, and the epoch for which it is drawn."""
 
 
 class RandomOrder(DistributedSampler[int]):
-    """PyTorch's sampler for one device or several, whose indices come with their epoch.
+    """PyTorch's sampler for one or several devices, with the epoch added to each index.
 
     Attributes:
-        start: number of samples to leave out at the beginning of the next epoch.
+        start: number of samples to skip at the beginning of the next epoch.
     """
 
     start = 0
 
     def __iter__(self) -> Iterator[Key]:  # type: ignore[override]
-        """Pairs of an index and the epoch."""
+        """Iterate over pairs of an index and the epoch."""
         return ((index, self.epoch) for index in islice(super().__iter__(), self.start, None))
 
 
@@ -39,18 +39,18 @@ class Batches(ABC):
 
     @abstractmethod
     def batch(self, indices: Sequence[int], epoch: int) -> Any:
-        """A batch of samples, drawn for an epoch."""
+        """Return a batch of samples, drawn for an epoch."""
 
 
 class TrainingSet(Dataset[Any]):
-    """Samples whose random numbers depend on the seed, the epoch and the index alone: not on workers or devices.
+    """Samples whose random numbers depend only on the seed, the epoch and the index: not on workers or devices.
 
     Args:
-        dataset: its attribute ``samples`` has the files of each sample, where there are any.
-        max_unreadable: share of samples that may be unreadable; the next that can be read stands in for such a one.
+        dataset: samples. Its attribute ``samples`` has the files of each, if there are any.
+        max_unreadable: share of samples that may be unreadable; the next readable sample replaces each of them.
 
     Attributes:
-        unreadable: which samples are, shape (len(dataset),); workers share it.
+        unreadable: whether each sample is unreadable, shape (len(dataset),); shared by the workers.
     """
 
     def __init__(self, dataset: Dataset[Any], max_unreadable: float = 0.0) -> None:
@@ -63,11 +63,11 @@ class TrainingSet(Dataset[Any]):
         self.unreadable = torch.zeros(len(self), dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
-        """The number of samples."""
+        """Return the number of samples."""
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, key: Key | int) -> Any:
-        """A sample for an epoch, the first if none is given."""
+        """Return a sample for an epoch, by default the first."""
         index, epoch = (key, 0) if isinstance(key, int) else key
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(mixed_seed(epoch, index))
@@ -79,27 +79,27 @@ class TrainingSet(Dataset[Any]):
                     index = (index + 1) % len(self)
 
     def __getitems__(self, keys: Sequence[Key | int]) -> Any:
-        """Samples for an epoch: a list of them, or a batch, where the data set makes whole ones."""
+        """Return samples for an epoch: a list, or a batch if the data set makes whole ones."""
         if not isinstance(self.dataset, Batches):
             return [self[key] for key in keys]
         indices, epochs = zip(*((key, 0) if isinstance(key, int) else key for key in keys), strict=True)
         return self.dataset.batch(indices, epochs[0])
 
     def files(self, index: int) -> str:
-        """The files of a sample, or its index."""
+        """Return the files of a sample, or its index."""
         samples = getattr(self.dataset, "samples", None)
         if samples is None:
             return f"sample {index}"
         return " and ".join(file for file in samples[index] if isinstance(file, str))
 
     def warn(self) -> None:
-        """List the samples that others stand in for."""
+        """Warn of the unreadable samples, and list them."""
         unreadable = self.unreadable.nonzero().flatten().tolist()
         files = "\n".join(map(self.files, unreadable))
         warnings.warn(f"others stood in for {len(unreadable)} unreadable training samples:\n{files}", stacklevel=3)
 
     def _note(self, index: int, error: Exception) -> None:
-        """Remembers a sample that cannot be read; too many are an error."""
+        """Remember an unreadable sample; raise an error if there are too many."""
         self.unreadable[index] = True
         found: list[int] = self.unreadable.nonzero().flatten().tolist()
         if len(found) <= self.max_unreadable * len(self):
@@ -114,27 +114,27 @@ class TrainingSet(Dataset[Any]):
 class TrainingLoader(DataLoader[Any]):
     """Batches of a training set, in a new order every epoch.
 
-    Saved with a checkpoint in the middle of an epoch, and loaded, it goes on with the next batch. An iterator finds out
-    where it is when its first batch is asked for: Lightning makes it before it tells the sampler which epoch it is.
+    A loader restored from a checkpoint in the middle of an epoch continues with the next batch. An iterator reads its
+    position when its first batch is requested: Lightning makes it before it sets the epoch of the sampler.
 
     Args:
-        dataset: what to draw from.
-        sampler: the order, of which :class:`RandomOrder` can go on.
+        dataset: samples to draw from.
+        sampler: order of the samples; only :class:`RandomOrder` can resume in an epoch.
         **options: further arguments of ``DataLoader``.
     """
 
     dataset: TrainingSet
 
     def __init__(self, dataset: TrainingSet, sampler: Sampler[Any], **options: Any) -> None:
-        options.setdefault("generator", torch.Generator())  # the global one must not depend on when iterators are made
+        options.setdefault("generator", torch.Generator())  # making an iterator must not change the global one
         super().__init__(dataset, sampler=sampler, **options)
         self.reached = [0, 0]
-        """The epoch, and the number of its batches that were given."""
+        """Epoch, and number of its batches that were returned."""
         self.resumed: list[int] | None = None
-        """What was reached by the loader from which the next epoch goes on."""
+        """Value of ``reached`` from which the next epoch resumes."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """The batches that are left of an epoch."""
+        """Yield the remaining batches of an epoch."""
         order, done = self.sampler, 0
         if isinstance(order, RandomOrder):
             if self.resumed and self.resumed[0] == order.epoch and self.resumed[1] < len(self):
@@ -149,28 +149,28 @@ class TrainingLoader(DataLoader[Any]):
             self.dataset.warn()
 
     def files(self, batch: int) -> list[str]:
-        """The files of a batch of this epoch."""
+        """Return the files of a batch of this epoch."""
         order = self.sampler
         whole = DistributedSampler.__iter__(order) if isinstance(order, RandomOrder) else iter(order)
         size = self.batch_size or 1
         return [self.dataset.files(index) for index in islice(whole, batch * size, (batch + 1) * size)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is."""
+        """Return the position of the loader."""
         return {"reached": self.reached}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from where a loader was."""
+        """Resume from a saved position."""
         self.resumed = state["reached"]
 
 
 def end_with_parent(worker: int) -> None:
-    """Ends a worker when the process that reads from it ends, even if that is killed.
+    """End a worker when the process that reads from it ends, even if that process is killed.
 
-    PyTorch sees to that where workers are forked, but not where a server makes them, as from Python 3.14 on.
+    PyTorch does this for forked workers, but not for workers started by a server, as from Python 3.14 on.
 
     Args:
-        worker: its number, as ``worker_init_fn`` is told it.
+        worker: number of the worker, an argument of ``worker_init_fn``.
     """
     parent = multiprocessing.parent_process()
     if parent is None:

@@ -1,4 +1,4 @@
-"""Masks: files with the number of a class in every pixel, and the colours in which they are shown."""
+"""Masks: files with a class number in every pixel, and the colours of the classes."""
 
 import os
 from pathlib import Path
@@ -11,17 +11,17 @@ from torch import Tensor
 from torchdau.training.data.pictures import UNREADABLE
 
 IGNORED = 255
-"""Pixels of this number belong to no class."""
+"""Number of pixels that belong to no class."""
 
 
 def read_mask(file: str | os.PathLike[str]) -> Tensor:
-    """Reads the numbers in a mask: of shape (H, W), 8 bits.
+    """Read the numbers in a mask, shape (H, W), 8 bits.
 
     Args:
-        file: a picture with a palette, whose indices count, or of one channel, or a ``.mat`` file of SBD.
+        file: picture with a palette, whose indices are the numbers, or with one channel, or a ``.mat`` file of SBD.
 
     Raises:
-        ValueError: the file is no mask, or not whole; the message names it.
+        ValueError: the file is not a mask, or not complete; the message names it.
     """
     path = Path(file)
     try:
@@ -30,7 +30,7 @@ def read_mask(file: str | os.PathLike[str]) -> Tensor:
 
             try:
                 numbers = loadmat(path)["GTcls"][0]["Segmentation"][0]
-            except Exception as error:  # scipy raises whatever it stumbles on
+            except Exception as error:  # scipy raises errors of many types
                 raise ValueError(f"file must be a mask of SBD, got {str(path)!r}: {error}.") from error
         else:
             check_mode(path)
@@ -44,7 +44,7 @@ def read_mask(file: str | os.PathLike[str]) -> Tensor:
 
 
 def check_mode(file: str | os.PathLike[str]) -> None:
-    """Refuses pictures in colour, from the head of the file."""
+    """Refuse pictures in colour and JPEG files, from the header of the file."""
     try:
         with Image.open(file) as opened:
             mode, kind = opened.mode, opened.format
@@ -60,7 +60,7 @@ def check_mode(file: str | os.PathLike[str]) -> None:
 
 
 def colour_map(count: int) -> list[tuple[int, int, int]]:
-    """The colours of PASCAL VOC for so many classes: bits of the number, by channel, from the highest on."""
+    """Return PASCAL VOC colours for ``count`` classes: every third bit of a number, from a channel's top bit down."""
     return [
         tuple(sum((number >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3))  # type: ignore[misc]
         for number in range(count)

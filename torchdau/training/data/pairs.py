@@ -1,4 +1,4 @@
-"""Pairs of an image and the mask of its classes: read, and looked at before a training starts."""
+"""Pairs of an image and the mask of its classes: read, and checked before a training starts."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,15 +21,14 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
     """Pairs of an image and the mask of its classes.
 
     Args:
-        pairs: files of an image and its mask.
-        num_classes: numbers below it, and 255, may be in masks.
-        table: what the numbers in the files mean, of shape (256,), -1 for those that must not be; none takes them as
-            they are.
-        transform: what becomes of an image (3, H, W), 8 bits, and its mask (1, H, W).
+        pairs: files of each image and its mask.
+        num_classes: number of classes; masks may have smaller numbers, and 255.
+        table: class of each number in the files, shape (256,), -1 for invalid numbers. None keeps the numbers.
+        transform: maps an 8-bit image (3, H, W) and its mask (1, H, W) to their final form.
 
     Attributes:
-        samples: the pairs of files.
-        seen: numbers in masks, once all their pixels were looked at.
+        samples: files of each pair.
+        seen: numbers in masks, once all their pixels were checked.
     """
 
     def __init__(
@@ -46,11 +45,11 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
         self.seen: set[int] = set()
 
     def __len__(self) -> int:
-        """The number of pairs."""
+        """Return the number of pairs."""
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """An image (3, H, W) and its mask (H, W), 8 bits each."""
+        """Return an image (3, H, W) and its mask (H, W), 8 bits each."""
         image, mask = self.samples[index]
         picture, numbers = F.pil_to_tensor(read_picture(image)), self.mask(mask)
         if picture.shape[-2:] != numbers.shape:
@@ -59,24 +58,24 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
         return picture, numbers.as_subclass(Tensor)[0]
 
     def check(self, all_pixels: bool, most: float = 0.0) -> None:
-        """Looks at the heads of all files, and if asked for at all pixels of the masks.
+        """Check the headers of all files and, on request, all pixels of the masks.
 
         Args:
-            all_pixels: whether to look at all pixels of the masks.
-            most: share of the pairs with which something may be wrong.
+            all_pixels: whether to check all pixels of the masks.
+            most: share of the pairs that may have a fault.
 
         Raises:
-            ValueError: sizes differ, masks have colours or numbers of no class, or files are damaged; the message names
+            ValueError: sizes differ, masks have colours or numbers of no class, or files are damaged. The message names
                 the first of them.
         """
         title = "looking at masks" if all_pixels else None
         refuse_faults(self.samples, lambda pair: self._fault(pair, all_pixels), title, most)
 
     def mask(self, file: str) -> Tensor:
-        """The classes in a mask.
+        """Return the classes in a mask.
 
         Raises:
-            ValueError: there are numbers of no class in it; the message names the file.
+            ValueError: the mask has numbers of no class; the message names the file.
         """
         numbers = read_mask(file)
         if self.table is not None:
@@ -93,7 +92,7 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
         return numbers
 
     def _fault(self, pair: Pair, all_pixels: bool) -> str | None:
-        """What is wrong with a pair."""
+        """Return the fault of a pair, or None."""
         image, mask = pair
         try:
             shape = picture_shape(image)
@@ -102,7 +101,7 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
                 self.seen.update(numbers.unique().tolist())
                 height, width = numbers.shape
                 found = height, width
-            elif mask.endswith(".mat"):  # which have no head
+            elif mask.endswith(".mat"):  # these have no header
                 return None if Path(mask).is_file() else f"file must be a mask, got {mask!r}, which is not there."
             else:
                 check_mode(mask)

@@ -1,4 +1,4 @@
-"""Pictures of any format and size in a folder, for a network to look at."""
+"""Pictures of any format and size in a folder, as input of a network."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -11,17 +11,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises."""
+"""Errors of Pillow for unreadable files."""
 
 
 def read_picture(file: str | os.PathLike[str]) -> Image.Image:
-    """Reads a picture as people see it: turned as its EXIF data say, in RGB, transparency on white, 16 bits as 8.
+    """Read a picture as people see it: with EXIF rotation, in RGB, transparency on white, 16 bits scaled to 8.
 
     Raises:
-        ValueError: the file is not a whole picture; the message names it.
+        ValueError: the file is not a complete picture; the message names it.
     """
     picture = _opened(file)
-    if picture.mode.startswith("I"):  # Pillow would cut 16 bits off, and not scale them
+    if picture.mode.startswith("I"):  # Pillow would clip 16 bits instead of scaling them
         picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
@@ -31,16 +31,16 @@ def read_picture(file: str | os.PathLike[str]) -> Image.Image:
 
 
 def transparency(file: str | os.PathLike[str]) -> Image.Image | None:
-    """How opaque each pixel of a picture is, 8 bits, if it says so."""
+    """Return the opacity of each pixel of a picture, 8 bits, or None if the file has none."""
     picture = _opened(file)
     return picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
-    """The pictures in a folder and the folders inside of it, in the order of their names; or the one that is named.
+    """Return the pictures in a folder and its subfolders in the order of their names, or the one file given.
 
     Raises:
-        FileNotFoundError: the folder is missing or holds no picture.
+        FileNotFoundError: the folder is missing or has no picture.
     """
     if Path(folder).is_file():
         return [Path(folder)]
@@ -65,10 +65,10 @@ def _opened(file: str | os.PathLike[str]) -> Image.Image:
 
 
 def picture_shape(file: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of a picture as people see it, from the head of its file.
+    """Return height and width of a picture as people see it, from the header of its file.
 
     Raises:
-        ValueError: the file is no picture; the message names it.
+        ValueError: the file is not a picture; the message names it.
     """
     try:
         with Image.open(file) as opened:
@@ -80,17 +80,17 @@ def picture_shape(file: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def pixels_of(picture: Image.Image) -> Tensor:
-    """The pixels (3, H, W) of a picture in RGB, 8 bits."""
+    """Return the pixels (3, H, W) of an RGB picture, 8 bits."""
     return torch.from_numpy(np.array(picture)).movedim(-1, 0)
 
 
 def picture_of(pixels: Tensor) -> Image.Image:
-    """A picture of pixels (3, H, W), 8 bits."""
+    """Return the picture with 8-bit pixels (3, H, W)."""
     return Image.fromarray(pixels.movedim(0, -1).contiguous().numpy())
 
 
 def save_picture(picture: Image.Image, path: Path, profile: bytes | None) -> None:
-    """Writes a PNG file whole or not at all, with its colour profile."""
+    """Write a PNG file with its colour profile, whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     try:
         picture.save(part, "PNG", icc_profile=profile)
@@ -100,10 +100,10 @@ def save_picture(picture: Image.Image, path: Path, profile: bytes | None) -> Non
 
 
 def distinct_names(files: Sequence[str]) -> list[Path]:
-    """Names for what is made of files: relative to the folder that holds them all, without their endings.
+    """Return output names for files: relative to the folder that holds them all, without their endings.
 
-    Endings stay where two would have one name, as ``a.jpg`` and ``a.png``. None leads out of the folder that it is put
-    into, whatever the files are called.
+    Endings stay if two names would be equal, as for ``a.jpg`` and ``a.png``. No name leads out of the output folder,
+    whatever the files are called.
     """
     paths = [Path(os.path.abspath(file)) for file in files]
     common = os.path.commonpath([path.parent for path in paths])
@@ -113,17 +113,17 @@ def distinct_names(files: Sequence[str]) -> list[Path]:
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """The pictures in a folder and the folders inside of it, in the order of their names.
+    """The pictures in a folder and its subfolders, in the order of their names.
 
     Args:
-        folder: where they are.
-        transform: what a picture becomes: 8-bit pixels (3, H, W).
+        folder: folder of the pictures.
+        transform: maps a picture to 8-bit pixels (3, H, W).
 
     Attributes:
         samples: pairs of a file and -1, since its class is not known.
 
     Raises:
-        FileNotFoundError: the folder is missing or holds no picture.
+        FileNotFoundError: the folder is missing or has no picture.
     """
 
     def __init__(self, folder: str | os.PathLike[str], transform: Callable[[Image.Image], Tensor]) -> None:
@@ -131,10 +131,10 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         self.transform = transform
 
     def __len__(self) -> int:
-        """The number of pictures."""
+        """Return the number of pictures."""
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """A picture, and -1."""
+        """Return a picture, and -1."""
         file, label = self.samples[index]
         return self.transform(read_picture(file)), label

@@ -1,4 +1,4 @@
-"""What the data modules of segmentation have in common: how images and masks are augmented, read and served."""
+"""The base class of segmentation data: augmentation, reading and loading of images and masks."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -16,10 +16,12 @@ from torchdau.training.data.pictures import Pictures
 
 
 class Augment:
-    """Scales, pads, crops and mirrors an image and its mask at random; the padding has the mean colour, and no class.
+    """Random scaling, padding, cropping and mirroring of an image and its mask.
+
+    The padding has the mean colour, and no class.
 
     Args:
-        crop: side in pixels of what is left.
+        crop: side of the result in pixels.
         scales: smallest and largest factor.
     """
 
@@ -34,36 +36,36 @@ class Augment:
         )
 
     def __call__(self, image: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-        """What becomes of an image and its mask."""
+        """Return the augmented image and mask."""
         result: tuple[Tensor, Tensor] = self.steps(*v2.ScaleJitter(image.shape[-2:], self.scales)(image, mask))
         return result
 
 
 class SegmentationData(ImageData, ABC):
-    """Pairs of an 8-bit image (3, H, W) and a mask (H, W) of its classes, with 255 where there is none.
+    """Pairs of an 8-bit image (3, H, W) and a mask (H, W) of its classes, 255 for no class.
 
-    Training images are scaled, padded, cropped and mirrored at random, together with their masks. Validation, test and
-    prediction see whole images, one at a time. The validation set serves for testing too.
+    Training images and masks are scaled, padded, cropped and mirrored together at random. Validation, test and
+    prediction use whole images, one at a time. The validation set is also the test set.
 
     Args:
-        batch_size: images per training batch, of all devices together.
+        batch_size: images per training batch, in total over all devices.
         num_workers: processes that read images, for each device.
-        crop: side in pixels of the part of a training image that is learned from.
-        scales: smallest and largest factor by which training images are scaled.
-        size: pixels to which the shorter side of images and masks is brought at first, for validation too; none leaves
-            them as they are.
-        pictures: folder of pictures to predict, in place of the validation set.
+        crop: side in pixels of random crops of training images.
+        scales: smallest and largest factor of random scaling of training images.
+        size: pixels to which the shorter side of images and masks is first resized, for validation too. None keeps the
+            sizes.
+        pictures: folder of pictures to predict instead of the validation set.
         **options: further arguments of :class:`ImageData`.
     """
 
     classes: list[str]
     """Names of the classes."""
     colours: list[tuple[int, int, int]]
-    """In which the classes are shown."""
+    """Colours in which the classes are shown."""
     table: Tensor | None = None
-    """What the numbers in masks mean, of shape (256,)."""
+    """Class of each number in masks, shape (256,), or None if the numbers are classes."""
     check_all = False
-    """Whether every mask is read before a training starts."""
+    """Whether to read every mask before a training starts."""
 
     def __init__(
         self,
@@ -83,10 +85,10 @@ class SegmentationData(ImageData, ABC):
 
     @abstractmethod
     def pairs(self, train: bool) -> list[Pair]:
-        """Files of the images and masks of the training or the validation set."""
+        """Return the files of the images and masks of the training or the validation set."""
 
     def setup(self, stage: str) -> None:
-        """Opens the sets that a stage needs, and looks for what is wrong with their files."""
+        """Open the sets that a stage needs, and check their files."""
         if stage == "predict" and self.pictures:
             self.val: Dataset[Any] = Pictures(self.pictures, v2.Compose([v2.PILToTensor(), _resized(self.size)]))
             return
@@ -95,11 +97,11 @@ class SegmentationData(ImageData, ABC):
         self.val = self._dataset(train=False)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of the training set in a new order every epoch; what is left over waits for the next."""
+        """Return batches of the training set in a new order every epoch, without an incomplete last batch."""
         return self.train_loader(self.train, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Images of the validation set, one at a time, since their sizes differ."""
+        """Return images of the validation set, one at a time, since their sizes differ."""
         return self.test_loader(self.val, 1)
 
     test_dataloader = predict_dataloader = val_dataloader

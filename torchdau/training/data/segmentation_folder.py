@@ -10,26 +10,26 @@ from torchdau.training.data.segmentation import SegmentationData
 
 
 class SegmentationFolderData(SegmentationData):
-    """Any images and masks: ``root/train/images/*`` and ``root/train/masks/*``, with the same names, and so ``val``.
+    """Any images and masks: ``root/train/images/*``, ``root/train/masks/*`` with the same names, and ``val`` alike.
 
-    Masks have the number of a class in each pixel, or 255, as palette or single channel. All of them are read before
-    a training starts.
+    Masks have a class number or 255 in each pixel, with a palette or a single channel. All of them are read before a
+    training starts.
 
     Args:
         classes: names of the classes, in the order of their numbers.
         root: folder that holds the two sets. Default: the environment variable ``TORCHDAU_DATA``.
-        batch_size: images per training batch, of all devices together.
+        batch_size: images per training batch, in total over all devices.
         num_workers: processes that read images, for each device.
-        crop: side in pixels of the part of a training image that is learned from.
-        scales: smallest and largest factor by which training images are scaled.
-        size: pixels to which the shorter side of images and masks is brought at first, for validation too; none leaves
-            them as they are.
-        pictures: folder of pictures to predict, in place of the validation set.
+        crop: side in pixels of random crops of training images.
+        scales: smallest and largest factor of random scaling of training images.
+        size: pixels to which the shorter side of images and masks is first resized, for validation too. Default: sizes
+            are kept.
+        pictures: folder of pictures to predict instead of the validation set.
         **options: further arguments of :class:`ImageData`.
 
     Raises:
         FileNotFoundError: a folder is missing, or an image has no mask.
-        ValueError: masks are not what they must be; the message names files.
+        ValueError: masks are invalid; the message names files.
     """
 
     check_all = True
@@ -52,7 +52,7 @@ class SegmentationFolderData(SegmentationData):
         self.colours = colour_map(len(classes) + 1)[1:]  # black is for pixels without a class
 
     def pairs(self, train: bool) -> list[Pair]:
-        """Images and masks of the training or the validation set."""
+        """Return the images and masks of the training or the validation set."""
         folder = self.root / ("train" if train else "val")
         for part in (folder / "images", folder / "masks"):
             if not part.is_dir():

@@ -19,20 +19,20 @@ VOC_CLASSES = [
 class VOCData(SegmentationData):
     """PASCAL VOC joined with SBD, in their original layouts.
 
-    Training images are those of VOC's training set, with its masks, and all others of SBD's training set, with SBD's.
-    Validation images are those of VOC's validation set which are not in SBD's training set: 736 of VOC 2011.
+    Training images are VOC's training set with its masks, and all other images of SBD's training set with SBD's masks.
+    Validation images are VOC's validation images that are not in SBD's training set: 736 for VOC 2011.
 
     Args:
         root: folder that holds ``VOCdevkit`` (``TrainVal/VOCdevkit`` for 2011) and the folder of SBD. Default: the
             environment variable ``TORCHDAU_DATA``.
-        year: of VOC. Default: the paper's.
-        sbd: folder of SBD with ``img``, ``cls`` and ``train.txt``, inside of the root.
-        batch_size: images per training batch, of all devices together.
+        year: year of VOC. Default: 2011, as in the paper.
+        sbd: folder of SBD inside ``root``, with ``img``, ``cls`` and ``train.txt``.
+        batch_size: images per training batch, in total over all devices.
         num_workers: processes that read images, for each device.
-        crop: side in pixels of the part of a training image that is learned from.
-        scales: smallest and largest factor by which training images are scaled. Default: none is, as in the paper,
-            which does not speak of mirroring either.
-        pictures: folder of pictures to predict, in place of the validation set.
+        crop: side in pixels of random crops of training images.
+        scales: smallest and largest factor of random scaling of training images. Default: no scaling, as in the paper,
+            which does not mention mirroring either.
+        pictures: folder of pictures to predict instead of the validation set.
         **options: further arguments of :class:`ImageData`.
 
     Reference:
@@ -61,7 +61,7 @@ class VOCData(SegmentationData):
         self.sbd = sbd
 
     def pairs(self, train: bool) -> list[Pair]:
-        """Images and masks of the training or the validation set."""
+        """Return the images and masks of the training or the validation set."""
         try:
             voc = VOCSegmentation(self.root, self.year, "train" if train else "val")
             sbd = SBDataset(self.root / self.sbd, "train", "segmentation")

@@ -1,4 +1,4 @@
-"""What a report says first: how good a network is, and what it costs."""
+"""The first part of a report: how good a network is, and how much it costs."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,30 +16,30 @@ from torchdau.training.report.page import Section
 from torchdau.training.restoring import steps_of
 
 METRICS = {"val_accuracy": "accuracy", "val_miou": "mean IoU", "val_psnr": "PSNR"}
-"""What tasks are judged by, and its name for people."""
+"""Metrics by which tasks are judged, and their names in the report."""
 
 REPEATS = 10
-"""Of measurements of time."""
+"""Repetitions of each time measurement."""
 
 
 class Score(NamedTuple):
-    """How good a network was at the last validation before its checkpoint was written."""
+    """Score of a network at the last validation before its checkpoint was written."""
 
     name: str
     value: float
 
     def __str__(self) -> str:
-        """As people read it."""
+        """Return the score as text, in dB or %."""
         return f"{self.value:.2f} dB" if self.name == "PSNR" else f"{self.value:.1%}"
 
 
 def headline(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images: Tensor, data: str) -> Section:
-    """The first part of a report.
+    """Return the first part of a report.
 
     Args:
-        networks: by name, the one that the report is about first.
+        networks: networks by name; the report is about the first.
         paths: their checkpoints.
-        images: what they see.
+        images: input images of the networks.
         data: name of the data set.
     """
     scores = {name: score(path) for name, path in paths.items()}
@@ -67,7 +67,7 @@ def headline(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], image
 
 
 def score(checkpoint: Path) -> Score | None:
-    """Return how good the network of a checkpoint was, as its training logged it; None where there are no logs."""
+    """Return the score of a checkpoint's network from the logs of its training, or None without logs."""
     scalars, last = read_scalars(checkpoint), steps_of(checkpoint)
     for metric, name in METRICS.items():
         values = [value for step, value in scalars.get(metric, []) if step <= last]
@@ -77,7 +77,7 @@ def score(checkpoint: Path) -> Score | None:
 
 
 def amount(number: float) -> str:
-    """A number of operations, in thousands, millions or billions."""
+    """Return a number of operations as text, in thousands, millions or billions."""
     for name, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g} {name}"
@@ -85,7 +85,7 @@ def amount(number: float) -> str:
 
 
 def _compared(names: list[str], scores: Mapping[str, Score | None], counts: Mapping[str, int]) -> list[str]:
-    """The first network beside the second, in a sentence."""
+    """Compare the first network with the second in a sentence."""
     if len(names) < 2:
         return []
     first, second = names

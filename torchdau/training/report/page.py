@@ -1,4 +1,4 @@
-"""A page of sections, in one file that needs no other."""
+"""A report page in one file, without external resources."""
 
 import os
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from jinja2 import Environment
 
 @dataclass
 class Section:
-    """A part of the page.
+    """A section of the page.
 
     Attributes:
-        title: its heading.
+        title: heading.
         notes: paragraphs.
-        tables: captions and rows of cells, the first of headings.
-        charts: as Vega-Lite has them.
+        tables: pairs of a caption and rows of cells; the first row has the headings.
+        charts: Vega-Lite specifications.
         small: paragraphs in small print, at the end.
     """
 

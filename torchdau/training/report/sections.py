@@ -1,4 +1,4 @@
-"""What a report says of trained networks, part by part."""
+"""The sections of a report on trained networks."""
 
 import csv
 import math
@@ -28,25 +28,25 @@ from torchdau.training.restoring import data_name, named_checkpoints, restore_ne
 from torchdau.training.restoring_tasks import first_images
 
 THRESHOLDS = (0, 0.01, 0.02, 0.05, 0.1, 0.25)
-"""Of pruning, the paper's."""
+"""Pruning thresholds, from the paper."""
 
 HEADINGS = (
     *("layer", "units", "parameters", "of 3 x 3", "multiply-adds", "of 3 x 3"),
     *("gain, counted", "gain, measured", "distance", "moved", "at bound"),
 )
-"""Of the table of layers."""
+"""Headings of the table of layers."""
 
 
 def sections(
     checkpoints: Sequence[Path], prune_curve: Path | None, size: int, max_channels: int
 ) -> list[Callable[[], Section]]:
-    """Return what makes the parts of a report; each takes some time.
+    """Return functions that make the sections of a report; each takes some time.
 
     Args:
-        checkpoints: the file to report on, and one to show beside it.
-        prune_curve: table that torchdau prune-curve wrote, or none.
-        size: side in pixels of the noise that the network sees where its data set is not there.
-        max_channels: channels of a layer over which its receptive field is averaged.
+        checkpoints: file to report on, and optionally one to compare with.
+        prune_curve: table written by ``torchdau prune-curve``, or None.
+        size: side in pixels of the noise that the network sees if its data set is not available.
+        max_channels: largest number of a layer's channels over which its receptive field is averaged.
     """
     paths = named_checkpoints(checkpoints)
     networks = {name: restore_network(path) for name, path in paths.items()}
@@ -95,14 +95,14 @@ def _layers(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images
 
 
 def _start(checkpoint: Path | None, units: Mapping[str, LayerUnits]) -> dict[str, LayerUnits]:
-    """The units as they were before the training, where that is known and none were removed."""
+    """Return the units before the training, if they are known and none were removed."""
     network = restore_start(checkpoint) if checkpoint else None
     start = units_of(network) if network else []
     return {layer.name: layer for layer in start if len(layer.weight) == len(units[layer.name].weight)}
 
 
 def _learned(name: str, units: Mapping[str, LayerUnits], start: Mapping[str, LayerUnits]) -> str:
-    """What the displacements of a network did, in a sentence."""
+    """Describe in a sentence how training changed the displacements of a network."""
 
     def mean(values: Iterable[Tensor]) -> float:
         return torch.cat([value.float() for value in values]).mean().item()
@@ -120,7 +120,7 @@ def _learned(name: str, units: Mapping[str, LayerUnits], start: Mapping[str, Lay
 
 
 def _bounds(layers: Iterable[LayerUnits]) -> list[str]:
-    """What to do about units that cannot go farther."""
+    """Advise a larger bound for layers whose units cannot go farther."""
     rows = [(layer, layer.at_bound.float().mean().item()) for layer in layers if len(layer.weight)]
     return [
         f"{share:.1%} of the units of {layer.name} sit at their bound of {layer.max_displacement:g} px: a larger "

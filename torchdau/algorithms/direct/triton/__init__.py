@@ -1,4 +1,4 @@
-"""Layers with few channels in a group by Triton kernels. The files beside this one import Triton."""
+"""Layers with few channels in a group by Triton kernels. The other files in this folder import Triton."""
 
 import torch
 from torch import Tensor
@@ -10,11 +10,11 @@ FEW = 4
 """Most input channels of a group: each costs as much as a depthwise layer."""
 
 RADIUS = 10
-"""Largest half-width of a Gaussian, in pixels: the smallest tiles still have outputs beside it."""
+"""Largest half-width of a Gaussian in pixels: the smallest tiles still have outputs beside it."""
 
 
 def unsuitable(input: Tensor, weight: Tensor, profile: Profile) -> str | None:
-    """Say why the kernels cannot compute a layer on a GPU, or return None."""
+    """Return the reason why the kernels cannot compute a layer on a GPU, or None."""
     if profile.interpolation != "bilinear":
         return f"must have interpolation='bilinear' on a GPU, got {profile.interpolation!r}"
     if input.dtype not in (torch.float32, torch.bfloat16, torch.float16):

@@ -1,8 +1,8 @@
 """Triton kernels of layers with few channels in a group: a program makes a tile of one channel of one image.
 
-Everything is linear and shift-invariant, so the Gaussian comes once, after the units: ``z = sum_k w_k T(mu_k) x`` is
-made on the tile and a margin, where T shifts an image by bilinear interpolation, and ``G z`` is a product with a band
-matrix on either side. Units that have a sigma each are smoothed one by one.
+Everything is linear and shift-invariant, so the Gaussian comes once, after the units. A program first computes ``z =
+sum_k w_k T(mu_k) x`` on the tile and a margin, where T shifts an image by bilinear interpolation. Then ``G z`` is a
+product with a band matrix on either side. Units with a sigma each are smoothed one by one.
 """
 
 import triton
@@ -14,18 +14,18 @@ LAYER = [
     *("groups", "outputs", "inputs", "units", "by_output", "by_input", "height", "width", "out_height", "out_width"),
     *("origin_y", "origin_x"),
 ]
-"""Arguments that do not change the code that is made."""
+"""Arguments that do not change the compiled code."""
 
 
 @triton.jit
 def _distances(ROWS: tl.constexpr, SIDE: tl.constexpr, STEP: tl.constexpr, RADIUS: tl.constexpr):
-    """Distances of the pixels that a tile reads (columns) from its outputs (rows)."""
+    """Return the distances of the pixels that a tile reads (columns) from its outputs (rows)."""
     return (tl.arange(0, SIDE)[None] - tl.arange(0, ROWS)[:, None] * STEP - RADIUS).to(tl.float32)
 
 
 @triton.jit
 def _gaussian(j, sigma, RADIUS: tl.constexpr):
-    """The Gaussian at distances from -r to r, 0 beyond."""
+    """Return the Gaussian at distances from -r to r, 0 beyond."""
     sharp = 1 / (sigma * sigma)
     norm = sharp * 0 + 1
     for i in tl.static_range(1, RADIUS + 1):
@@ -35,7 +35,7 @@ def _gaussian(j, sigma, RADIUS: tl.constexpr):
 
 @triton.jit
 def _widened(sigma, j, gauss, RADIUS: tl.constexpr):
-    """The derivative of :func:`_gaussian` in sigma."""
+    """Return the derivative of :func:`_gaussian` in sigma."""
     sharp = 1 / (sigma * sigma)
     norm, second = sharp * 0 + 1, sharp * 0
     for i in tl.static_range(1, RADIUS + 1):
@@ -46,7 +46,7 @@ def _widened(sigma, j, gauss, RADIUS: tl.constexpr):
 
 @triton.jit
 def _around(left, middle, right, PRECISION: tl.constexpr):
-    """The product of three matrices."""
+    """Return the product of three matrices."""
     first = tl.dot(
         operand(left, tl.float32, PRECISION), operand(middle, tl.float32, PRECISION), input_precision=PRECISION
     )
@@ -57,7 +57,7 @@ def _around(left, middle, right, PRECISION: tl.constexpr):
 
 @triton.jit
 def _place(displacement, number, SIGN: tl.constexpr):
-    """A unit's displacement, as a pixel and a fraction: (y, x, beyond y, beyond x)."""
+    """Return a unit's displacement as a pixel and a fraction: (y, x, beyond y, beyond x)."""
     mu_y = SIGN * tl.load(displacement + 2 * number).to(tl.float32)
     mu_x = SIGN * tl.load(displacement + 2 * number + 1).to(tl.float32)
     y, x = tl.floor(mu_y), tl.floor(mu_x)
@@ -67,7 +67,7 @@ def _place(displacement, number, SIGN: tl.constexpr):
 
 @triton.jit
 def _pixels(image, rows, columns, height, width, UP_Y: tl.constexpr, UP_X: tl.constexpr):
-    """Pixels of an image between whose rows and columns lie zeros, ``UP - 1`` of them; zero outside."""
+    """Load pixels of an image with ``UP - 1`` zeros between its rows and columns; zero outside."""
     inside = ((rows >= 0) & (rows < height * UP_Y))[:, None] & ((columns >= 0) & (columns < width * UP_X))[None]
     if UP_Y > 1:
         inside = inside & (rows % UP_Y == 0)[:, None]
@@ -78,7 +78,7 @@ def _pixels(image, rows, columns, height, width, UP_Y: tl.constexpr, UP_X: tl.co
 
 @triton.jit
 def _corners(image, rows, columns, height, width, UP_Y: tl.constexpr, UP_X: tl.constexpr):
-    """The four images between which a shifted one lies: upper left and right, lower left and right."""
+    """Load the four images around a shifted one: upper left and right, lower left and right."""
     return (
         _pixels(image, rows, columns, height, width, UP_Y, UP_X),
         _pixels(image, rows, columns + 1, height, width, UP_Y, UP_X),
@@ -89,7 +89,7 @@ def _corners(image, rows, columns, height, width, UP_Y: tl.constexpr, UP_X: tl.c
 
 @triton.jit
 def _tile(out_height, out_width, EACH_Y: tl.constexpr, EACH_X: tl.constexpr):
-    """What a program makes: its plane, its tile, how many tiles a plane has, and the first output (y, x)."""
+    """Return a program's plane and tile, the number of tiles of a plane, and the first output (y, x)."""
     across = tl.cdiv(out_width, EACH_X)
     tiles = tl.cdiv(out_height, EACH_Y) * across
     tile = tl.program_id(0) % tiles
@@ -99,7 +99,7 @@ def _tile(out_height, out_width, EACH_Y: tl.constexpr, EACH_X: tl.constexpr):
 @triton.jit
 def _outputs(plane, first_y, first_x, out_height, out_width, EACH_Y: tl.constexpr, EACH_X: tl.constexpr,
              ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # fmt: skip
-    """Places of a tile's outputs, and which of them there are."""
+    """Return the places of a tile's outputs, and a mask of existing ones."""
     y, x = tl.arange(0, ROWS)[:, None], tl.arange(0, COLUMNS)[None]
     inside = (y < EACH_Y) & (first_y + y < out_height) & (x < EACH_X) & (first_x + x < out_width)
     return plane * out_height * out_width + (first_y + y) * out_width + first_x + x, inside
@@ -113,7 +113,7 @@ def _filtered(
     RADIUS: tl.constexpr, EACH_Y: tl.constexpr, EACH_X: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     SIDE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Writes sums of units over the inputs of a group, (images, groups * outputs, out_height, out_width).
+    """Write sums of units over the inputs of a group, (images, groups * outputs, out_height, out_width).
 
     An output at ``p`` reads around pixel ``STEP * p + origin`` of images whose pixels are ``UP`` apart. ``by_output``
     and ``by_input`` are the steps from channel to channel of a group in the tensors of units. A program makes
@@ -156,9 +156,9 @@ def _filtered(
 def _smoothed(grad, sigma, STEP_Y: tl.constexpr, STEP_X: tl.constexpr, EXACT: tl.constexpr, SIGMA: tl.constexpr,
               RADIUS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIDE: tl.constexpr,
               PRECISION: tl.constexpr):  # fmt: skip
-    """A tile of an output's gradient, smoothed onto the pixels that it reads.
+    """Smooth a tile of an output's gradient onto the pixels that it reads.
 
-    By the Gaussian along both axes, and by its derivatives along y, along x, and in sigma.
+    The four results use the Gaussian along both axes, and its derivatives along y, along x, and in sigma.
     """
     j_y, j_x = _distances(ROWS, SIDE, STEP_Y, RADIUS), _distances(COLUMNS, SIDE, STEP_X, RADIUS)
     gauss_y, gauss_x = _gaussian(j_y, sigma, RADIUS), _gaussian(j_x, sigma, RADIUS)
@@ -181,10 +181,10 @@ def _unit_gradients(
     SHARED: tl.constexpr, EXACT: tl.constexpr, SIGMA: tl.constexpr, RADIUS: tl.constexpr, EACH_Y: tl.constexpr,
     EACH_X: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIDE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Writes what each tile of an output gives to the gradients of weight, displacement and sigma.
+    """Write the contribution of each tile of an output to the gradients of weight, displacement and sigma.
 
-    ``sums`` is (images * tiles, 3 or 4 numbers for each unit): those of all weights, then of all displacements (y, x)
-    and, with ``SIGMA``, of all sigmas.
+    ``sums`` is (images * tiles, 3 or 4 numbers for each unit): first all weights, then all displacements (y, x) and,
+    with ``SIGMA``, all sigmas.
     """
     plane, tile, tiles, first_y, first_x = _tile(out_height, out_width, EACH_Y, EACH_X)
     rows = first_y * STEP_Y + origin_y - RADIUS + tl.arange(0, SIDE)

@@ -12,21 +12,21 @@ from torchdau.gpu.blocks import block, launch
 from torchdau.profile import Profile
 
 LONGEST = 64
-"""Side of the largest tile, in pixels; half of it where registers are short: exact products, a sigma for each unit."""
+"""Side of the largest tile in pixels; half of it for exact products or a sigma per unit, which need more registers."""
 
 
 class Layer:
     """Tiles of a layer, and their launches.
 
     Args:
-        input: images (N, G * I, H, W); shape, type and layout count.
-        weight: amplitudes (G * O, I, K); only their shape counts.
+        input: images (N, G * I, H, W); only shape and type count.
+        weight: amplitudes (G * O, I, K); only the shape counts.
         shared: whether all units have one sigma.
         output: shape of the output (N, G * O, H_out, W_out).
         stride: input pixels between two outputs (y, x).
-        padding: zeros around the image, or pixels cropped where negative (y, x).
+        padding: zeros around the image (y, x); a negative padding crops.
         groups: groups of channels.
-        profile: the form of the units, bilinear.
+        profile: form of the units, bilinear.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Layer:
         self._longest = LONGEST if shared and not exactly else LONGEST // 2
 
     def forward(self, input: Tensor, units: Sequence[Tensor], bias: Tensor | None) -> Tensor:
-        """Return the output, of ``input``, and weight, displacement and sigma as ``units``."""
+        """Return the output for ``input`` and ``units``: weight, displacement and sigma."""
         outputs, inputs = self._channels
         output = input.new_empty(self._output)
         before = [-pixels for pixels in self._padding]
@@ -129,7 +129,7 @@ class Layer:
         )
 
     def _tiles(self, outputs: Sequence[int], stride: Sequence[int]) -> tuple[int, dict[str, int | str]]:
-        """Return how many tiles a plane has, and their sizes."""
+        """Return the number of tiles of a plane, and their sizes."""
         around = 2 * self._profile.radius + 1
         axes = list(zip(outputs, stride, strict=True))
         side = min(self._longest, block(max((size - 1) * step + around for size, step in axes)))
@@ -148,5 +148,5 @@ class Layer:
 
 
 def _plain(units: Sequence[Tensor]) -> list[Tensor]:
-    """Weight, displacement and sigma as the kernels read them."""
+    """Return weight, displacement and sigma as the kernels read them."""
     return [t.float().contiguous() for t in units]

@@ -8,26 +8,26 @@ from torchdau.algorithms.spectral.tiling import output_size, whole_length
 from torchdau.gpu import available
 
 LONGEST = 128
-"""Longest transform of the kernels, in pixels: a column of the spectrum of a tile stays in registers."""
+"""Longest transform of the kernels in pixels: a column of the spectrum of a tile stays in registers."""
 
 TILE = 64
-"""Transform length of parts of an image, in pixels, if it leaves at least 16 outputs beside the window."""
+"""Transform length in pixels of parts of an image, if it leaves at least 16 outputs beside the window."""
 
 UNITS = 16
-"""Most units per filter for the kernels: those of a block of channel pairs stay in registers."""
+"""Most units per filter for the kernels: the units of a block of channel pairs stay in registers."""
 
 KEPT = 4
-"""Keep the spectra of the input for the backward pass if they take at most so many times its memory."""
+"""Largest memory of input spectra to keep for the backward pass, as a multiple of the input's memory."""
 
 
 def fits(layer: Layer) -> bool:
-    """Whether the kernels are for such a layer: on an NVIDIA GPU of capability 8.0 or newer, float32 and half types."""
+    """Return whether the kernels are for a layer: on NVIDIA GPUs of capability 8.0 or newer, float32 and half types."""
     if layer.device.type != "cuda" or layer.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return False
     (n, i, height, width), (o, _, k) = layer.input, layer.weight
     if layer.profile.interpolation != "bilinear" or k > UNITS or narrow(layer.input, layer.weight):
         return False
-    if max(i, o) * height * width >= 1 << 31:  # places within an image are numbers of 32 bits
+    if max(i, o) * height * width >= 1 << 31:  # kernels address an image by 32-bit numbers
         return False
     return 16 * max(layer.stride) + layer.profile.size <= LONGEST and n > 0 and available(layer.device)
 
@@ -35,7 +35,7 @@ def fits(layer: Layer) -> bool:
 def kept_spectra(layer: Layer) -> tuple[int, ...]:
     """Return the shape (N, frequencies, 2, C) of the spectra to keep, or (0,) to keep none.
 
-    None are kept of images that are cut into several tiles, and none that are larger than ``KEPT`` allows.
+    Spectra are not kept for images that are cut into several tiles, or if they are larger than ``KEPT`` allows.
     """
     n, channels, *size = layer.input
     profile = layer.profile

@@ -1,4 +1,4 @@
-"""Units to spectra of filters, and gradients of these to gradients of units."""
+"""Spectra of filters from units, and gradients of units from their gradients."""
 
 import torch
 import triton
@@ -10,42 +10,42 @@ from torchdau.gpu.blocks import launch, operand
 from torchdau.profile import Profile
 
 NUMBERS = 1024
-"""Units that a program works on for spectra; for gradients, half as many. Fastest on an H100."""
+"""Units that a program processes for spectra; half of them for gradients. Fastest on an H100."""
 
 LAYER = ["pairs", "outputs", "inputs", "units", "height", "width"]
-"""Arguments that do not change the code that is made."""
+"""Arguments that do not change the compiled code."""
 
 
 @triton.jit
 def _wave(circle, length, turns):
-    """Cosine and sine of 2 pi ``turns`` / T, from those of 0 to T - 1."""
+    """Return cosine and sine of 2 pi ``turns`` / T, from the table for 0 to T - 1."""
     place = (turns % length + length) % length
     return tl.load(circle + place), tl.load(circle + length + place)
 
 
 @triton.jit
 def _frequency(circle, length, k):
-    """Cosine and sine of 2 pi ``k`` / T, for k from 0 to T - 1."""
+    """Return cosine and sine of 2 pi ``k`` / T, for k from 0 to T - 1."""
     return tl.load(circle + k), tl.load(circle + length + k)
 
 
 @triton.jit
 def _turned(real, imag, by_real, by_imag):
-    """The product of complex numbers."""
+    """Return the product of complex numbers."""
     return real * by_real - imag * by_imag, real * by_imag + imag * by_real
 
 
 @triton.jit
 def _gaussian(sigma, cos, sin, RADIUS: tl.constexpr):
-    """Spectra of a unit's Gaussian, of its derivative in the displacement over i, and of that in sigma.
+    """Return spectra of a unit's Gaussian and of its derivatives in displacement, over i, and in sigma.
 
-    ``cos`` and ``sin`` are those of one pixel at the frequency.
+    ``cos`` and ``sin`` are the values of one pixel at the frequency.
     """
     sharp = 1 / (sigma * sigma)
     norm = sharp * 0 + 1
     value, d_mu, second, spread = norm, norm * 0, norm * 0, norm * 0
     at_cos, at_sin = cos, sin
-    for j in tl.static_range(1, RADIUS + 1):  # unrolled: what does not depend on the frequency leaves the loops
+    for j in tl.static_range(1, RADIUS + 1):  # unrolled: terms without the frequency leave the loops
         both = 2 * tl.exp(-0.5 * j * j * sharp)
         norm += both
         value += both * at_cos
@@ -75,7 +75,7 @@ def _spectra(
     weight, displacement, sigma, circle_y, circle_x, filters, pairs, units, height, width,
     RADIUS: tl.constexpr, SHARED: tl.constexpr, PRECISION: tl.constexpr, UNITS: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip
-    """Writes filters (column, row, 2, pairs); programs: blocks of pairs of channels, columns of frequencies."""
+    """Write filters (column, row, 2, pairs); programs: blocks of pairs of channels, columns of frequencies."""
     kx = tl.program_id(1)
     pair, number, known, spread, pixel_y, pixel_x, beyond_y, beyond_x = _units(
         displacement, sigma, pairs, units, SHARED, UNITS, PAIRS
@@ -112,10 +112,10 @@ def _gradients(
     stride_part, stride_frequency, stride_group, stride_output, stride_input, RADIUS: tl.constexpr,
     SHARED: tl.constexpr, EXACT: tl.constexpr, SIGMA: tl.constexpr, UNITS: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip
-    """Writes what each column gives to the gradients of weight, displacement and sigma, (column, numbers).
+    """Write the contribution of each column to the gradients of weight, displacement and sigma, (column, numbers).
 
-    ``grad`` (2, columns * rows, groups, outputs, inputs) is that of :meth:`Filters.add_gradient`. Where Y and X are the
-    spectra of a unit along y and x, the sums over ky of grad * Y are multiplied with X.
+    ``grad`` (2, columns * rows, groups, outputs, inputs) is the argument of :meth:`Filters.add_gradient`. Y and X are
+    the spectra of a unit along y and x; the sums over ky of grad * Y are multiplied with X.
     """
     kx = tl.program_id(1)
     pair, number, known, spread, pixel_y, pixel_x, beyond_y, beyond_x = _units(
@@ -179,7 +179,7 @@ def _gradients(
 
 @bases.constant
 def _circle(length: int, device: torch.device) -> Tensor:
-    """Cosines and sines (2, T) of 2 pi / T times 0 to T - 1."""
+    """Return cosines and sines (2, T) of 2 pi / T times 0 to T - 1."""
     angle = bases.turns([1], range(length), length)[0]
     return torch.stack([angle.cos(), angle.sin()]).to(device, torch.float32)
 
@@ -187,7 +187,7 @@ def _circle(length: int, device: torch.device) -> Tensor:
 class Filters:
     """Spectra of filters and gradients of units, as :class:`torchdau.algorithms.spectral.filters.Filters`.
 
-    ``dtype`` and ``precision`` are those of :class:`torchdau.algorithms.spectral.triton.transforms.Side`.
+    ``dtype`` and ``precision`` are as in :class:`torchdau.algorithms.spectral.triton.transforms.Side`.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class Filters:
         return self._spectra.transpose(0, 1)
 
     def add_gradient(self, columns: slice, grad: Tensor) -> None:
-        """Add what all ``columns`` give to the gradients."""
+        """Add the contribution of all ``columns`` to the gradients."""
         weight, displacement, _ = self._units
         sums = weight.new_empty(self._columns, (4 if self._sigma_needed else 3) * weight.numel(), dtype=torch.float32)
         pairs = max(16, NUMBERS // (2 * self._options["UNITS"]))
@@ -243,7 +243,7 @@ class Filters:
         self._grads = grads if self._grads is None else [a + b for a, b in zip(self._grads, grads, strict=True)]
 
     def _grid(self, pairs: int) -> tuple[int, int, int]:
-        """Return the number of programs, each for so many pairs of channels and one column of frequencies."""
+        """Return the number of programs, by blocks of ``pairs`` pairs of channels and by columns of frequencies."""
         return -(-self._pairs // pairs), self._columns, 1
 
     def gradients(self) -> list[Tensor]:

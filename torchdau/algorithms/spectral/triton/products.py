@@ -14,7 +14,7 @@ def _product(
     out_part, out_frequency, out_group, out_m,
     BIAS: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
-    """Programs: blocks of the matrix ``out``, by frequencies and groups."""
+    """Compute blocks of the matrix ``out``, one per program, by frequencies and groups."""
     dtype: tl.constexpr = out.dtype.element_ty
     blocks_m, blocks_n = tl.cdiv(m, M), tl.cdiv(n, N)
     block, matrix = tl.program_id(0) % (blocks_m * blocks_n), tl.program_id(0) // (blocks_m * blocks_n)
@@ -58,14 +58,14 @@ def _product(
 
 
 def product(a: Tensor, b: Tensor, precision: str, bias: Tensor | None = None, scale: float = 1) -> Tensor:
-    """``a @ b``; see :func:`torchdau.algorithms.spectral.products.product`.
+    """Compute ``a @ b``; see :func:`torchdau.algorithms.spectral.products.product`.
 
     Args:
         a: complex matrices (2, F, G, M, K).
         b: complex matrices (2, F, G, K, N).
-        precision: of products of float32, "tf32" or "tf32x3"; operands of the former are rounded to it.
+        precision: precision of float32 products, "tf32" or "tf32x3"; operands of the former are rounded to it.
         bias: (G, N), added times ``scale`` to the real part of every row of the first frequency.
-        scale: of the bias.
+        scale: factor of the bias.
 
     Returns:
         View (2, F, G, M, N) of the tensor (M, F, 2, G, N).

@@ -1,10 +1,10 @@
-"""How much of a tile the transforms take at a time: chosen by the size of the transform, and measured on an H100."""
+"""Parts of a tile that the transforms process at a time, by the size of the transform, as measured on an H100."""
 
 from typing import NamedTuple
 
 
 class Blocks(NamedTuple):
-    """How much of a tile a program takes at a time: columns of the spectrum, channels, rows of pixels."""
+    """Parts of a tile that a program processes at a time: columns of the spectrum, channels, rows of pixels."""
 
     COLUMNS: int
     CHANNELS: int
@@ -31,15 +31,15 @@ SYNTHESIS = {
 WIDE_ANALYSIS, WIDE_SYNTHESIS = Blocks(16, 8, 8, 4, 2), (Blocks(8, 16, 16, 4, 2), Blocks(8, 8, 16, 4, 2))
 """In TF32, up to 128 numbers of a column; synthesis up to 32 pixels along x, and above.
 
-On an H100, analysis and the former synthesis are the fastest for images of 56 pixels; but that does not fit into the
-99 KB of shared memory of smaller GPUs where more than 32 pixels are written.
+On an H100, analysis and the former synthesis are the fastest for images of 56 pixels. For more than 32 written pixels,
+this synthesis does not fit into the 99 KB of shared memory of smaller GPUs.
 """
 
 OTHERS = Blocks(8, 16, 16, 8, 2), Blocks(8, 8, 8, 8, 1)
 """For other sizes in bfloat16: up to 128 numbers of a column, and above."""
 
 WIDE_OTHERS = Blocks(8, 16, 8, 8, 1), Blocks(8, 8, 8, 8, 1)
-"""The same in float32: products of tf32x3, what is added to images (both take more memory), and the largest sizes."""
+"""For float32: products of tf32x3, additions to images (both need more memory), and the largest sizes."""
 
 
 def choose(rows: int, width: int, wide: bool, precision: str) -> tuple[Blocks, Blocks, Blocks]:
@@ -49,7 +49,7 @@ def choose(rows: int, width: int, wide: bool, precision: str) -> tuple[Blocks, B
         rows: numbers of a column of the spectrum.
         width: pixels along x.
         wide: whether spectra are float32 and not bfloat16.
-        precision: of products of float32, "tf32" or "tf32x3".
+        precision: precision of float32 products, "tf32" or "tf32x3".
     """
     large = rows > 128
     others = (WIDE_OTHERS if wide else OTHERS)[large]

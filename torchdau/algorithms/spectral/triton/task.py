@@ -1,4 +1,4 @@
-"""One call of the spectral algorithm by the Triton kernels: what differs from PyTorch's."""
+"""One call of the spectral algorithm by the Triton kernels: the differences from PyTorch."""
 
 import math
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ from torchdau.algorithms.spectral.triton.products import product
 from torchdau.algorithms.spectral.triton.transforms import Analysis, Kept, Side
 
 FILTERS = 512 << 20
-"""Bytes that spectra of filters may take. If they need more, the output channels are computed in pieces."""
+"""Most bytes of spectra of filters. If they need more, the output channels are computed in pieces."""
 
 SPECTRA = 256 << 20
-"""Bytes that spectra of images may take besides 4 times input and output. If they need more, images go in pieces."""
+"""Most bytes of spectra of images, beside 4 times the input and output. If they need more, images go in pieces."""
 
 
 class Task(task.Task):
-    """A layer; see :class:`torchdau.algorithms.spectral.task.Task`.
+    """A layer by the Triton kernels; see :class:`torchdau.algorithms.spectral.task.Task`.
 
-    All columns are worked through at once. Spectra of bfloat16 are kept in that type, others in float32, whose products
-    have the precision "tf32" or "tf32x3".
+    All columns are processed at once. Spectra of bfloat16 keep that type. Others are float32, and their products have
+    the precision "tf32" or "tf32x3".
 
     Args:
-        layer: what is computed.
+        layer: layer to compute.
         tf32: whether products of float32 may be made in TF32.
     """
 
@@ -67,7 +67,7 @@ class Task(task.Task):
         return Filters(self.layer.profile, self.lengths, *units, sigma_needed, *kind)
 
     def _channel_pieces(self) -> list[slice]:
-        if self.groups > 1:  # a part of the channels of several groups is not contiguous
+        if self.groups > 1:  # parts of the channels of several groups are not contiguous
             return [slice(0, self.o)]
         each = 2 * self.columns * self.y.length * self.i * self._spectra_dtype.itemsize
         return task.slices(self.o, FILTERS // each)

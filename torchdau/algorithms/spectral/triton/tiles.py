@@ -9,14 +9,14 @@ GEOMETRY = [
     *("columns", "rows", "count_y", "count_x", "start_y", "start_x", "step_y", "step_x"),
     *("size_y", "size_x", "pixels_y", "pixels_x", "phase_y", "phase_x", "phases_y", "phases_x", "matrix"),
 ]
-"""Arguments that do not change the code that is made."""
+"""Arguments that do not change the compiled code."""
 
 
 @triton.jit
 def _pixels(
     tile_y, tile_x, y, x, start_y, start_x, step_y, step_x, size_y, size_x, pixels_y, pixels_x, stride_y, stride_x
 ):  # fmt: skip
-    """Where pixels (x, y) of a tile lie in an image, and which of them there are."""
+    """Return the places of pixels (x, y) of a tile in an image, and a mask of existing ones."""
     image_y, image_x = start_y + tile_y * step_y + y, start_x + tile_x * step_x + x
     there_y = (y < size_y) & (image_y >= 0) & (image_y < pixels_y)
     there_x = (x < size_x) & (image_x >= 0) & (image_x < pixels_x)
@@ -30,7 +30,7 @@ def _analysis(
     PRECISION: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
     WIDTH: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """Writes spectra (tile, column, row and part, channel); programs: tiles, blocks of channels and of columns."""
+    """Write spectra (tile, column, row and part, channel); programs: tiles, blocks of channels and of columns."""
     blocks_k, blocks_c = tl.cdiv(columns, COLUMNS), tl.cdiv(channels, CHANNELS)
     column = tl.program_id(0) % blocks_k * COLUMNS
     channel = tl.program_id(0) // blocks_k % blocks_c * CHANNELS
@@ -72,7 +72,7 @@ def _synthesis(
     PRECISION: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
     WIDTH: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """Writes or adds tiles of one phase; programs: its tiles, blocks of channels and of rows of pixels."""
+    """Write or add tiles of one phase; programs: its tiles, blocks of channels and of rows of pixels."""
     blocks_y, blocks_c = tl.cdiv(size_y, PIXELS), tl.cdiv(channels, CHANNELS)
     start = tl.program_id(0) % blocks_y * PIXELS
     channel = tl.program_id(0) // blocks_y % blocks_c * CHANNELS

@@ -1,4 +1,4 @@
-"""Images to spectra and back by the kernels of ``tiles.py``: their constant matrices, and their launches."""
+"""Transforms of images to spectra and back by the kernels of ``tiles.py``: constant matrices and launches."""
 
 import itertools
 import math
@@ -15,14 +15,14 @@ from torchdau.algorithms.spectral.triton.tiles import _analysis, _synthesis
 from torchdau.gpu.blocks import block, launch, rounded
 
 ROOM = 16
-"""Constant matrices have room for whole blocks of so many columns, or rows of pixels."""
+"""Columns, or rows of pixels, to multiples of which constant matrices are padded, for whole blocks."""
 
 
 @bases.constant
 def _first(
     positions: range, length: int, other: int, precision: str, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """The step along x (2 * columns, positions), with room for whole blocks of both."""
+    """Return the step along x (2 * columns, positions), with room for whole blocks of both."""
     matrix = bases.first(positions, length, other).flatten(0, 1)
     room = 0, block(len(positions)) - len(positions), 0, -len(matrix) % (2 * ROOM)
     return rounded(F.pad(matrix, room).to(dtype), precision).to(device)
@@ -32,7 +32,7 @@ def _first(
 def _second(
     positions: range, length: int, conjugate: bool, precision: str, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """The step along y (rows and parts, 2, positions), with room for whole blocks of both."""
+    """Return the step along y (rows and parts, 2, positions), with room for whole blocks of both."""
     matrix = bases.second(positions, length, conjugate).transpose(0, 1).flatten(0, 1)
     room = 0, -len(positions) % ROOM, 0, 0, 0, block(len(matrix)) - len(matrix)
     return rounded(F.pad(matrix, room).to(dtype), precision).to(device)
@@ -42,13 +42,13 @@ class Side:
     """One side of a layer, as :class:`torchdau.algorithms.spectral.transforms.Side`.
 
     Args:
-        ys: the tiles along y.
-        xs: the tiles along x.
+        ys: tiles along y.
+        xs: tiles along x.
         pixels: height and width of the images.
         lengths: transform length along y and along x.
         dtype: type of the spectra.
         device: the GPU.
-        precision: of products of float32, "tf32" or "tf32x3".
+        precision: precision of float32 products, "tf32" or "tf32x3".
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Side:
         return Synthesis(self, images, part, conjugate, add)
 
     def part(self, rows: slice) -> tuple[Tiles, list[int]]:
-        """Return some rows of tiles along y, and the numbers of the kernels for them from ``columns`` to ``matrix``."""
+        """Return some rows of tiles along y, and the kernels' arguments for them from ``columns`` to ``matrix``."""
         key = rows.start, rows.stop
         if key not in self._parts:
             axes = tiles, _ = self.ys.part(rows), self.xs
@@ -110,7 +110,7 @@ class Kept:
 
 
 class Analysis(Kept):
-    """The spectra of some tiles, written into ``spectra`` if given; all columns at once."""
+    """The spectra of some tiles, all columns at once, written into ``spectra`` if given."""
 
     def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool, spectra: Tensor | None = None) -> None:
         n, groups, c = images.shape[:3]
@@ -129,13 +129,13 @@ class Analysis(Kept):
 
 
 class Synthesis:
-    """The way back of :class:`Analysis`; tiles that overlap are added in phases, so that no two meet."""
+    """Transform of spectra back to images; overlapping tiles are added in phases, so that no two meet."""
 
     def __init__(self, side: Side, images: Tensor, part: slice, conjugate: bool, add: bool) -> None:
         self._side, self._images, self._part, self._conjugate, self._add = side, images, part, conjugate, add
 
     def put(self, columns: slice, spectra: Tensor) -> None:
-        """Take the spectra of all ``columns`` and write the images."""
+        """Take the spectra of all ``columns``, and write the images."""
         side, images = self._side, self._images
         n, groups, c = images.shape[:3]
         options = side.addition if self._add else side.synthesis
