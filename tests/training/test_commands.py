@@ -143,8 +143,8 @@ def test_a_missing_extra_is_named(module, words):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    said = f'torchdau {words.split()[0]}: {module} is missing. From the folder of torchdau, run: pip install ".[train,plots]"\n'
-    assert done.stderr == said
+    said = f"torchdau {words.split()[0]}: {module} is missing. From the folder of torchdau, run: "
+    assert done.stderr == f'{said}pip install ".[train,plots]"\n'
 
 
 def test_a_module_that_the_user_misses_is_not_ours(torchdau, monkeypatch):

@@ -88,7 +88,7 @@ def test_deterministic_runs_are_equal(torchdau, tmp_path):
     for number in range(2):
         options = ["--trainer.deterministic", "true", "--trainer.default_root_dir", number]
         torchdau(*words("digits_dau", "images", 100, *options))
-        last = max(tmp_path.glob("runs/**/last.ckpt"), key=lambda file: file.stat().st_mtime)
+        (last,) = tmp_path.glob(f"{number}/**/last.ckpt")
         states.append(read_checkpoint(last)["state_dict"])
         torch.rand(number + 1)
     assert states[0].keys() == states[1].keys()

@@ -1,5 +1,6 @@
 """A training that is killed, and resumed, ends as one that was not: bit for bit on the CPU."""
 
+import csv
 import random
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from tests.training.data.layouts import make_folder, make_gopro, make_pairs
 from tests.training.processes import last_checkpoint, run, validations, wait_until_ended
+from torchdau.training import WatchUnits
 
 ROOT = Path(__file__).parents[2]
 HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end", "on_validation_batch_end")
@@ -94,6 +96,47 @@ def same(one, other):
             same(a, b)
     else:
         assert one == other
+
+
+@pytest.mark.parametrize("end", [["--trainer.max_steps", "7"], ["--trainer.max_epochs", "3"]])
+def test_a_training_that_ends_between_validations_is_on_disk(end, torchdau, tmp_path):
+    few = ["--trainer.limit_train_batches", "5", "--trainer.check_val_every_n_epoch", "10"]
+    quiet = ["--trainer.enable_progress_bar", "false"]
+    torchdau("fit", "--config", ROOT / "recipes/digits_dau.yaml", *few, *quiet, *end)
+    steps = {"--trainer.max_steps": 7, "--trainer.max_epochs": 15}[end[0]]
+    assert torch.load(last_checkpoint(tmp_path), weights_only=True)["global_step"] == steps
+    torchdau("fit", last_checkpoint(tmp_path), *quiet, "--trainer.max_epochs", "-1", "--trainer.max_steps", "20")
+    assert torch.load(last_checkpoint(tmp_path), weights_only=True)["global_step"] == 20
+
+
+def test_an_error_leaves_what_was_trained(torchdau, monkeypatch, tmp_path, capsys):
+    def fail(self, trainer, *_):
+        if trainer.global_step == 3:
+            raise RuntimeError("of something else")
+
+    monkeypatch.setattr(WatchUnits, "on_train_batch_start", fail)
+    options = ["--trainer.enable_progress_bar", "false", "--trainer.callbacks+", "torchdau.training.WatchUnits"]
+    with pytest.raises(RuntimeError, match="of something else"):
+        torchdau("fit", "--config", ROOT / "recipes/digits_dau.yaml", *options)
+    (checkpoint,) = tmp_path.glob("runs/**/error.ckpt")
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 3
+    assert f"the training until the error is in {checkpoint.relative_to(tmp_path)}" in capsys.readouterr().err
+
+
+def test_one_setting_moves_everything(torchdau, tmp_path):
+    short = ["--trainer.enable_progress_bar", "false", "--trainer.limit_train_batches", "2"]
+    other = ["--trainer.default_root_dir", tmp_path / "other"]
+    torchdau("fit", "--config", ROOT / "recipes/digits_dau.yaml", *short, "--trainer.max_epochs", "1", *other)
+    (last,) = tmp_path.glob("other/tensorboard/version_0/checkpoints/last.ckpt")
+    torchdau("fit", last, *short, "--trainer.max_epochs", "2")  # goes on there
+    torchdau("predict", last, *short[:2])
+    assert (tmp_path / "other/predictions.csv").exists()
+    assert not (tmp_path / "runs").exists()
+    (table,) = tmp_path.glob("other/csv/*/metrics.csv")
+    with table.open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file) if row["val_accuracy"]] == ["0", "1"]
+    torchdau("fit", last, *short, "--trainer.max_epochs", "3", "--trainer.default_root_dir", tmp_path / "third")
+    assert len([*tmp_path.glob("third/tensorboard/*/checkpoints/last.ckpt")]) == 1
 
 
 def check(recipe, workers, kills, data, folder, monkeypatch):

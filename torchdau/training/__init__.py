@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchdau.training.classification import Classification
+    from torchdau.training.csv_logger import CSVLogger
     from torchdau.training.data.cifar10 import CIFAR10Data
     from torchdau.training.data.cityscapes import CityscapesData
     from torchdau.training.data.digits import DigitsData
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "CIFAR10Data": "data.cifar10",
+    "CSVLogger": "csv_logger",
     "CityscapesData": "data.cityscapes",
     "Classification": "classification",
     "Deblurring": "deblurring",
@@ -38,6 +40,7 @@ _MODULES = {
 
 __all__ = [
     "CIFAR10Data",
+    "CSVLogger",
     "CityscapesData",
     "Classification",
     "Deblurring",

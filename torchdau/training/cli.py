@@ -20,6 +20,9 @@ from torchdau.training.interrupts import Interruptible
 from torchdau.training.messages import Bar, Messages, say_what_is_next, silence
 from torchdau.training.parsing import Parser
 
+LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "torchdau.training.CSVLogger")
+"""The loggers of the recipes."""
+
 
 class SaveConfig(SaveConfigCallback):
     """Callback that saves a run's configuration beside its logs, as Lightning does, and in its checkpoints."""
@@ -46,20 +49,26 @@ class CommandLine(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Log only in ``fit``, keep no predictions in memory, and resume a run in its own folder."""
-        if self.subcommand != "fit":
+        if self.subcommand == "fit":
+            self._place_logs(self.config.fit)
+        else:
             self.config[self.subcommand].trainer.logger = False  # results are printed, so no log folder is needed
         if self.subcommand == "predict":
             self.config.predict.return_predictions = False  # they are written to files, and may not fit into memory
-        if self.subcommand == "fit" and self.config.fit.ckpt_path:
-            checkpoint, loggers = Path(self.config.fit.ckpt_path), self.config.fit.trainer.logger
-            for logger in loggers if isinstance(loggers, list) else []:
-                if (
-                    logger.class_path == "lightning.pytorch.loggers.TensorBoardLogger"
-                    and checkpoint.name == "last.ckpt"
-                ):
-                    version = checkpoint.parent.parent
-                    if version.parent.absolute() == Path(logger.init_args.save_dir, logger.init_args.name).absolute():
-                        logger.init_args.version = version.name  # keeps the best checkpoint known
+
+    @staticmethod
+    def _place_logs(config: Any) -> None:
+        """Put logs into ``default_root_dir``, and those of a resumed run into its own folder."""
+        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else []
+        loggers = [logger for logger in loggers if logger.class_path in LOGGERS]
+        for logger in loggers:
+            logger.init_args.save_dir = config.trainer.default_root_dir or logger.init_args.save_dir
+        checkpoint = Path(config.ckpt_path or "")
+        run = checkpoint.absolute().parent.parent
+        folders = {Path(logger.init_args.save_dir, logger.init_args.name or "").absolute() for logger in loggers}
+        if checkpoint.name == "last.ckpt" and run.parent in folders:
+            for logger in loggers:
+                logger.init_args.version = run.name  # the best checkpoint stays known
 
     def after_fit(self) -> None:
         """Print the path of the best checkpoint and the next command."""
@@ -116,9 +125,11 @@ def main(command: str, options: Sequence[str]) -> None:
                     **{name: {"default_config_files": [str(config)]} for name in CommandLine.subcommands()},
                 },
             )
-        except MisconfigurationException as error:
-            raise ValueError(str(error)) from error
-        except ValueError as error:
+        except Exception as error:
+            if stopping.checkpoint:
+                sys.stderr.write(f"torchdau fit: the training until the error is in {stopping.checkpoint}\n")
+            if isinstance(error, MisconfigurationException):
+                raise ValueError(str(error)) from error
             if str(error).startswith("Does not validate") and isinstance(error.__cause__, ValueError):
                 raise error.__cause__ from None  # the message of the class alone
             raise

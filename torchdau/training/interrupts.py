@@ -1,7 +1,8 @@
-"""Stopping a training by a signal, with a checkpoint to resume from."""
+"""The end of a training: by itself, by a signal or by an error, always with a checkpoint."""
 
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,13 +13,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 
 class Interruptible(Callback):
-    """Callback that saves ``last.ckpt`` after the current batch and stops, on SIGTERM or Ctrl-C.
+    """Callback that saves a checkpoint whenever a training ends.
 
-    A second Ctrl-C stops at once.
+    On SIGTERM or Ctrl-C, it saves ``last.ckpt`` after the current batch and stops; a second Ctrl-C stops at once. It
+    saves ``last.ckpt`` too if a training ends between two validations, and ``error.ckpt`` if it ends by an error.
 
     Attributes:
         number: number of the signal that stopped the training, or None.
-        checkpoint: path of the checkpoint written at the signal, or None.
+        checkpoint: path of the checkpoint written at a signal or an error, or None.
     """
 
     number: int | None = None
@@ -35,14 +37,19 @@ class Interruptible(Callback):
             raise SIGTERMException
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save the checkpoint if a signal stopped the training; after an error the state may be broken."""
-        if not isinstance(exception, SIGTERMException):
-            return
-        self.number = self.number or signal.SIGTERM
-        folder = next((c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
-        if folder:
-            self.checkpoint = Path(folder) / "last.ckpt"
-            trainer.save_checkpoint(self.checkpoint)
+        """Save ``last.ckpt`` if a signal stopped the training, and ``error.ckpt`` if an error did."""
+        if isinstance(exception, SIGTERMException):
+            self.number = self.number or signal.SIGTERM
+            self.checkpoint = self._save(trainer, "last.ckpt")
+        elif isinstance(exception, Exception) and trainer.global_step and trainer.world_size == 1:
+            with suppress(Exception):  # the error may not leave anything to save; others would wait for it
+                self.checkpoint = self._save(trainer, "error.ckpt")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save ``last.ckpt`` if no checkpoint has the last step."""
+        saved = {getattr(c, "_last_global_step_saved", 0) for c in trainer.checkpoint_callbacks}
+        if trainer.global_step not in saved:
+            self._save(trainer, "last.ckpt")
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Make a due or unfinished validation start anew on resume: checkpoints do not hold its partial results."""
@@ -58,6 +65,13 @@ class Interruptible(Callback):
         """Restore the default handler of Ctrl-C."""
         if stage == "fit" and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _save(self, trainer: Trainer, name: str) -> Path | None:
+        folder = next((c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
+        if folder is None:
+            return None
+        trainer.save_checkpoint(Path(folder) / name)
+        return Path(folder) / name
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.number = number
