@@ -1,12 +1,15 @@
 """What the README and the docs say: commands that exist, files that exist, Python that runs."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
-from torchdau_cli.main import main
+from torchdau_cli import options
+from torchdau_cli.main import COMMANDS, LIGHTNING, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -65,3 +68,35 @@ def test_linked_files_exist():
 def test_ci_runs_the_readmes_test_command():
     (command,) = re.findall(r"pip install uv && (uv run pytest.*)", README)
     assert command in (ROOT / ".ci/run").read_text().splitlines()
+
+
+@pytest.mark.parametrize("page", ["from_conv2d", "choosing"])
+def test_python_of_pages(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / f"docs/{page}.md").read_text(), re.DOTALL):
+        exec(code, {})
+
+
+def commands():
+    """Every command line of torchdau in the docs, as a person would paste it."""
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = path.read_text().replace("\\\n", " ")
+        for line in re.findall(r"^(?: {4}|\w+=\S+ |)(?:\w+=\S+ )?(torchdau [a-z].*)$", text, re.MULTILINE):
+            yield path.name, line
+
+
+@pytest.mark.parametrize(("page", "line"), [*commands()], ids=str)
+def test_commands_of_the_docs_are_understood(page, line, monkeypatch):
+    """They are parsed, and not run."""
+    _, command, *words = shlex.split(line.replace("...", ""), comments=True)
+    assert command in COMMANDS
+    if command in LIGHTNING:
+        named = [word for word in words if word.endswith(".yaml")]
+        assert all((ROOT / name).exists() for name in named if "{" not in name), named
+        return
+    monkeypatch.setattr(sys, "argv", ["torchdau", command, *words])
+    parsed = []
+    monkeypatch.setattr(options.Parser, "instantiate", lambda self, config: parsed.append(config) or {})
+    monkeypatch.setattr(options, "call", lambda function, arguments: None)
+    main()
+    assert len(parsed) == 1

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -45,7 +45,11 @@ def run(function: Callable[..., None], args: Sequence[str], **positionals: dict[
     for key, options in positionals.items():
         parser.add_argument(key, **options)
     parser.add_function_arguments(function, skip=set(positionals), as_positional=False)
-    arguments = parser.instantiate(parser.parse_args(list(args)))
+    call(function, parser.instantiate(parser.parse_args(list(args))))
+
+
+def call(function: Callable[..., None], arguments: Mapping[str, Any]) -> None:
+    """Call a command's function, which imports torch first; that takes seconds."""
     if sys.stderr.isatty():
-        sys.stderr.write("starting ...\n")  # importing torch takes seconds
+        sys.stderr.write("starting ...\n")
     function(**arguments)
