@@ -1,4 +1,4 @@
-"""``python -m torchdau`` is the command ``torchdau``."""
+"""The entry point of ``python -m torchdau``, the same command as ``torchdau``."""
 
 from torchdau_cli.main import main
 

@@ -1,4 +1,4 @@
-"""What the arguments of the operator and the layer must be: errors that name argument, value and remedy."""
+"""Checks of the arguments of the operator and the layer; errors name the argument, its value and the remedy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,26 +12,26 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from torchdau.profile import MAX_SIGMA
 
 SMALLEST_SIGMA = 0.01
-"""Smallest fixed width in pixels: a unit is one pixel from about 0.1 down, and float32 has the square of this."""
+"""Smallest fixed width in pixels: below about 0.1 a unit covers one pixel, and float32 can hold the square of 0.01."""
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def check_model(model: Any) -> None:
-    """Raises unless ``model`` is a module."""
+    """Raise TypeError unless ``model`` is a module."""
     if not isinstance(model, Module):
         given = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
         raise TypeError(f"model must be a torch.nn.Module, got {given}. Pass the model itself.")
 
 
 def check_option(name: str, value: Any, options: Sequence[str]) -> None:
-    """Raises unless ``value`` is one of ``options``."""
+    """Raise ValueError unless ``value`` is one of ``options``."""
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {name}={value!r}.")
 
 
 def check_integer(name: str, value: Any, minimum: int | None = None) -> None:
-    """Raises unless ``value`` is an integer, at least ``minimum``."""
+    """Raise an error unless ``value`` is an integer of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int | torch.SymInt):
         raise TypeError(f"{name} must be an integer, got {name}={value!r}.")
     if minimum is not None and value < minimum:
@@ -39,7 +39,7 @@ def check_integer(name: str, value: Any, minimum: int | None = None) -> None:
 
 
 def check_number(name: str, value: Any, minimum: float, maximum: float) -> None:
-    """Raises unless ``value`` is a number of pixels within the two bounds."""
+    """Raise an error unless ``value`` is a number of pixels between ``minimum`` and ``maximum``."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of pixels, got {name}={value!r}.")
     if not minimum <= value <= maximum:
@@ -47,14 +47,14 @@ def check_number(name: str, value: Any, minimum: float, maximum: float) -> None:
 
 
 def check_sigma(sigma: Any) -> None:
-    """Raises unless ``sigma`` is a usable width for all units."""
+    """Raise an error unless ``sigma`` is a valid fixed width in pixels for all units."""
     check_number("sigma", sigma, SMALLEST_SIGMA, MAX_SIGMA)
 
 
 def pair(name: str, value: Any, minimum: int | None = None) -> tuple[int, int]:
-    """``value`` for both axes, checked."""
+    """Check ``value`` and return it for both axes (y, x)."""
     if type(value) is tuple and [*map(type, value)] == [int, int] and (minimum is None or min(value) >= minimum):
-        return value  # as nearly always
+        return value  # the fast path of nearly all calls
     values: Any = (value, value) if isinstance(value, int | torch.SymInt) else value
     if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 2:
         raise TypeError(f"{name} must be an integer or a pair of integers (y, x), got {name}={value!r}.")
@@ -65,11 +65,11 @@ def pair(name: str, value: Any, minimum: int | None = None) -> tuple[int, int]:
 
 
 Sides = tuple[tuple[int, int], tuple[int, int]]
-"""Numbers of pixels at the four sides of an image: ((top, bottom), (left, right))."""
+"""Pixels at the four sides of an image: ((top, bottom), (left, right))."""
 
 
 def sides(name: str, value: Any) -> Sides:
-    """``value`` for all sides, for both of each axis (y, x), or for each one, checked."""
+    """Check ``value``, given for all sides, for each axis (y, x) or for each side, and return it for each side."""
     axes: Any = (value, value) if isinstance(value, int | torch.SymInt) else value
     if not isinstance(axes, Sequence) or isinstance(axes, str) or len(axes) != 2:
         raise TypeError(
@@ -84,7 +84,7 @@ def sides(name: str, value: Any) -> Sides:
 
 
 def check_input(input: Any) -> None:
-    """Raises unless ``input`` is a batch of images or one."""
+    """Raise an error unless ``input`` is one image or a batch of images."""
     if not isinstance(input, Tensor):
         raise TypeError(f"input must be a tensor, got input of type {type(input).__name__}.")
     if input.ndim not in (3, 4):
@@ -92,7 +92,7 @@ def check_input(input: Any) -> None:
 
 
 def check_tensors(input: Any, weight: Any, displacement: Any, sigma: Any, bias: Any, groups: int) -> None:
-    """Raises unless the tensors of the operator fit together; under autocast their types may differ."""
+    """Raise an error unless the tensors of the operator fit together; under autocast their types may differ."""
     check_input(input)
     tensors = {"input": input, "weight": weight, "displacement": displacement}
     if isinstance(sigma, Tensor):
@@ -135,7 +135,7 @@ def check_tensors(input: Any, weight: Any, displacement: Any, sigma: Any, bias: 
 
 
 def check_output_size(input: Tensor, padding: Sides) -> None:
-    """Raises unless every axis has a pixel after padding; a negative one crops."""
+    """Raise ValueError unless every axis has a pixel after padding; negative padding crops."""
     for axis, size, (before, after) in zip("HW", input.shape[-2:], padding, strict=True):
         if size < 1 or size + before + after < 1:
             shown = before if before == after else (before, after)
@@ -153,34 +153,34 @@ def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], other: str, 
 
 
 def under_autocast(input: Tensor) -> bool:
-    """Whether autocast chooses the type in which the input is convolved."""
+    """Return whether autocast chooses the data type in which ``input`` is convolved."""
     return input.dtype != torch.float64 and is_autocast_enabled(input)
 
 
 def is_autocast_enabled(input: Tensor) -> bool:
-    """Whether autocast is on for the device of a tensor; PyTorch would raise for the one that has no pixels."""
+    """Return whether autocast is on for the device of a tensor; PyTorch would raise an error for the meta device."""
     return not input.is_meta and torch.is_autocast_enabled(input.device.type)
 
 
 def is_observed(*tensors: Tensor | None) -> bool:
-    """Whether something must see operators: a compiler, an export, a trace, a dispatch mode, a subclass, a fake."""
+    """Return whether a compiler, export, trace, dispatch mode, subclass or fake tensor must see the operators."""
     if torch.compiler.is_compiling() or torch._C._is_tracing() or is_in_torch_dispatch_mode():
         return True
     return any(type(t) not in (Tensor, Parameter) or t.is_meta for t in tensors if t is not None)
 
 
 def needs_gradient(*tensors: Tensor | None) -> bool:
-    """Whether a result of these tensors will be differentiated."""
+    """Return whether autograd will differentiate a result of these tensors."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def is_exporting() -> bool:
-    """Whether torch.export is at work; what PyTorch 2.10 and 2.11 say for it is true of torch.compile too."""
+    """Return whether torch.export runs; PyTorch 2.10 and 2.11 take torch.compile for it, but this flag does not."""
     return torch.compiler._is_exporting_flag
 
 
 def under_transform(*tensors: Tensor) -> bool:
-    """Whether a transform of torch.func is at work, or forward-mode differentiation of one of the tensors."""
+    """Return whether a torch.func transform is active, or forward-mode differentiation of one of the tensors."""
     if torch.compiler.is_compiling():
         return False
     transforms: bool = torch._C._are_functorch_transforms_active()
@@ -188,5 +188,5 @@ def under_transform(*tensors: Tensor) -> bool:
 
 
 def is_channels_last(input: Tensor) -> bool:
-    """Whether a batch of images has its channels side by side in memory, and not just one of them."""
+    """Return whether a batch stores its channels side by side in memory, and has more than one of them."""
     return input.stride(1) == 1 and input.shape[1] > 1 and input.shape[2] * input.shape[3] > 1

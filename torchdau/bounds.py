@@ -1,4 +1,4 @@
-"""Bounds of learned values: clipped in a forward pass, clipped in place, and checked when they are loaded."""
+"""Bounds of learned values: clipping in a forward pass, clipping in place, and checks on loading."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def bounded(values: Tensor, low: float, high: float) -> Tensor:
-    """Values clipped to low..high, the gradient passed through; what is not finite becomes NaN, never a bound."""
+    """Clip values to low..high and pass the gradient through; values that are not finite become NaN, never a bound."""
     if not torch.is_grad_enabled():
         return values.clamp(low, high).add_(values, alpha=0)  # infinity times 0 is NaN
     return values.detach().clamp(low, high).add_(values - values.detach())
 
 
 def bound_(values: Tensor, low: float, high: float) -> None:
-    """:func:`bounded`, in place."""
+    """Clip values in place, as :func:`bounded` does."""
     values.add_(values, alpha=0).clamp_(low, high)
 
 
@@ -23,12 +23,12 @@ def check_loaded(state_dict: dict[str, Any], prefix: str, bounds: Mapping[str, t
     """Check the values of a state dict against their bounds, and convert them to float32 or better.
 
     Args:
-        state_dict: changed in place, so that ``assign=True`` keeps the precision.
-        prefix: of the layer's names.
-        bounds: the least and the largest value by name.
+        state_dict: state dict to check, changed in place so that ``assign=True`` keeps the precision.
+        prefix: prefix of the layer's names in the state dict.
+        bounds: smallest and largest allowed value for each name.
 
     Returns:
-        What is wrong and what to do, or None.
+        An error message with the remedy, or None if all values fit.
     """
     for name, (low, high) in bounds.items():
         key = prefix + name
@@ -40,7 +40,7 @@ def check_loaded(state_dict: dict[str, Any], prefix: str, bounds: Mapping[str, t
             continue
         if not values.isfinite().all():
             return f"{key} must be finite, got NaN or infinity in the state dict."
-        least, most = torch.tensor([low, high], dtype=values.dtype).tolist()  # rounded as the values are
+        least, most = torch.tensor([low, high], dtype=values.dtype).tolist()  # rounded to the type of the values
         smallest, largest = values.amin().item(), values.amax().item()
         if smallest < least or largest > most:
             return (

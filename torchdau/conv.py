@@ -1,4 +1,4 @@
-"""The layer: parameters, their starting values and their bounds; the computation is torchdau.functional's."""
+"""The unit layer: its parameters, their starting values and bounds; torchdau.functional does the computation."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -37,48 +37,50 @@ from torchdau.profile import (
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 LAYERS: "WeakSet[DAUConv2d]" = WeakSet()
-"""All layers, for torchdau.optim, which tells displacements from other parameters of an optimizer."""
+"""All layers: torchdau.optim uses them to tell displacements from the other parameters of an optimizer."""
 
 
 class DAUConv2d(nn.Module):
     r"""A 2-D convolution whose filters are displaced aggregation units, in place of :class:`torch.nn.Conv2d`.
 
-    Every filter is a sum of ``num_units`` Gaussians whose amplitude and sub-pixel displacement are learned, so the
-    receptive field is learned too, and a filter has ``3 * num_units`` parameters however far it reaches. See
-    :func:`torchdau.dau_conv2d` for what is computed.
+    Every filter is a sum of ``num_units`` Gaussians with learned amplitudes and sub-pixel displacements, so its
+    receptive field is learned too. A filter has ``3 * num_units`` parameters however far it reaches.
+    :func:`torchdau.dau_conv2d` defines the computation.
 
-    The displacements are kept within the bound, and a learned sigma within its own, at every forward pass in training
-    and in every state dict; loading one that exceeds them is an error. A fixed sigma is not in the state dict.
-    Both stay in float32 or better when the layer is cast to half precision: bfloat16 has steps of 0.06 px at 8 px.
+    Displacements and a learned sigma are within their bounds after every forward pass in training and in every state
+    dict. Loading a state dict that exceeds the bounds is an error. A fixed sigma is not in the state dict.
+    Displacements and a learned sigma stay in float32 or better in half precision, because bfloat16 has steps of 0.06 px
+    at 8 px.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        num_units: units per pair of input and output channel, the paper's K. Default: 2, that of the paper's residual
+        num_units: units per pair of input and output channel, the paper's K. Default: 2, as in the paper's residual
             networks, in place of the 9 weights of a 3 x 3 kernel.
-        max_displacement: bound of the displacements in pixels. Default: 4, the paper's; more costs little.
+        max_displacement: bound of the displacements in pixels. Default: 4, as in the paper; a larger bound costs
+            little.
         stride: pixels of the input between two outputs, for both axes or (y, x).
-        padding: pixels added around the image: for both axes, (y, x), or ((top, bottom), (left, right)). A unit layer
-            has no kernel size: the default 0 keeps the size of the image at stride 1, and is what ``"same"`` means. A
-            negative number leaves outputs away, while units still read the whole image.
+        padding: pixels added around the image: for both axes, (y, x), or ((top, bottom), (left, right)). Default: 0, or
+            ``"same"``, which keeps the image size at stride 1, because a unit layer has no kernel size. Negative
+            padding removes outputs at the border, but units still read the whole image.
         groups: groups of channels that are convolved separately.
         bias: whether to add a learned bias to the output.
-        padding_mode: what lies outside of the image, as far as units read: ``"zeros"``, ``"reflect"``, ``"replicate"``
-            or ``"circular"``.
-        sigma: width of the Gaussians in pixels, or its starting value. Default: 0.5, the paper's.
+        padding_mode: how the image continues beyond its border, as far as units read: ``"zeros"``, ``"reflect"``,
+            ``"replicate"`` or ``"circular"``.
+        sigma: width of the Gaussians in pixels, or its starting value if it is learned. Default: 0.5, as in the paper.
         learn_sigma: whether each unit learns its own sigma.
-        max_sigma: bound of a learned sigma in pixels; a fixed sigma is its own. Default: 1.
-        interpolation: ``"bilinear"`` or ``"gaussian"``.
-        displacement_gradient: ``"smooth"`` or ``"exact"``.
-        algorithm: ``"auto"``, or the name of one.
+        max_sigma: bound of a learned sigma in pixels; a fixed sigma is its own bound. Default: 1.
+        interpolation: ``"bilinear"`` or ``"gaussian"``, as for :func:`torchdau.dau_conv2d`.
+        displacement_gradient: ``"smooth"`` or ``"exact"``, as for :func:`torchdau.dau_conv2d`.
+        algorithm: ``"auto"``, or the name of an algorithm.
         device: device of the parameters.
-        dtype: type of the weight and the bias.
+        dtype: data type of the weight and the bias.
 
     Attributes:
         weight: amplitudes, shape (O, I / groups, K). Start: Glorot uniform.
-        displacement: positions (y, x) in pixels, shape (O, I / groups, K, 2). Start: uniform in [-1.5, 1.5], that of
-            the paper's residual networks; :mod:`torchdau.init` has others.
-        sigma: a number, or the parameter of shape (O, I / groups, K) where it is learned.
+        displacement: positions (y, x) in pixels, shape (O, I / groups, K, 2). Start: uniform in [-1.5, 1.5], as in the
+            paper's residual networks, or within a smaller bound; :mod:`torchdau.init` has other placements.
+        sigma: a number, or a parameter of shape (O, I / groups, K) if it is learned.
         bias: shape (O,), or None. Start: 0.
 
     Shape:
@@ -87,7 +89,7 @@ class DAUConv2d(nn.Module):
 
     Raises:
         TypeError: an argument is of the wrong type.
-        ValueError: an argument's value does not fit; the message names it and what to do.
+        ValueError: an argument's value does not fit; the message names the argument and the remedy.
 
     Reference:
         Tabernik, Kristan, Leonardis, Spatially-Adaptive Filter Units for Compact and Efficient Deep Neural Networks,
@@ -181,7 +183,7 @@ class DAUConv2d(nn.Module):
         LAYERS.add(self)
 
     def reset_parameters(self) -> None:
-        """Gives all parameters new starting values."""
+        """Reset all parameters to new starting values."""
         nn.init.xavier_uniform_(self.weight)
         init.uniform_(self.displacement, min(1.5, self.max_displacement))
         if isinstance(self.sigma, Tensor):
@@ -190,7 +192,7 @@ class DAUConv2d(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """The convolution of ``input``; in training, parameters are moved back into their bounds first."""
+        """Convolve ``input``; in training, first clip the parameters to their bounds."""
         if self.training and not under_transform() and not is_exporting():
             self.clip_parameters_()
         padding: Sequence[Any] = self.padding
@@ -220,12 +222,12 @@ class DAUConv2d(nn.Module):
         return Profile(self.interpolation, self.displacement_gradient, self.max_displacement, sigma)
 
     def kernel(self, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
-        """The filters drawn as a dense kernel, as :class:`torch.nn.Conv2d` has it.
+        """Draw the filters as a dense kernel, in the layout of :class:`torch.nn.Conv2d`.
 
         Args:
-            rows: which of the positions ``profile.first`` to ``profile.last`` along y, in pixels from an output's own
+            rows: slice of the positions ``profile.first`` to ``profile.last`` along y, in pixels from an output's own
                 position. Default: all.
-            columns: which of them along x.
+            columns: slice of these positions along x. Default: all.
 
         Returns:
             Tensor of shape (O, I / groups, rows, columns); differentiable.
@@ -239,18 +241,18 @@ class DAUConv2d(nn.Module):
         return draw(weight, displacement, sigma, self.profile, rows, columns)
 
     def clip_parameters_(self) -> None:
-        """Moves displacements and learned sigmas that an optimizer took out of their bounds back to them."""
-        # Through .data, because a layer may be used twice before a backward pass, and because FSDP hands out views.
+        """Clip displacements and learned sigmas to their bounds, which an optimizer step can exceed."""
+        # Through .data, because a layer may run twice before a backward pass, and because FSDP hands out views.
         bound_(self.displacement.data, -self.max_displacement, self.max_displacement)
         if isinstance(self.sigma, Tensor):
             bound_(self.sigma.data, MIN_SIGMA, self.max_sigma)
 
     def units(self) -> tuple[Tensor, Tensor, float | Tensor]:
-        """Weight (O, I / groups, K), displacement (O, I / groups, K, 2) and sigma as :func:`dau_conv2d` takes them."""
+        """Return weight (O, I / groups, K), displacement (O, I / groups, K, 2) and sigma for :func:`dau_conv2d`."""
         return self.weight, self.displacement, self.sigma
 
     def arguments(self) -> dict[str, Any]:
-        """What a layer like this one is made with: the arguments of :class:`DAUConv2d`."""
+        """Return the arguments of :class:`DAUConv2d` that create a layer like this one."""
         return {
             "in_channels": self.in_channels,
             "out_channels": self.out_channels,
@@ -272,7 +274,7 @@ class DAUConv2d(nn.Module):
         }
 
     def extra_repr(self) -> str:
-        """The arguments that differ from their defaults, as of torch's own layers."""
+        """Return the arguments that differ from their defaults, as torch's own layers do."""
         parameters = inspect.signature(DAUConv2d).parameters
         defaults = {name: parameter.default for name, parameter in parameters.items()}
         defaults |= {"num_units": None, "stride": (1, 1), "padding": (0, 0), "device": self.weight.device}

@@ -1,6 +1,6 @@
-"""What a unit layer counts in torch.utils.flop_counter: the paper's cost, with both of the fast algorithms.
+"""Costs of unit layers for torch.utils.flop_counter: the paper's formula, for both fast algorithms.
 
-The dense algorithm, which auto takes for tiny layers, counts as the convolution that it is.
+The dense algorithm, which "auto" takes for tiny layers, counts as the convolution that it runs.
 """
 
 import math
@@ -21,13 +21,13 @@ Shape = Sequence[int]
 
 
 def multiply_adds(outputs: Shape, input: Shape, units: int, radius: int) -> int:
-    """What a unit layer computes: four pixels per unit and output, then the blurring of every input pixel.
+    """Count the multiply-adds of a layer: four pixels per unit and output, and the blurring of every input pixel.
 
     Args:
         outputs: shape of the output (N, O, H_out, W_out).
         input: shape of the input.
-        units: number of units in all.
-        radius: of the Gaussian, in pixels.
+        units: number of all units in the layer.
+        radius: half-width of the Gaussian, in pixels.
 
     Reference:
         Section 3.2 of the paper, "Computational cost": 4 S F K W H + S W H Kw Kh.
@@ -36,7 +36,7 @@ def multiply_adds(outputs: Shape, input: Shape, units: int, radius: int) -> int:
 
 
 def _forward(outputs: Shape, input: Shape, weight: Shape, radius: int) -> int:
-    """Two for each multiply-add."""
+    """Count two operations for each multiply-add."""
     return 2 * multiply_adds(outputs, input, math.prod(weight), radius)
 
 
@@ -49,7 +49,7 @@ def _direct(input: Shape, weight: Shape, *arguments: Any, out_shape: Shape) -> i
 
 
 def _backward(grad: Shape, input: Shape, weight: Shape, profile: Sequence[Any], needed: Sequence[bool]) -> int:
-    """As much as the forward pass for each needed image of the chain rule: x, w, mu along y and x, sigma."""
+    """Count one forward pass for each needed image of the chain rule: x, w, mu along y and x, sigma."""
     x, w, mu, s = needed[:4]
     return (x + w + 2 * mu + s) * _forward(grad, input, weight, Profile(*profile).radius)
 
@@ -78,7 +78,7 @@ def _register(counter: ModuleType) -> None:
 
 
 class _WhenImported(MetaPathFinder):
-    """Registers the formulas when the counter is imported, which imports Triton and so is not for everybody."""
+    """An import hook that registers the formulas with the counter; importing the counter here would import Triton."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: Any = None) -> ModuleSpec | None:
         spec = PathFinder.find_spec(fullname, path) if fullname == COUNTER else None
@@ -94,7 +94,7 @@ class _WhenImported(MetaPathFinder):
 
 
 def register() -> None:
-    """Makes :class:`torch.utils.flop_counter.FlopCounterMode` count unit layers, now and whenever it is imported."""
+    """Make :class:`torch.utils.flop_counter.FlopCounterMode` count unit layers, now or whenever it is imported."""
     if COUNTER in sys.modules:
         _register(sys.modules[COUNTER])
     if not any(isinstance(finder, _WhenImported) for finder in sys.meta_path):

@@ -1,4 +1,4 @@
-"""The operator as a function: checks its arguments, chooses an algorithm and calls it; nothing numeric."""
+"""The operator as a function: it checks its arguments, chooses an algorithm and calls it; nothing numeric."""
 
 import math
 from collections.abc import Sequence
@@ -52,41 +52,42 @@ def dau_conv2d(
     displacement_gradient: str = "smooth",
     algorithm: str = "auto",
 ) -> Tensor:
-    r"""Convolves images with filters made of displaced aggregation units.
+    r"""Convolve images with filters made of displaced aggregation units.
 
-    The filter between input channel i and output channel o is a sum of K units: Gaussians of amplitude ``weight`` (the
-    paper's :math:`w_k`), displacement ``displacement`` (:math:`\mu_k`) and width ``sigma`` (:math:`\sigma_k`, the
-    aggregation perimeter). As in every convolution of PyTorch, a unit at displacement (y, x) *reads* the input y pixels
-    below and x pixels to the right of the output's position; outside the image the input is zero.
+    The filter between input channel i and output channel o is a sum of K units. Each unit is a Gaussian of amplitude
+    ``weight`` (the paper's :math:`w_k`), displacement ``displacement`` (:math:`\mu_k`) and width ``sigma``
+    (:math:`\sigma_k`, the aggregation perimeter). As in every convolution of PyTorch, a unit at displacement (y, x)
+    *reads* the input y pixels below and x pixels right of the output. Outside the image the input is zero.
 
     Args:
-        input: images. (C, H, W) is taken as one image, like in :func:`torch.nn.functional.conv2d`.
+        input: images; (C, H, W) is one image, as in :func:`torch.nn.functional.conv2d`.
         weight: amplitudes of the units, of the type of the input.
         displacement: positions of the units in pixels of the input, last axis (y, x), positive down and to the right.
-            Computed in float32 or better, whatever the type of the input.
-        sigma: width of the Gaussians in pixels: a number or scalar tensor for all units, or one for each. Default:
-            0.5, the paper's (section 4.1).
+            They are computed in float32 or better, whatever the type of the input.
+        sigma: width of the Gaussians in pixels: a number or scalar tensor for all units, or one value for each.
+            Default: 0.5, as in the paper (section 4.1).
         bias: one number per output channel.
         stride: pixels of the input between two outputs, for both axes or (y, x).
-        padding: zeros added around the image: for both axes, (y, x), or ((top, bottom), (left, right)). A unit layer
-            has no kernel size, so the default 0 keeps the size of the image at stride 1; a negative number leaves
-            outputs away, while units still read the whole image.
+        padding: zeros added around the image: for both axes, (y, x), or ((top, bottom), (left, right)). Default: 0,
+            which keeps the image size at stride 1, because a unit layer has no kernel size. Negative padding removes
+            outputs at the border, but units still read the whole image.
         groups: groups of channels that are convolved separately, as in :func:`torch.nn.functional.conv2d`.
-        max_displacement: bound of the displacements in pixels. Values beyond it count as the bound, with the gradient
-            passed through, so that a unit that reached it can come back. ``None`` takes the bound from the values,
-            which on a GPU waits for them, and cannot be compiled or exported: give it there.
-        max_sigma: bound of a tensor ``sigma`` in pixels; values are kept within 0.1 and it. ``None`` takes it from the
-            values. It sets the size of the sampled Gaussian, ``2 * ceil(3 * max_sigma) + 1``; a number ``sigma`` is its
-            own bound.
-        interpolation: ``"bilinear"``, the paper's efficient form, a Gaussian at the whole pixel shifted by bilinear
-            interpolation, or ``"gaussian"``, its general form, the Gaussian drawn at the sub-pixel position.
-        displacement_gradient: of the bilinear form, ``"smooth"``, the paper's, which samples the derivative of the
-            Gaussian, or ``"exact"``, the derivative of the output. The Gaussian form has its true derivative.
-        algorithm: ``"auto"`` chooses by shapes, and takes plain operators in an export to ONNX; ``"spectral"``,
-            ``"direct"`` (float32 and below; on a CPU, more than 16 channels in a group need the bilinear form and one
-            sigma; on a GPU, up to 4 channels in a group), ``"dense"`` and ``"reference"`` name one. All compute the
-            same, but a NaN or infinite *pixel* spoils all outputs of its tile of the image with ``"spectral"``, else
-            those that read near it.
+        max_displacement: bound of the displacements in pixels. Larger values count as the bound and pass the gradient
+            through, so that a unit at the bound can come back. Default: None, which takes the bound from the values.
+            Reading them waits for a GPU, and cannot be compiled or exported: give a bound there.
+        max_sigma: bound of a tensor ``sigma`` in pixels; values are kept between 0.1 and this bound. It sets the size
+            of the sampled Gaussian, ``2 * ceil(3 * max_sigma) + 1``. Default: None, which takes the bound from the
+            values. A number ``sigma`` is its own bound.
+        interpolation: ``"bilinear"`` is the paper's efficient form, a Gaussian at the whole pixel, shifted by bilinear
+            interpolation. ``"gaussian"`` is its general form, the Gaussian drawn at the sub-pixel position.
+        displacement_gradient: gradient of the bilinear form. ``"smooth"``, the paper's, samples the derivative of the
+            Gaussian; ``"exact"`` is the derivative of the output. The Gaussian form has its true derivative.
+        algorithm: ``"auto"`` chooses by shapes, and takes plain operators in an export to ONNX. ``"spectral"``,
+            ``"direct"``, ``"dense"`` and ``"reference"`` select one. ``"direct"`` computes float32 and below. On a CPU,
+            it needs the bilinear form and one sigma for more than 16 channels in a group. On a GPU, it needs the
+            bilinear form and at most 4 channels in a group. All compute the same, except for NaN or infinite *pixels*.
+            With ``"spectral"`` such a pixel spoils all outputs in its tile of the image, otherwise the outputs that
+            read near it.
 
     Shape:
         - input: (N, C, H, W) or (C, H, W)
@@ -94,12 +95,14 @@ def dau_conv2d(
         - displacement: (O, C / groups, K, 2)
         - sigma: () or (O, C / groups, K)
         - bias: (O,)
-        - output: (N, O, H_out, W_out) or (O, H_out, W_out) with
-          ``H_out = (H + top + bottom - 1) // stride + 1``, that of a 1 x 1 convolution
+        - output: (N, O, H_out, W_out) or (O, H_out, W_out) with ``H_out = (H + top + bottom - 1) // stride + 1``, as
+          for a 1 x 1 convolution
 
     Raises:
         TypeError: an argument is of the wrong type.
-        ValueError: an argument's value or shape does not fit; the message names it and what to do.
+        ValueError: an argument's value or shape does not fit; the message names the argument and the remedy.
+        NotImplementedError: ``algorithm`` is ``"spectral"`` or ``"direct"`` under torch.func or forward-mode
+            differentiation.
 
     Reference:
         Tabernik, Kristan, Leonardis, Spatially-Adaptive Filter Units for Compact and Efficient Deep Neural Networks,
@@ -163,7 +166,7 @@ def dau_conv2d(
     if algorithm == "auto" and (transformed or torch.onnx.is_in_onnx_export()):
         algorithm = "dense"
     elif algorithm == "auto" and is_exporting():
-        algorithm = "spectral"  # whatever the sizes, which may be dynamic
+        algorithm = "spectral"  # for all sizes, because they may be dynamic
     elif algorithm == "auto":
         training = needs_gradient(batched, weight, displacement, sigma, bias)
         algorithm = choose(batched, weight, sigma, (height, width), stride, groups, profile, training)
@@ -187,7 +190,7 @@ def dau_conv2d(
 
 
 def _largest(name: str, tensor: Tensor, limit: int, positive: bool = False) -> float:
-    """The bound that the values need; reads them."""
+    """Read the values of a tensor and return the bound that they need."""
     if tensor.is_meta or torch.compiler.is_compiling():
         raise ValueError(
             f"max_{name} must be given where {name} has no values to read (on the meta device, compiled, exported), "

@@ -1,4 +1,4 @@
-"""Arguments that other layers have and a unit layer has not: what to write instead."""
+"""Arguments of other layers that a unit layer does not have, and their replacements."""
 
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -21,7 +21,7 @@ INSTEAD = {
 
 
 def explained(init: Callable[Concatenate[Layer, P], None]) -> Callable[Concatenate[Layer, P], None]:
-    """Make a constructor explain what replaces an argument that it does not have."""
+    """Make a constructor name the replacement for an argument that it does not have."""
     names = list(signature(init).parameters)
 
     @wraps(init)

@@ -1,4 +1,7 @@
-"""Models with unit layers on the Hugging Face Hub, or in a folder; imports huggingface_hub, and nothing imports it."""
+"""Models with unit layers on the Hugging Face Hub or in a folder.
+
+This module imports huggingface_hub, so no other module imports it.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,11 @@ from torchdau.saving import load_model, save_model
 
 
 class DAUModelHubMixin(PyTorchModelHubMixin, library_name="torchdau", tags=["displaced-aggregation-units"]):
-    """Adds ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` to a model that was converted or pruned.
+    """A mixin that adds ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` to converted or pruned models.
 
-    ``from_pretrained`` makes the model with the arguments that it was made with, puts the unit layers in place that it
-    had when it was saved, and loads the weights; it is in evaluation mode, as with the Hub's own mixin. Folders work
-    without a network.
+    ``from_pretrained`` creates the model with its original arguments, restores the unit layers of the saved model, and
+    loads the weights. Like the Hub's own mixin, it returns the model in evaluation mode. Folders need no network
+    connection.
 
     Reference:
         https://huggingface.co/docs/huggingface_hub/package_reference/mixins

@@ -1,4 +1,4 @@
-"""Placements of units: functions that fill a tensor of displacements in place, like those of torch.nn.init."""
+"""Placements of units: functions that fill a tensor of displacements in place, as torch.nn.init does for weights."""
 
 import math
 
@@ -11,11 +11,11 @@ from torchdau.profile import MAX_DISPLACEMENT
 
 @torch.no_grad()
 def uniform_(displacement: Tensor, bound: float = 1.5) -> Tensor:
-    """Places every unit at random in a square around the centre.
+    """Place every unit at random in a square around the centre.
 
     Args:
         displacement: displacements in pixels, any shape.
-        bound: half the side of the square in pixels. Default: 1.5, that of the paper's residual networks.
+        bound: half the side of the square in pixels. Default: 1.5, as in the paper's residual networks.
 
     Returns:
         ``displacement``.
@@ -28,11 +28,11 @@ def uniform_(displacement: Tensor, bound: float = 1.5) -> Tensor:
 
 @torch.no_grad()
 def normal_(displacement: Tensor, std: float = 0.5) -> Tensor:
-    """Places every unit at random around the centre, most of them near to it.
+    """Place every unit at random around the centre, from a normal distribution.
 
     Args:
         displacement: displacements in pixels, any shape.
-        std: standard deviation in pixels. Default: 0.5, that of the paper's deblurring network.
+        std: standard deviation in pixels. Default: 0.5, as in the paper's deblurring network.
 
     Returns:
         ``displacement``.
@@ -45,14 +45,15 @@ def normal_(displacement: Tensor, std: float = 0.5) -> Tensor:
 
 @torch.no_grad()
 def grid_(displacement: Tensor, max_displacement: float = 4.0) -> Tensor:
-    """Places the K units of each filter on a grid, the same for all filters.
+    """Place the K units of each filter on a grid, the same for all filters.
 
-    The grid has the two whole numbers of rows and columns whose product is K and that differ least, no more rows than
-    columns: 2 x 2 for 4 units, 1 x 2 for 2.
+    Rows times columns is K. The two numbers differ as little as possible, with no more rows than columns: 2 x 2 for 4
+    units, 1 x 2 for 2.
 
     Args:
         displacement: displacements in pixels, shape (O, I, K, 2).
-        max_displacement: bound of the displacements in pixels; the grid fills the square one pixel inside of it.
+        max_displacement: bound of the displacements in pixels; the grid fills the square one pixel inside it. Default:
+            4, as in the paper.
 
     Returns:
         ``displacement``.
@@ -80,6 +81,6 @@ def grid_(displacement: Tensor, max_displacement: float = 4.0) -> Tensor:
 
 
 def _centres(count: int, max_displacement: float, like: Tensor) -> Tensor:
-    """Centres of ``count`` equal parts of the window of 2 m + 1 pixels, m = max_displacement - 1; none beyond it."""
+    """Return centres of ``count`` equal parts of 2 m + 1 pixels, m = max_displacement - 1, none beyond the bound."""
     part = 2 * min(max(max_displacement - 1, 0) + 0.5, max_displacement) / count
     return (torch.arange(count, dtype=like.dtype, device=like.device) - (count - 1) / 2) * part

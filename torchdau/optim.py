@@ -1,4 +1,4 @@
-"""Optimizers for models with units: which parameters decay, and how displacements step."""
+"""Optimizers for models with units: parameter groups, weight decay and the steps of displacements."""
 
 import re
 import warnings
@@ -14,13 +14,13 @@ from torchdau.arguments import check_model
 from torchdau.conv import LAYERS, DAUConv2d
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
-"""The norms of torch; those of other libraries are known by their names."""
+"""The norms of torch; class names identify norms of other libraries."""
 
 DISPLACEMENT_FACTOR = 500
-"""How much faster displacements learn than weights with SGD (the paper's networks)."""
+"""How much faster displacements learn than weights with SGD, as in the paper's networks."""
 
 EPS = 1e-16
-"""Adam's epsilon for displacements: below any gradient, so that the size of a step does not depend on its scale."""
+"""Adam's epsilon for displacements: it is below any gradient, so the gradient's scale does not change the step."""
 
 
 def optimizer(
@@ -33,22 +33,22 @@ def optimizer(
 ) -> torch.optim.Optimizer:
     """Create an optimizer whose displacements step in pixels.
 
-    Displacements follow Adam's rule, whatever the class of the optimizer: it divides a gradient by its size, so that a
+    Displacements follow Adam's rule, whatever the class of the optimizer. Adam divides a gradient by its size, so a
     step is at most about ``displacement_lr`` pixels in layers of any width. All other parameters follow the given
-    class, with the groups of :func:`parameter_groups`: biases, norms and sigmas do not decay.
+    class, in the groups of :func:`parameter_groups`: biases, norms and sigmas do not decay.
 
     Args:
         model: a model with or without unit layers.
-        optimizer_class: the class for all other parameters: ``torch.optim.SGD``, ``torch.optim.AdamW``, or any other
-            that takes parameter groups, ``lr`` and ``weight_decay``.
-        lr: learning rate of all but displacements.
+        optimizer_class: class for all other parameters: ``torch.optim.SGD``, ``torch.optim.AdamW``, or any other that
+            takes parameter groups, ``lr`` and ``weight_decay``.
+        lr: learning rate of all parameters but displacements.
         weight_decay: decay of the weights.
         displacement_lr: learning rate of displacements, in pixels per step. Schedulers scale it like the other rates.
-        options: passed to the class, such as ``momentum``, ``betas``, ``foreach`` or ``fused``.
+        **options: further arguments of the class, such as ``momentum``, ``betas``, ``foreach`` or ``fused``.
 
     Returns:
-        One optimizer for schedulers, gradient scalers, Lightning and distributed training. ``state_dict`` holds all of
-        its state.
+        One optimizer for schedulers, gradient scalers, Lightning and distributed training. Its ``state_dict`` holds the
+        complete state.
 
     Raises:
         TypeError: a rate or the decay is not a number.
@@ -64,7 +64,7 @@ def optimizer(
 
 
 class _UnitOptimizer(torch.optim.Optimizer):
-    """An optimizer in two parts that share its groups and its state: Adam for displacements, another for the rest."""
+    """An optimizer of two parts that share its groups and its state: Adam for displacements, another for the rest."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class _UnitOptimizer(torch.optim.Optimizer):
             shared = {name: options[name] for name in ("foreach", "fused", "capturable", "maximize") if name in options}
             self._parts.append(torch.optim.Adam(displacements, eps=EPS, **shared))
         super().__init__([group for part in self._parts for group in part.param_groups], self._parts[0].defaults)
-        # GradScaler leaves the scale of gradients to optimizers that can undo it
+        # GradScaler leaves scaled gradients to an optimizer that can undo the scale.
         self._step_supports_amp_scaling = all(
             getattr(part, "_step_supports_amp_scaling", False) for part in self._parts
         )
@@ -92,7 +92,7 @@ class _UnitOptimizer(torch.optim.Optimizer):
         return {**super().__getstate__(), "_parts": self._parts, **amp}
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Perform one step, after an evaluation of the loss by ``closure`` if one is given; return the loss."""
+        """Perform one step and return the loss, which ``closure`` evaluates first if it is given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -100,7 +100,7 @@ class _UnitOptimizer(torch.optim.Optimizer):
         for part in self._parts:
             pixels = _steps_in_pixels(part.param_groups[0])
             part.param_groups = [group for group in self.param_groups if _steps_in_pixels(group) == pixels]
-            part.state = self.state  # loading replaces both
+            part.state = self.state  # load_state_dict replaces groups and state
             for name in ("grad_scale", "found_inf"):  # set by GradScaler for this step
                 setattr(part, name, getattr(self, name, None))
             part.step()
@@ -108,7 +108,7 @@ class _UnitOptimizer(torch.optim.Optimizer):
 
 
 def _warn_of_shared_groups(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """At the first step of any optimizer: whether displacements follow a rule that was meant for weights."""
+    """Warn at the first step of any optimizer whose displacements follow a rule that is meant for weights."""
     if torch.compiler.is_compiling() or optimizer in _seen:
         return
     _seen.add(optimizer)
@@ -139,20 +139,23 @@ def _steps_in_pixels(group: dict[str, Any]) -> bool:
 def parameter_groups(
     model: nn.Module, lr: float, weight_decay: float = 0.0, displacement_lr: float | None = None
 ) -> list[dict[str, Any]]:
-    """Split the parameters of a model into groups for any optimizer of torch.optim, after the paper.
+    """Split the parameters of a model into groups for any optimizer of torch.optim, as in the paper.
 
     Displacements, sigmas, biases and the parameters of norms do not decay: a displacement of zero is no simpler than
-    another. Displacements have a rate of their own. Prefer :func:`optimizer`, unless you reproduce the paper: the
-    gradient of a displacement shrinks with the width of its layer, so that with one factor for all layers, units of
-    wide layers hardly move, and those of narrow ones can run to their bound.
+    another. Displacements have their own learning rate.
+
+    Prefer :func:`optimizer`, unless you reproduce the paper. The gradient of a displacement shrinks with the width of
+    its layer. With one factor for all layers, units of wide layers hardly move, and units of narrow layers can run to
+    their bound.
 
     Args:
         model: a model with or without unit layers. Parameters without gradient are left out.
-        lr: learning rate of all but displacements.
+        lr: learning rate of all parameters but displacements.
         weight_decay: decay of the weights.
-        displacement_lr: learning rate of displacements. Default: ``500 * lr``, the paper's factor for SGD. Adam and its
-            kin divide a gradient by its size, so that their steps are about ``lr`` pixels whatever the gradient: give
-            them a value of their own. The paper's deblurring network has 1e-3, twice the rate of its weights.
+        displacement_lr: learning rate of displacements. Default: ``500 * lr``, the paper's factor for SGD. Give Adam
+            and its variants a value of their own. They divide a gradient by its size, so a step is about
+            ``displacement_lr`` pixels, whatever the gradient. The paper's deblurring network uses 1e-3, twice the rate
+            of its weights.
 
     Returns:
         Groups with the keys ``params``, ``name`` ("weights", "no_decay" or "displacements"), ``lr`` and
@@ -202,7 +205,7 @@ def parameter_groups(
 
 
 def _group(module: nn.Module, name: str) -> str:
-    """The group of a module's own parameter; by its owner and not its shape, which a sharding strategy may change."""
+    """Return the group of a module's own parameter, by its owner, because a sharding strategy may change its shape."""
     if isinstance(module, DAUConv2d) and name == "displacement":
         return "displacements"
     if isinstance(module, DAUConv2d) and name == "sigma":

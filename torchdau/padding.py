@@ -1,4 +1,4 @@
-"""Images continued beyond their borders, as far as units read there, for padding modes other than zeros."""
+"""Images that continue beyond their borders, as far as units read, for padding modes other than zeros."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from torchdau.arguments import Sides, check_input, check_output_size, is_channel
 
 
 def layer_padding(padding: Any, stride: tuple[int, int]) -> tuple[int, int] | Sides:
-    """Return the padding of a layer as it is kept: (y, x), or ((top, bottom), (left, right)) where sides differ.
+    """Return the padding that a layer keeps: (y, x), or ((top, bottom), (left, right)) if sides differ.
 
     Raises:
-        TypeError: it is no number of pixels.
-        ValueError: it is ``"same"`` with a stride.
+        TypeError: the padding is not a number of pixels.
+        ValueError: the padding is ``"same"`` in a layer with a stride.
     """
     if padding == "same":
         if stride != (1, 1):
@@ -25,19 +25,19 @@ def layer_padding(padding: Any, stride: tuple[int, int]) -> tuple[int, int] | Si
 
 
 def extend(input: Tensor, padding_mode: str, padding: Any, reach: int) -> tuple[Tensor, Sides]:
-    """Continues images by what units read outside of them.
+    """Continue images beyond their borders, as far as units read.
 
     Args:
         input: images (N, C, H, W) or (C, H, W).
         padding_mode: ``"reflect"``, ``"replicate"`` or ``"circular"``.
-        padding: that of the layer, in pixels.
+        padding: padding of the layer, in pixels.
         reach: how far units read, in pixels.
 
     Returns:
-        The images with their margins, and the padding that is then left: below 0, since outputs stay where they were.
+        The images with their margins, and the remaining padding, at most 0, which keeps the outputs in their places.
 
     Raises:
-        ValueError: the images are smaller than what they are continued by.
+        ValueError: the images are too small for the margins.
     """
     check_input(input)
     padding = sides("padding", padding)

@@ -1,4 +1,4 @@
-"""The 1-D profile of a unit, its derivatives and its window; it knows nothing of images or filters."""
+"""The 1-D profile of a unit, its derivatives and its window; it knows nothing about images or filters."""
 
 import math
 import operator
@@ -11,21 +11,21 @@ INTERPOLATIONS = ("bilinear", "gaussian")
 DISPLACEMENT_GRADIENTS = ("smooth", "exact")
 
 MIN_SIGMA = 0.1
-"""Lower bound of a learned sigma in pixels, the one of the official code."""
+"""Lower bound of a learned sigma in pixels, as in the official code."""
 
 MAX_SIGMA = 64
-"""Upper bound of any sigma in pixels: more is a mistake in the arguments, in a window of 400 pixels."""
+"""Upper bound of any sigma in pixels: a larger one, with a window of 400 pixels, is a mistake in the arguments."""
 
 MAX_DISPLACEMENT = 1 << 14
-"""Upper bound of any displacement in pixels: more is a mistake in the arguments, not an image."""
+"""Upper bound of any displacement in pixels: a larger one is a mistake in the arguments, not an image size."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How a unit looks along one axis: which of the paper's two forms, and the window that holds it.
+    """The shape of a unit along one axis: one of the paper's two forms, and the window that holds it.
 
-    Along an axis a unit at displacement ``mu`` is a row of samples ``g(q; mu, sigma)`` at the integers ``q`` of the
-    window ``first..last``; in every tensor of this class they are the first dimension.
+    Along an axis, a unit at displacement ``mu`` is a row of samples ``g(q; mu, sigma)`` at the integers ``q`` of the
+    window ``first..last``. These samples are the first dimension of every tensor in this class.
 
     Attributes:
         interpolation: ``"bilinear"``, equations (11) to (14), or ``"gaussian"``, equations (2) to (4).
@@ -41,17 +41,17 @@ class Profile:
 
     @property
     def options(self) -> tuple[str, str, float, float]:
-        """The attributes, for operators, which are given plain values."""
+        """The attributes as plain values for operators."""
         return self.interpolation, self.displacement_gradient, self.max_displacement, self.max_sigma
 
     @property
     def radius(self) -> int:
         """Half-width r of the sampled Gaussian in pixels."""
-        return operator.index(math.ceil(3 * self.max_sigma))  # index: a number also where torch.compile has a symbol
+        return operator.index(math.ceil(3 * self.max_sigma))  # index gives a number even for a symbol of torch.compile
 
     @property
     def reach(self) -> int:
-        """Half-width L of the window in pixels: no unit reads farther than this."""
+        """Half-width L of the window in pixels: no unit reads farther."""
         return operator.index(math.ceil(self.max_displacement)) + self.radius
 
     @property
@@ -61,7 +61,7 @@ class Profile:
 
     @property
     def last(self) -> int:
-        """The last position of the window: one beyond the reach where the derivative at the bound reads there."""
+        """The last position of the window: one beyond the reach if the derivative at the bound reads there."""
         beyond = self.interpolation == "bilinear" and self.displacement_gradient == "exact"
         return self.reach + int(beyond)
 
@@ -71,26 +71,26 @@ class Profile:
         return self.last - self.first + 1
 
     def value(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        """The samples ``g(q; mu, sigma)``.
+        """Return the samples ``g(q; mu, sigma)``.
 
         Args:
             mu: displacements along this axis in pixels, any shape.
             sigma: Gaussian widths in pixels, broadcastable to ``mu``.
 
         Returns:
-            Tensor of shape ``(size, *mu.shape)``, differentiable (twice) in both arguments.
+            Tensor of shape ``(size, *mu.shape)``, twice differentiable in both arguments.
         """
         value: Tensor = _Value.apply(mu, sigma, self)
         return value
 
     def samples(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        """:meth:`value` without its derivative rule."""
+        """Return the samples of :meth:`value` without its derivative rule."""
         if self.interpolation == "gaussian":
             return self._drawn(mu, sigma)[1]
         return self._convolved(self._hats(mu), self._weights(sigma)[1])
 
     def displacement_derivative(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        """The samples that stand for dg/dmu in the gradient."""
+        """Return the samples that stand for dg/dmu in the gradient."""
         if self.interpolation == "gaussian":
             distance, g = self._drawn(mu, sigma)
             return g * (distance - (g * distance).sum(0)) / sigma**2
@@ -101,7 +101,7 @@ class Profile:
         return self._convolved((offset == 1).to(mu) - (offset == 0).to(mu), weights)
 
     def sigma_derivative(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        """The samples dg/dsigma."""
+        """Return the samples dg/dsigma."""
         if self.interpolation == "gaussian":
             distance, g = self._drawn(mu, sigma)
             square = distance**2
@@ -110,13 +110,13 @@ class Profile:
         return self._convolved(self._hats(mu), weights * (j**2 - (weights * j**2).sum(0)) / sigma**3)
 
     def _drawn(self, mu: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Distances ``q - mu`` and the Gaussian drawn at the sub-pixel position (2), (3), normalised over q (4)."""
+        """Return distances ``q - mu`` and the Gaussian at the sub-pixel position (2), (3), normalised over q (4)."""
         distance = _column(self.first, self.last, mu) - mu
-        # The softmax is the normalised exponential, safe where a narrow Gaussian underflows at every position.
+        # The softmax is the normalised exponential; it is safe if a narrow Gaussian underflows at every position.
         return distance, torch.softmax(-(distance**2) / (2 * sigma**2), dim=0)
 
     def _weights(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """The positions j = -r..r of the zero-mean Gaussian and its samples G(j), normalised (4)."""
+        """Return the positions j = -r..r of the zero-mean Gaussian and its samples G(j), normalised (4)."""
         j = _column(-self.radius, self.radius, sigma)
         return j, torch.softmax(-(j**2) / (2 * sigma**2), dim=0)
 
@@ -124,11 +124,11 @@ class Profile:
         return _column(self.first + self.radius, self.last - self.radius, mu)
 
     def _hats(self, mu: Tensor) -> Tensor:
-        """The bilinear weights of the pixels around each unit (14): 1 - a at floor(mu), a at floor(mu) + 1, else 0."""
+        """Return bilinear weights of pixels around each unit (14): 1 - a at floor(mu), a at floor(mu) + 1, else 0."""
         return (self._hat_positions(mu) - mu).abs_().neg_().add_(1).relu_()
 
     def _convolved(self, columns: Tensor, kernel: Tensor) -> Tensor:
-        """Columns, one per unit, convolved with one kernel for all of them or with one for each."""
+        """Convolve columns, one per unit, with one kernel for all of them or with one for each."""
         if kernel.ndim > 1:
             table = columns.new_zeros(self.size, *columns.shape[1:])
             for shift, weight in enumerate(kernel):
@@ -141,7 +141,7 @@ class Profile:
 
 
 class _Value(torch.autograd.Function):
-    """The profile with the derivative that :class:`Profile` names, which need not be that of its samples."""
+    """The profile with the derivative that :class:`Profile` names; the derivative of its samples can differ."""
 
     generate_vmap_rule = True
 
@@ -166,5 +166,5 @@ class _Value(torch.autograd.Function):
 
 
 def _column(first: int, last: int, like: Tensor) -> Tensor:
-    """The integers first..last as a column that broadcasts over ``like``."""
+    """Return the integers first..last as a column that broadcasts over ``like``."""
     return torch.arange(first, last + 1, dtype=like.dtype, device=like.device).view(-1, *[1] * like.ndim)

@@ -1,4 +1,4 @@
-"""Models with unit layers in safetensors files: the weights, and what is needed to make the model again."""
+"""Models with unit layers in safetensors files, which hold the weights and describe how to create the model again."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from torchdau.surgery.replace import has_hooks, keep_kernel_size, unit_layers
 from torchdau.surgery.units import Pooled
 
 FORMAT = 1
-"""Raised when files are written that earlier versions would misread."""
+"""Version of the file format; it increases when earlier versions of torchdau would misread new files."""
 
 LAYERS = {"DAUConv2d": DAUConv2d, "PrunedDAUConv2d": PrunedDAUConv2d}
 
@@ -25,26 +25,26 @@ LAYERS = {"DAUConv2d": DAUConv2d, "PrunedDAUConv2d": PrunedDAUConv2d}
 def save_model(
     model: nn.Module, file: str | os.PathLike[str], architecture: str | None = None, **arguments: Any
 ) -> None:
-    """Writes a converted or pruned model to a safetensors file that says how to make it again.
+    """Save a converted or pruned model in a safetensors file that describes how to create it again.
 
-    The header of the file describes every unit layer, so :func:`load_model` puts the same layers into a plain model and
+    The header of the file describes every unit layer. :func:`load_model` puts the same layers into a plain model and
     then loads the weights, whatever calls of :func:`convert_`, :func:`rescale_` and :func:`prune_units_` led to them.
-    No code is stored, and none is run on loading but that of the named library. What is not in a state dict is not in
-    the file either, as hooks and ``requires_grad``.
+    The file stores no code, and loading runs only the code of the named library. Like a state dict, the file leaves out
+    hooks and ``requires_grad``.
 
     Args:
         model: the model.
-        file: where to write. An older file is replaced when the new one is complete.
-        architecture: how to make the plain model, as for :func:`torchdau.models.library_model`: ``"timm/resnet18"``,
-            ``"torchvision/deeplabv3_resnet50"``. Default: none, then loading takes a plain model to fill.
-        **arguments: arguments of the architecture, ``num_classes=10``; numbers, strings, lists.
+        file: path of the file. The new file replaces an older one when it is complete.
+        architecture: name of the plain model, as for :func:`torchdau.models.library_model`: ``"timm/resnet18"``,
+            ``"torchvision/deeplabv3_resnet50"``. Default: None; loading then needs a plain model to fill.
+        **arguments: arguments of the architecture, such as ``num_classes=10``: numbers, strings, lists.
 
     Raises:
-        FileNotFoundError: the folder is not there.
+        FileNotFoundError: the folder does not exist.
         ImportError: safetensors is not installed.
-        TypeError: an argument of the architecture cannot be written down.
-        ValueError: there are no unit layers, a displacement or sigma is not finite, or the architecture does not make a
-            model that this one could have been converted from.
+        TypeError: an argument of the architecture cannot be stored.
+        ValueError: the model has no unit layers, a displacement or sigma is not finite, or the architecture cannot be
+            converted to this model.
 
     Example:
         >>> from torchdau.models import library_model
@@ -80,7 +80,7 @@ def save_model(
     part = file.with_name(f".{file.name}.part")
     try:
         part.touch()
-        mode = part.stat().st_mode  # of a new file, which safetensors would make for its owner only
+        mode = part.stat().st_mode  # the mode of any new file; safetensors would make it for its owner only
         safetensors.torch.save_model(model, str(part), metadata={"format": "pt", "torchdau": header})
         part.chmod(mode)
         os.replace(part, file)
@@ -89,21 +89,21 @@ def save_model(
 
 
 def load_model(file: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:
-    """Makes the model that :func:`save_model` wrote.
+    """Load a model that :func:`save_model` wrote.
 
     Args:
-        file: the file.
-        model: a plain model to put the unit layers and the weights into, as it was before :func:`convert_`; it is
-            left as it was if it does not fit. Default: the architecture that the file names.
+        file: path of the file.
+        model: plain model that receives the unit layers and the weights, as it was before :func:`convert_`; it stays
+            unchanged if it does not fit. Default: the architecture that the file names.
 
     Returns:
-        The model on the CPU, or ``model`` where it is, with weights of the types in the file.
+        The new model on the CPU, or ``model`` on its own device, with weights of the types in the file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ImportError: safetensors, or the library of the architecture, is not installed.
-        ValueError: the file is damaged, was not written by :func:`save_model`, names no architecture where no model is
-            given, or does not fit the model.
+        ValueError: the file is damaged, was not written by :func:`save_model`, names no architecture although no model
+            is given, or does not fit the model.
     """
     file = Path(file)
     recipe, saved = _read(file)
@@ -145,7 +145,7 @@ def _safetensors() -> Any:
 
 
 def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The header and the tensors of a file."""
+    """Read the header and the tensors of a file."""
     safetensors = _safetensors()
     if not file.is_file():
         raise FileNotFoundError(f"file must be a safetensors file, got file={str(file)!r}, which is not there.")
@@ -172,7 +172,7 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _describe(model: nn.Module) -> list[dict[str, Any]]:
-    """The unit layers of a model: where they are, of which class, and their arguments."""
+    """Describe the unit layers of a model by their names, class and arguments."""
     if isinstance(model, DAUConv2d):
         raise ValueError(f"model must contain its layers, got a bare {type(model).__name__}. Wrap it in nn.Sequential.")
     names: dict[DAUConv2d, list[str]] = {layer: [] for layer in unit_layers(model)}
@@ -197,7 +197,7 @@ def _describe(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def _layers(recipe: Mapping[str, Any], saved: Mapping[str, Tensor]) -> dict[str, nn.Module]:
-    """What a recipe puts into a plain model, by name, with the saved weights; shared layers are one."""
+    """Create the layers of a recipe, by name, with the saved weights; shared layers are one module."""
     placed: dict[str, nn.Module] = {}
     for unit in recipe["units"]:
         first, *_ = unit["names"]
@@ -215,7 +215,7 @@ def _layers(recipe: Mapping[str, Any], saved: Mapping[str, Tensor]) -> dict[str,
 
 
 def _place(model: nn.Module, new: Mapping[str, nn.Module]) -> list[tuple[nn.Module, str, nn.Module]]:
-    """Puts unit layers into a plain model; returns what was where."""
+    """Put unit layers into a plain model; return the modules that they replace, with their parents and names."""
     plain = dict(model.named_modules(remove_duplicate=False))
     for name in new:
         if name not in plain:
@@ -232,7 +232,7 @@ def _place(model: nn.Module, new: Mapping[str, nn.Module]) -> list[tuple[nn.Modu
 
 
 def _compare(model: nn.Module, saved: Mapping[str, Tensor], source: str) -> None:
-    """Raises unless a model has the tensors of a file, as to names and shapes."""
+    """Raise ValueError unless the tensors of a model and of a file have the same names and shapes."""
     own = model.state_dict()
     shapes = [{name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (own, saved)]
     differing = [name for name in sorted(own.keys() | saved.keys()) if shapes[0].get(name) != shapes[1].get(name)]

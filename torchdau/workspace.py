@@ -1,4 +1,4 @@
-"""Memory that algorithms use again from call to call: fresh pages cost a CPU as much as arithmetic."""
+"""Memory that algorithms use again from call to call: fresh pages cost a CPU as much time as arithmetic."""
 
 import math
 import mmap
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 HUGE_PAGE = 2 << 20
-"""Bytes of a large page on Linux: fewer faults when it is first touched, fewer addresses to translate afterwards."""
+"""Bytes of a large page on Linux: it causes fewer page faults at first and fewer address translations afterwards."""
 
 
 class _Buffers(threading.local):
@@ -21,12 +21,12 @@ _buffers = _Buffers()
 
 
 def _allocate(size: int, like: Tensor) -> Tensor:
-    """Uninitialised memory, in large pages where the system has them."""
+    """Return uninitialised memory, in large pages if the system has them."""
     length = size * like.dtype.itemsize
     if length < HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return like.new_empty(size)
     pages = mmap.mmap(-1, length + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # a kernel without large pages
+    with suppress(OSError):  # Linux may lack large pages
         pages.madvise(mmap.MADV_HUGEPAGE)
     memory = torch.frombuffer(pages, dtype=like.dtype)
     skip = -memory.data_ptr() % HUGE_PAGE // like.dtype.itemsize
@@ -34,18 +34,18 @@ def _allocate(size: int, like: Tensor) -> Tensor:
 
 
 def workspace(name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """An uninitialised tensor, valid until the same thread asks for the same name; not cleared when a call ends.
+    """Return an uninitialised tensor, valid until the same thread asks for the same name; calls do not clear it.
 
     Args:
-        name: what the memory is for; one name, one user at a time.
+        name: purpose of the memory; each name has one user at a time.
         shape: shape of the tensor.
-        like: a tensor with its data type and device.
+        like: a tensor with the same data type and device.
     """
-    if like.device.type != "cpu":  # an accelerator's own allocator keeps memory for reuse
+    if like.device.type != "cpu":  # the allocator of an accelerator reuses memory itself
         return like.new_empty(shape)
     key = name, like.dtype
     size = math.prod(shape)
     if key not in _buffers.by_name or _buffers.by_name[key].numel() < size:
-        with torch.inference_mode(False):  # memory that a call in inference mode leaves must serve training as well
+        with torch.inference_mode(False):  # training must be able to reuse it after a call in inference mode
             _buffers.by_name[key] = _allocate(size, like)
     return _buffers.by_name[key][:size].view(shape)

@@ -1,4 +1,4 @@
-"""Networks: those of the paper, plain modules whose convolution is an argument, and those of libraries by name."""
+"""Networks of the paper, plain modules with the convolution as an argument, and networks of libraries by name."""
 
 from torchdau.models.alexnet import AlexNet, alexnet, cifar_alexnet, dau_alexnet, dau_cifar_alexnet
 from torchdau.models.aspp import ASPP, aspp, dau_6u

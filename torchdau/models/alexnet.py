@@ -1,4 +1,4 @@
-"""AlexNet in a single pipeline, plain or with units in place of its second to fifth convolution; a small one too."""
+"""AlexNet in a single pipeline, plain or with units as its second to fifth convolution, and a small version."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -14,24 +14,24 @@ SIZES = {"large": (6, 4), "medium": (4, 2), "small": (2, 1)}
 """Units per pair of channels in the second convolution, and in the third to fifth (Table 3)."""
 
 CIFAR: dict[str, Any] = {"widths": (48, 96, 128, 128, 96), "stem": (5, 1), "hidden": 256, "pooled": 2}
-"""The network for images of 32 x 32 pixels."""
+"""Arguments of the network for images of 32 x 32 pixels."""
 
 
 class AlexNet(nn.Module):
     """Five convolutions, the first two followed by local response norms, then three fully connected layers.
 
-    The Caffe reference network with its groups removed, and with Glorot's initialisation, as in the paper.
+    It is the Caffe reference network without groups and with Glorot's initialisation, as in the paper.
 
     Args:
-        conv_layer: makes the second to fifth convolution, which keep the image's size, from their number (2 to 5),
-            input channels and output channels.
+        conv_layer: function of number (2 to 5), input channels and output channels that makes the second to fifth
+            convolution. They must keep the image size.
         num_classes: number of classes.
         in_channels: channels of the images.
         widths: channels of the convolutions. Default: the paper's.
         stem: side and stride of the first kernel in pixels. Default: the paper's, for images of 227 pixels.
         hidden: width of the first two fully connected layers.
-        pooled: side in pixels to which the last features are averaged where they have another one, so that images of
-            any size will do. Default: that of the paper's images, where nothing is averaged.
+        pooled: side of the last features in pixels. Features of another size are averaged to this side, so images of
+            any size work. Default: 6, the side for the paper's images, where nothing is averaged.
 
     Shape:
         - input: (N, in_channels, H, W)
@@ -80,12 +80,12 @@ class AlexNet(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Logits of a batch of images."""
+        """Return the logits of a batch of images."""
         return self.classifier(self.pool(self.features(input)))
 
 
 def alexnet(num_classes: int = 1000, **options: Any) -> AlexNet:
-    """The plain network: kernels of 5 x 5, then three times 3 x 3.
+    """Build the plain network: one convolution with a 5 x 5 kernel, then three with 3 x 3 kernels.
 
     Args:
         num_classes: number of classes.
@@ -105,11 +105,11 @@ def dau_alexnet(
     num_classes: int = 1000,
     **options: Any,
 ) -> AlexNet:
-    """The unit network, with units on a grid at first.
+    """Build the unit network, whose units start on a grid.
 
     Args:
-        size: ``"large"``, ``"medium"`` or ``"small"``: 6, 4 or 2 units per pair of channels in the second convolution,
-            and 4, 2 or 1 in the third to fifth (Table 3).
+        size: ``"large"``, ``"medium"`` or ``"small"`` (Table 3). The second convolution has 6, 4 or 2 units per pair of
+            channels, the third to fifth 4, 2 or 1.
         sigma: width of the Gaussians in pixels.
         max_displacement: bound of the displacements in pixels.
         num_classes: number of classes.
@@ -131,20 +131,20 @@ def dau_alexnet(
 
 
 def cifar_alexnet(num_classes: int = 10) -> AlexNet:
-    """The plain network with fewer channels and a smaller first kernel, for images of 32 x 32 pixels."""
+    """Build the plain network for images of 32 x 32 pixels, with fewer channels and a smaller first kernel."""
     return alexnet(num_classes, **CIFAR)
 
 
 def dau_cifar_alexnet(
     num_units: int = 2, sigma: float = 0.5, max_displacement: float = 2.0, num_classes: int = 10
 ) -> AlexNet:
-    """The unit network of :func:`cifar_alexnet`.
+    """Build the unit network for images of 32 x 32 pixels, like :func:`cifar_alexnet`.
 
     Args:
         num_units: units per pair of channels in the second to fifth convolution.
         sigma: width of the Gaussians in pixels.
-        max_displacement: bound of the displacements in pixels. Default: half of the paper's, for features that have
-            half of the size, 13 and 6 pixels.
+        max_displacement: bound of the displacements in pixels. Default: 2, half the paper's bound, because features
+            have half the size, 13 and 6 pixels.
         num_classes: number of classes.
     """
 

@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling of DeepLab, and the single unit layer that takes its place."""
+"""Atrous spatial pyramid pooling of DeepLab, and the single unit layer that replaces it."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from torchdau.conv import DAUConv2d
 
 
 class ASPP(nn.Module):
-    """Parallel 3 x 3 convolutions with different dilations, joined by channels.
+    """Parallel 3 x 3 convolutions with different dilations, concatenated along the channels.
 
     Args:
         in_channels: channels of the features.
         out_channels: channels of each branch.
-        dilations: of the branches, in pixels of the features. Default: DeepLab's at output stride 16.
+        dilations: dilation of each branch, in pixels of the features. Default: DeepLab's at output stride 16.
 
     Shape:
         - input: (N, in_channels, H, W)
@@ -35,24 +35,24 @@ class ASPP(nn.Module):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        """The features at all dilations."""
+        """Return the features at all dilations."""
         return torch.cat([branch(input) for branch in self.branches], 1)
 
 
 def aspp(in_channels: int = 2048, out_channels: int = 256) -> ASPP:
-    """The pyramid of DeepLab on a ResNet."""
+    """Build the pyramid of DeepLab on a ResNet."""
     return ASPP(in_channels, out_channels)
 
 
 def dau_6u(
     in_channels: int = 2048, out_channels: int = 256, sigma: float = 0.5, max_displacement: float = 24.0
 ) -> DAUConv2d:
-    """One layer of 6 units per pair of channels in place of the pyramid (the paper's DAU-6U).
+    """Build one layer of 6 units per pair of channels in place of the pyramid (the paper's DAU-6U).
 
     Args:
         in_channels: channels of the features.
         out_channels: channels of the output.
         sigma: width of the Gaussians in pixels.
-        max_displacement: bound of the displacements in pixels. Default: beyond the reach of the pyramid, 18.
+        max_displacement: bound of the displacements in pixels. Default: 24, beyond the reach of the pyramid, 18.
     """
     return DAUConv2d(in_channels, out_channels, num_units=6, max_displacement=max_displacement, sigma=sigma, bias=False)

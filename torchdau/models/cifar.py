@@ -1,4 +1,4 @@
-"""The CIFAR-10 network of the paper's Table 1, and its twin with 3 x 3 kernels."""
+"""The CIFAR-10 network of the paper's Table 1, and its counterpart with 3 x 3 kernels."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,10 +10,10 @@ from torchdau.conv import DAUConv2d
 
 
 class CIFARNet(nn.Module):
-    """Three times (convolution, batch norm, ReLU, 2 x 2 max-pool), then one linear layer.
+    """Three blocks of convolution, batch norm, ReLU and 2 x 2 max-pool, then one linear layer.
 
     Args:
-        conv_layer: makes a convolution that keeps the image's size from its input and output channels.
+        conv_layer: function of input and output channels that makes a convolution, which must keep the image size.
         in_channels: channels of the images.
         num_classes: number of classes.
         image_size: height and width of the images in pixels, a multiple of 8.
@@ -50,7 +50,7 @@ class CIFARNet(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Logits of a batch of images."""
+        """Return the logits of a batch of images."""
         if input.shape[-2:] != (self.image_size, self.image_size):
             raise ValueError(
                 f"input must have images of {self.image_size} x {self.image_size} pixels (image_size), got input of "
@@ -66,7 +66,7 @@ def cifarnet(
     widths: Sequence[int] = (96, 96, 192),
     kernel_size: int = 3,
 ) -> CIFARNet:
-    """The convolutional twin: :class:`CIFARNet` with plain kernels of an odd size."""
+    """Build :class:`CIFARNet` with plain kernels of an odd size, the counterpart of :func:`dau_cifarnet`."""
     conv_layer = partial(nn.Conv2d, kernel_size=kernel_size, padding=kernel_size // 2, bias=False)
     return CIFARNet(conv_layer, in_channels, num_classes, image_size, widths)
 
@@ -81,10 +81,10 @@ def dau_cifarnet(
     image_size: int = 32,
     widths: Sequence[int] = (96, 96, 192),
 ) -> CIFARNet:
-    """The unit network: :class:`CIFARNet` with units, placed on a grid.
+    """Build :class:`CIFARNet` with units that start on a grid.
 
     Args:
-        num_units: units per pair of channels. Default: 4, the paper's.
+        num_units: units per pair of channels. Default: 4, as in the paper.
         sigma: width of the Gaussians in pixels.
         learn_sigma: whether each unit learns its sigma, from a start uniform in [0.3, 0.8] as in the paper.
         max_displacement: bound of the displacements in pixels.

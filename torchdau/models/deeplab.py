@@ -1,4 +1,4 @@
-"""DeepLabv3+ on a ResNet v2, with every part a switch, plain or with units."""
+"""DeepLabv3+ on a ResNet v2, plain or with units; arguments turn each part on or off."""
 
 import copy
 from collections.abc import Callable
@@ -17,25 +17,25 @@ STRIDE, LOW_STRIDE = 16, 4
 """Pixels of the image for each pixel of the last and of the first stage."""
 
 LOW_CHANNELS = 48
-"""Channels to which DeepLabv3+ brings the features of the first stage."""
+"""Channels to which DeepLabv3+ projects the features of the first stage."""
 
 ConvLayer = Callable[[int, int], nn.Module]
 
 
 class ResNetEncoder(nn.Module):
-    """A classification ResNet v2 without its last max-pool and its classifier: features at a sixteenth of the image.
+    """A classification ResNet v2 without its last max-pool and its classifier: features at 1/16 of the resolution.
 
-    The layers of the last stage see features of twice the resolution: plain kernels are dilated by 2, and the
-    displacements of units scaled.
+    The layers of the last stage see features of twice the resolution, so plain kernels are dilated by 2, and
+    displacements of units are doubled.
 
     Args:
-        classifier: of :func:`resnetv2` or :func:`dau_resnetv2`; its layers become parts of this one.
+        classifier: network of :func:`resnetv2` or :func:`dau_resnetv2`; its layers become parts of the encoder.
         spread: whether to dilate and scale. Without it, the last stage reaches less far in the image.
 
     Shape:
         - input: (N, 3, H, W)
-        - output: those of the first stage (N, low_channels, H / 4, W / 4), and the last (N, channels, H / 16, W / 16),
-          sizes rounded up
+        - output: features of the first stage (N, low_channels, H / 4, W / 4), and of the last (N, channels, H / 16, W /
+          16), sizes rounded up
 
     Reference:
         Section 6.2 of the paper.
@@ -54,7 +54,7 @@ class ResNetEncoder(nn.Module):
             spread_(last, 2)
 
     def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of the first and of the last stage."""
+        """Return the features of the first and of the last stage."""
         first, *others = self.stages
         low = features = first(self.stem(input))
         for stage in others:
@@ -63,20 +63,22 @@ class ResNetEncoder(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """Logits of every pixel from the features of an encoder, by parts of which each can be left out.
+    """A network that computes logits of every pixel from the features of an encoder, with optional parts.
 
-    Without pyramid and image pooling, the classes are told apart from the encoder's features as they are. Else these
-    go through a 1 x 1 convolution, the pyramid, and the mean over the image in parallel; a 1 x 1 convolution joins
-    what comes out. The decoder adds the features of the first stage, at a quarter of the image's resolution. A batch
-    norm and a ReLU follow each convolution but the last, which starts at zero. Convolutions are not separable.
+    Without pyramid and image pooling, the next part reads the encoder's features directly. Otherwise a 1 x 1
+    convolution, the pyramid, and the mean over the image read them in parallel. Another 1 x 1 convolution joins their
+    outputs. The decoder adds the features of the first stage, at a quarter of the image's resolution. A batch norm and
+    a ReLU follow each convolution but the last, which starts at zero. Convolutions are not separable.
 
     Args:
         encoder: the encoder.
         num_classes: number of classes.
-        pyramid: makes the layer that reads the surroundings from its input and output channels; none leaves it out.
+        pyramid: function of input and output channels that makes the layer for the wider surroundings. Default: None,
+            no pyramid.
         pyramid_channels: channels of its output.
-        image_pool: whether the mean over the image is seen everywhere.
-        decoder: makes the two 3 x 3 convolutions of the decoder, or what stands for them; none leaves it out.
+        image_pool: whether every pixel sees the mean over the image.
+        decoder: function of input and output channels that makes each of the decoder's two 3 x 3 convolutions, or a
+            replacement. Default: None, no decoder.
         width: channels between the parts.
 
     Shape:
@@ -129,7 +131,7 @@ class DeepLab(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Logits of every pixel."""
+        """Return the logits of every pixel."""
         low, features = self.encoder(input)
         if self.training and self.image_pool and len(input) == 1:
             raise ValueError(
@@ -146,10 +148,10 @@ class DeepLab(nn.Module):
         return enlarge(self.classifier(features), STRIDE if self.low is None else LOW_STRIDE, input.shape[-2:])
 
     def load_classifier(self, classifier: nn.Module) -> None:
-        """Takes the weights of a trained classification network, of the kind that the encoder was made of.
+        """Load the weights of a trained classification network of the same kind as the encoder's.
 
         Raises:
-            RuntimeError: its layers are others.
+            RuntimeError: its layers differ.
         """
         encoder = ResNetEncoder(copy.deepcopy(classifier), self.encoder.spread)
         self.encoder.load_state_dict(encoder.state_dict())
@@ -165,17 +167,17 @@ def deeplab(
     width: int = 256,
     width_factor: float = 1.0,
 ) -> DeepLab:
-    """The plain network: a cell on the left of Table 7.
+    """Build the plain network: a cell on the left of Table 7.
 
     Args:
-        name: of timm's ResNet v2.
-        num_classes: number of classes.
-        pyramid: whether it has the pyramid of three dilated convolutions (ASPP).
-        image_pool: whether it has image pooling.
-        decoder: whether it has the decoder.
-        spread: whether the last stage of the encoder is dilated.
+        name: name of a ResNet v2 in timm.
+        num_classes: number of classes. Default: 19, as in Cityscapes.
+        pyramid: whether to add the pyramid of three dilated convolutions (ASPP).
+        image_pool: whether to add image pooling.
+        decoder: whether to add the decoder.
+        spread: whether to dilate the last stage of the encoder.
         width: channels between the parts.
-        width_factor: multiplies the channels of the encoder.
+        width_factor: factor for the channels of the encoder.
     """
     return DeepLab(
         ResNetEncoder(resnetv2(name, width_factor=width_factor), spread),
@@ -201,21 +203,21 @@ def dau_deeplab(
     width: int = 256,
     width_factor: float = 1.0,
 ) -> DeepLab:
-    """The unit network: a cell on the right of Table 7.
+    """Build the unit network: a cell on the right of Table 7.
 
     Args:
-        name: of timm's ResNet v2.
-        num_classes: number of classes.
-        pyramid: whether it has the layer of 6 units per pair of channels (DAU-6U).
-        image_pool: whether it has image pooling.
-        decoder: whether it has the decoder, with units.
-        spread: whether displacements in the last stage are scaled, as those of a trained classification network must.
+        name: name of a ResNet v2 in timm.
+        num_classes: number of classes. Default: 19, as in Cityscapes.
+        pyramid: whether to add the layer of 6 units per pair of channels (DAU-6U).
+        image_pool: whether to add image pooling.
+        decoder: whether to add the decoder, with units.
+        spread: whether to scale displacements in the last stage, as a trained classification network needs.
         num_units: units per pair of channels in the encoder and the decoder.
         sigma: width of the Gaussians in pixels.
-        max_displacement: bound of the displacements in pixels; twice as much in the last stage if it is spread; that of
-            DAU-6U is its own.
+        max_displacement: bound of the displacements in pixels, doubled in the last stage with ``spread``. DAU-6U has
+            its own bound.
         width: channels between the parts.
-        width_factor: multiplies the channels of the encoder.
+        width_factor: factor for the channels of the encoder.
     """
 
     def units(inputs: int, outputs: int) -> DAUConv2d:

@@ -9,20 +9,20 @@ from torchdau.models.alexnet import AlexNet
 from torchdau.models.resolution import enlarge, spread_
 
 DILATION = 4
-"""Of the first fully connected layer: two max-pools before it are left out."""
+"""Dilation of the first fully connected layer, because two max-pools before it are removed."""
 
 
 class FCNAlexNet(nn.Module):
     """A classification AlexNet without its last two max-pools, its fully connected layers as convolutions.
 
-    The third to fifth convolution see features of twice the resolution, the first fully connected layer of four times.
-    This one is dilated by as much; of the others plain kernels are dilated, and the displacements of units scaled. The
-    new layer that tells classes apart starts at zero, and its logits are brought to the size of the image bilinearly,
-    where Long et al. have a deconvolution that starts so. Pixels beyond the border are zero in every layer.
+    The third to fifth convolution see features of twice the resolution, so plain kernels are dilated by 2, and
+    displacements of units are doubled. The first fully connected layer sees four times the resolution and is dilated by
+    4. The new last layer starts at zero. Its logits are enlarged to the image size bilinearly; Long et al. use a
+    deconvolution that starts as bilinear interpolation. Pixels beyond the border are zero in every layer.
 
     Args:
         classifier: the classification network; its layers become parts of this one.
-        num_classes: number of classes.
+        num_classes: number of classes. Default: 21, as in PASCAL VOC.
         spread: whether to dilate and scale the convolutions. Without it, they reach less far in the image.
 
     Shape:
@@ -73,14 +73,14 @@ class FCNAlexNet(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Logits of every pixel."""
+        """Return the logits of every pixel."""
         logits = self.head(self.features(input))
         return enlarge(logits, self.stride, input.shape[-2:])
 
     def load_classifier(self, classifier: AlexNet) -> None:
-        """Takes the weights of a trained classification network of the same layers.
+        """Load the weights of a trained classification network of the same layers.
 
         Raises:
-            RuntimeError: its layers are others.
+            RuntimeError: its layers differ.
         """
         self.load_state_dict(FCNAlexNet(copy.deepcopy(classifier), self.num_classes, self.spread).state_dict())

@@ -10,12 +10,12 @@ LIBRARIES = ("timm", "torchvision", "torchdau")
 
 
 def library_model(name: str, **arguments: Any) -> nn.Module:
-    """Makes a network of timm, torchvision or this package, with new weights.
+    """Create a network of timm, torchvision or this package, with new weights.
 
     Args:
         name: ``"timm/NAME"`` as in ``timm.list_models()``, ``"torchvision/NAME"`` as in
             ``torchvision.models.list_models()``, or ``"torchdau/NAME"``, a function of :mod:`torchdau.models`.
-        **arguments: what the library's own function takes, for instance ``num_classes``.
+        **arguments: arguments of the library's own function, such as ``num_classes``.
 
     Returns:
         The network.

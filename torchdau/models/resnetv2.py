@@ -13,14 +13,14 @@ CIFAR_CHANNELS = (16, 32, 64)
 def resnetv2(
     name: str = "resnetv2_50", num_classes: int = 1000, pool: bool = True, width_factor: float = 1.0
 ) -> nn.Module:
-    """A ResNet v2 of timm, with max-pools for its strides as in the paper.
+    """Build a ResNet v2 of timm, with max-pools for its strides as in the paper.
 
     Args:
-        name: that of timm: ``"resnetv2_50"`` or ``"resnetv2_101"`` in the paper.
+        name: name in timm: ``"resnetv2_50"`` or ``"resnetv2_101"`` in the paper.
         num_classes: number of classes.
-        pool: whether max-pools take the strides of all levels but the first, as in both networks of the paper; else
-            convolutions keep their own.
-        width_factor: multiplies the channels of all layers.
+        pool: whether max-pools take the strides of all levels but the first, as in both networks of the paper.
+            Otherwise convolutions keep their strides.
+        width_factor: factor for the channels of all layers.
 
     Reference:
         He, Zhang, Ren, Sun, Identity Mappings in Deep Residual Networks, ECCV 2016; section 5.2 of the paper.
@@ -43,10 +43,10 @@ def dau_resnetv2(
     pool: bool = True,
     width_factor: float = 1.0,
 ) -> nn.Module:
-    """The unit network: every 3 x 3 convolution becomes units, uniform in [-1.5, 1.5] at first.
+    """Build the unit network: every 3 x 3 convolution becomes units, uniform in [-1.5, 1.5] at first.
 
     Args:
-        name: that of timm.
+        name: name in timm.
         num_units: units per pair of channels.
         sigma: width of the Gaussians in pixels.
         max_displacement: bound of the displacements in pixels.
@@ -62,20 +62,20 @@ def dau_resnetv2(
 
 
 def cifar_resnetv2(depth: int = 20, num_classes: int = 10) -> nn.Module:
-    """A ResNet v2 for images of 32 x 32 pixels: three stages of 16, 32 and 64 channels, a 3 x 3 kernel before them.
+    """Build a ResNet v2 for images of 32 x 32 pixels: a 3 x 3 kernel, then stages of 16, 32 and 64 channels.
 
-    Down-sampling is by max-pools, as in :func:`resnetv2`.
+    Max-pools reduce the resolution, as in :func:`resnetv2`.
 
     Args:
-        depth: number of layers, 6 n + 2 for n blocks of two in each stage.
+        depth: number of layers, 6 n + 2 for n blocks of two layers in each stage.
         num_classes: number of classes.
 
     Raises:
         ValueError: there is no such depth.
 
     Reference:
-        He, Zhang, Ren, Sun, Identity Mappings in Deep Residual Networks, ECCV 2016, with the stages of their section
-        on CIFAR-10.
+        He, Zhang, Ren, Sun, Identity Mappings in Deep Residual Networks, ECCV 2016, with the stages of their section on
+        CIFAR-10.
 
     Example:
         >>> len([m for m in cifar_resnetv2(20).modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)])
@@ -97,7 +97,7 @@ def cifar_resnetv2(depth: int = 20, num_classes: int = 10) -> nn.Module:
 def dau_cifar_resnetv2(
     depth: int = 20, num_units: int = 2, sigma: float = 0.5, max_displacement: float = 4.0, num_classes: int = 10
 ) -> nn.Module:
-    """The unit network of :func:`cifar_resnetv2`: every 3 x 3 convolution becomes units.
+    """Build the unit network of :func:`cifar_resnetv2`: every 3 x 3 convolution becomes units.
 
     Args:
         depth: number of layers, 6 n + 2.

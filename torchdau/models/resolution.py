@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def unpool_(model: Model) -> Model:
-    """Takes out the max-pools of :func:`torchdau.pool_strides_`; what lies behind them works on, at higher resolution.
+    """Remove the max-pools of :func:`torchdau.pool_strides_`; the layers behind them see a higher resolution.
 
     Returns:
         ``model``.
@@ -24,13 +24,13 @@ def unpool_(model: Model) -> Model:
 
 
 def spread_(model: Model, factor: int) -> Model:
-    """Lets layers reach as far in an image as before where their features have a higher resolution.
+    """Make layers reach as far in an image as before when their features have a higher resolution.
 
-    The displacements of units are scaled, and convolutions dilated by hand.
+    It scales the displacements of units and dilates convolutions.
 
     Args:
         model: a layer, or a model with some.
-        factor: how many times higher the resolution is.
+        factor: ratio of the new resolution to the old one.
 
     Returns:
         ``model``.
@@ -48,14 +48,14 @@ def spread_(model: Model, factor: int) -> Model:
 
 
 def enlarge(features: Tensor, factor: int, size: Sequence[int]) -> Tensor:
-    """Features at exactly so many times the resolution, bilinearly, without what lies beyond the image.
+    """Enlarge features bilinearly by exactly a factor, and cut off the pixels beyond the image.
 
-    A network of stride 16 makes ``ceil(size / 16)`` features. To bring these to ``size`` pixels would stretch them.
+    A network of stride 16 makes ``ceil(size / 16)`` features. Resizing these to ``size`` pixels would stretch them.
 
     Args:
-        features: of shape (N, C, H, W).
-        factor: how many times higher the resolution will be.
-        size: height and width of the result, at most ``factor`` times those of the features.
+        features: features of shape (N, C, H, W).
+        factor: ratio of the new resolution to the old one.
+        size: height and width of the result, at most ``factor`` times the size of the features.
     """
     height, width = size
     return F.interpolate(features, scale_factor=float(factor), mode="bilinear")[..., :height, :width]

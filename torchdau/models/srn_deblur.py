@@ -10,21 +10,21 @@ from torchdau import init
 from torchdau.conv import DAUConv2d
 
 SCALES = (0.25, 0.5, 1.0)
-"""Of the image, the first one first."""
+"""Scales of the image, in the order of their use."""
 
 MULTIPLE = 16
-"""Pixels of an image's side: a quarter of it is halved twice."""
+"""Divisor of an image's sides in pixels: the network halves the quarter-size image twice."""
 
 
 class SRNDeblurNet(nn.Module):
     """An encoder and decoder of residual blocks, applied to a blurred image at three scales with the same weights.
 
-    Every scale sees the blurred image and what the scale before made of it; no gradient flows from one to the other.
-    This is the published colour version without LSTM.
+    Every scale sees the blurred image and the result of the scale before; no gradient flows between scales. This is the
+    published colour version without LSTM.
 
     Args:
-        conv_layer: makes the convolutions between the first and the last, from input channels, output channels and
-            stride; their output has ``ceil(size / stride)`` pixels.
+        conv_layer: function of input channels, output channels and stride that makes the convolutions between the first
+            and the last. Their output must have ``ceil(size / stride)`` pixels.
         widths: channels at the three resolutions. Default: the published ones.
 
     Shape:
@@ -71,7 +71,7 @@ class SRNDeblurNet(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, blurred: Tensor) -> list[Tensor]:
-        """What every scale makes of blurred images; the last one is the result."""
+        """Return the sharp images of every scale; the last one is the result."""
         if any(side % MULTIPLE for side in blurred.shape[-2:]):
             raise ValueError(
                 f"blurred must have sides that are multiples of {MULTIPLE} pixels, got blurred of shape "
@@ -106,12 +106,12 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        """The input and what the convolutions add to it."""
+        """Add the output of the convolutions to the input."""
         return input + self.convolutions(input)
 
 
 def srn_deblurnet(widths: tuple[int, int, int] = (32, 64, 128)) -> SRNDeblurNet:
-    """The plain network: kernels of 5 x 5.
+    """Build the plain network, with kernels of 5 x 5.
 
     Args:
         widths: channels at the three resolutions.
@@ -133,13 +133,13 @@ def dau_srn_deblurnet(
     max_displacement: float = 4.0,
     widths: tuple[int, int, int] = (32, 64, 128),
 ) -> SRNDeblurNet:
-    """The unit network: units in place of all convolutions but the first and the last.
+    """Build the unit network: units replace all convolutions but the first and the last.
 
-    They start at random, normal around the centre, as in the paper.
+    Units start at random, normal around the centre, as in the paper.
 
     Args:
         num_units: units per pair of channels.
-        sigma: width of the Gaussians in pixels. Default: the paper's for this network.
+        sigma: width of the Gaussians in pixels. Default: 0.35, as in the paper for this network.
         max_displacement: bound of the displacements in pixels.
         widths: channels at the three resolutions.
 

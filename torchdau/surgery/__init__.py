@@ -1,4 +1,4 @@
-"""What becomes of a model's layers: convolutions to units, units to convolutions, fewer units, other strides."""
+"""Changes to the layers of a model: convolutions to units, units to convolutions, fewer units, other strides."""
 
 from torchdau.surgery.candidates import convolutions
 from torchdau.surgery.convert import convert_

@@ -1,4 +1,4 @@
-"""The convolutions of a model: which can become units, why others cannot, and what it costs."""
+"""The convolutions of a model: candidates for units, obstacles for the others, and costs."""
 
 import fnmatch
 from collections import Counter
@@ -22,24 +22,24 @@ STANDARDISED = ("StdConv2d", "ScaledStdConv2d", "StdConv2dSame", "ScaledStdConv2
 
 
 TAPS = 8
-"""Numbers of a kernel that one unit stands for, where a kernel is large: 6 units for 7 x 7."""
+"""Weights of a large kernel that one unit replaces by default: 6 units for 7 x 7."""
 
 MOST_UNITS = 16
-"""Most units that stand for a kernel by default."""
+"""Most units per filter that replace a kernel by default."""
 
 UNIT = 3
-"""Parameters of a unit: its weight and its displacement along y and x."""
+"""Parameters of a unit: its weight and its displacements along y and x."""
 
 
 class Convolution(NamedTuple):
     """A 2-D convolution of a model.
 
     Attributes:
-        names: where it is in the model; more than one where it is shared.
+        names: names in the model; a shared convolution has more than one.
         module: the module.
-        reason: why it cannot become units, or is not to; empty if it can.
-        num_units: the units per filter that it becomes; 0 if it stays.
-        ratio: time of a training step of the units, divided by that of the convolution, where it was measured.
+        reason: why it cannot become units, or was not selected; empty if it can.
+        num_units: units per filter that replace it; 0 if it stays.
+        ratio: time of a training step with units, divided by the time with the convolution; None if not measured.
     """
 
     names: tuple[str, ...]
@@ -50,7 +50,7 @@ class Convolution(NamedTuple):
 
     @property
     def parameters(self) -> tuple[int, int]:
-        """Numbers in the kernels, and in what they become."""
+        """Numbers of parameters in the kernels, before and after the conversion."""
         kernels = self.module.weight
         before = 0 if isinstance(kernels, UninitializedParameter) else kernels.numel()
         pairs = self.module.out_channels * self.module.in_channels // self.module.groups
@@ -58,10 +58,10 @@ class Convolution(NamedTuple):
 
 
 class Convolutions(list[Convolution]):
-    """The convolutions of a model; printed, they are a table."""
+    """A list of the convolutions of a model, which prints as a table."""
 
     def __str__(self) -> str:
-        """One line for each convolution, and the sum of their parameters."""
+        """Return one line for each convolution, and the sum of their parameters."""
         rows: list[tuple[str, ...]] = [("layer", "convolution", "becomes", "parameters", "then", "time")]
         for convolution in self:
             conv = convolution.module
@@ -92,23 +92,24 @@ def convolutions(
     num_units: int | None = None,
     images: Tensor | None = None,
 ) -> Convolutions:
-    """The 2-D convolutions of a model, and which of them :func:`convert_` would replace.
+    """List the 2-D convolutions of a model, and which of them :func:`convert_` would replace.
 
     Args:
         model: any module.
-        select: which of them are meant: a predicate of name and module, or one or more patterns of names as in a shell,
-            ``"layer3.*"``. Default: all but those that gain nothing, 2 x 2 kernels and those whose stride is as large
-            as the kernel, as in patch embeddings.
+        select: which convolutions to replace: a predicate of name and module, or one or more shell-style patterns of
+            names, ``"layer3.*"``. Default: all that gain from units. Kernels of fewer than 6 weights, such as 2 x 2,
+            and kernels no larger than their stride, as in patch embeddings, do not.
         num_units: units per filter, as in :func:`convert_`.
-        images: a batch as the model will get it. With it, run the model once and time every convolution and its units
-            in a training step, each in its faster memory layout: the table then has a column with the time of the
-            units divided by that of the convolution. It takes about half a second for each kind of layer.
+        images: a batch of the images that the model will get. With it, the model runs once, and every convolution and
+            its units are timed in a training step, each in its faster memory layout. The table then shows the time of
+            the units divided by the time of the convolution. This takes about half a second for each kind of layer.
 
     Returns:
         A list of one entry for each convolution, in the order of the model. ``print`` shows it as a table.
 
     Raises:
-        ValueError: a pattern fits no convolution.
+        TypeError: ``select`` is neither a function nor patterns of names.
+        ValueError: a pattern matches no convolution.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
@@ -144,13 +145,13 @@ def convolutions(
 
 
 def is_quantized(module: nn.Module) -> bool:
-    """Whether a module is a quantized 2-D convolution, which is none of torch.nn's."""
+    """Return whether a module is a quantized 2-D convolution, which is not a subclass of nn.Conv2d."""
     kind = type(module)
     return kind.__module__.startswith("torch.ao.nn") and "Conv2d" in kind.__name__ and not isinstance(module, nn.Conv2d)
 
 
 def obstacle_to(conv: nn.Conv2d, init: str, strides: str) -> str:
-    """Why a convolution cannot be converted in this way."""
+    """Return why a convolution cannot be converted with these options, or an empty string."""
     if init == "fit" and type(conv).__name__ in STANDARDISED:
         return "its weight is standardised, and init='fit' would fit another"
     if strides == "max_pool" and conv.stride != (1, 1) and any(map(any, geometry(conv)[0])):
@@ -177,7 +178,7 @@ def _selection(select: Select | None, names: Sequence[str]) -> Callable[[str, nn
 
 
 def _needless(conv: nn.Conv2d) -> str:
-    """Why units would gain nothing in place of a convolution."""
+    """Return why units would gain nothing in place of a convolution, or an empty string."""
     if all(step >= size for step, size in zip(conv.stride, conv.kernel_size, strict=True)):
         return "its stride is as large as its kernel (select it to convert it)"
     if conv.kernel_size[0] * conv.kernel_size[1] < 2 * UNIT:
@@ -186,7 +187,7 @@ def _needless(conv: nn.Conv2d) -> str:
 
 
 def _obstacle(conv: nn.Conv2d) -> str:
-    """Why a convolution cannot become units."""
+    """Return why a convolution cannot become units, or an empty string."""
     kind = type(conv)
     if isinstance(conv, LazyModuleMixin) and conv.has_uninitialized_params():
         return "it is lazy and has no shape yet (run the model once)"

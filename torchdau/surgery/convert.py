@@ -1,4 +1,4 @@
-"""What a whole model's convolutions become: unit layers; nothing numeric."""
+"""Conversion of the convolutions of a model to unit layers; nothing numeric."""
 
 import logging
 from collections import Counter
@@ -33,29 +33,30 @@ def convert_(
     sigma: float = 0.5,
     **options: Any,
 ) -> Model:
-    """Replaces the convolutions of a model by unit layers of the same output size.
+    """Replace the convolutions of a model by unit layers of the same output size.
 
-    Parameters of the new layers are trained, whether those of the old ones were or not.
-    Without ``select`` these are all 2-D convolutions with a kernel larger than 2 x 2 and than their stride, dilated,
-    grouped and depthwise ones included. ``print(torchdau.convolutions(model))`` tells beforehand which they are, and
-    why others are not.
-    A module that is used in several places is replaced once, and still shared. Where a padding is not centred, as with
-    even kernels, the displacements are shifted instead. The model is left as it was if anything is wrong.
+    Without ``select``, this replaces every 2-D convolution whose kernel has at least 6 weights and is larger than its
+    stride. Dilated, grouped and depthwise ones are included. ``print(torchdau.convolutions(model))`` lists them
+    beforehand, and says why others stay.
+
+    A module in several places is replaced once and stays shared. If padding is not centred, as with even kernels, the
+    displacements are shifted instead. The new parameters are trained even if the old ones were frozen. After an error
+    the model is unchanged.
 
     Args:
-        model: the model; modules inside of it are replaced.
-        num_units: units per filter. Default: 2, that of the paper's residual networks, and more for kernels larger than
-            4 x 5, one for every 8 numbers: 3 for 5 x 5, 6 for 7 x 7, at most 16.
-        select: which convolutions: a predicate of name and module, or one or more patterns of names as in a shell,
-            ``"layer3.*"``. Default: all that can be and gain by it.
-        init: ``"uniform"``, new units, at random within the area of the old kernel (1.5 pixels around the centre for
-            3 x 3, as in the paper), or ``"fit"``, the units that come closest to the old kernel, for a trained model.
-        strides: ``"keep"``, layers of the same stride, or ``"max_pool"``, the paper's way, a max-pool that takes the
-            stride, and after it a layer of stride 1.
-        max_displacement: bound of the displacements in pixels. Default: 4, the paper's, or the reach of the old kernel
-            where that is more. A layer with a ``padding_mode`` other than zeros reads so far, and with ``"reflect"``
-            and ``"circular"`` needs images that are larger.
-        sigma: width of the Gaussians in pixels. Default: 0.5, the paper's.
+        model: the model, changed in place.
+        num_units: units per filter. Default: 2, as in the paper's residual networks. Kernels larger than 4 x 5 get one
+            unit for every 8 weights, at most 16. So 5 x 5 gets 3, and 7 x 7 gets 6.
+        select: which convolutions to replace: a predicate of name and module, or one or more shell-style patterns of
+            names, ``"layer3.*"``. Default: all that can become units and gain from it.
+        init: ``"uniform"`` places new units at random in the area of the old kernel, 1.5 pixels around the centre for
+            3 x 3 (as in the paper). ``"fit"`` takes the units closest to the old kernel, for a trained model.
+        strides: ``"keep"`` keeps the stride in the layer. ``"max_pool"`` puts a max-pool with the stride before a layer
+            of stride 1, as in the paper.
+        max_displacement: bound of the displacements in pixels. Default: 4, as in the paper, or the reach of the old
+            kernel if larger. With a ``padding_mode`` other than zeros, a layer extends images at least this far; for
+            ``"reflect"`` and ``"circular"`` the images must be larger.
+        sigma: width of the Gaussians in pixels. Default: 0.5, as in the paper.
         **options: further arguments of :class:`DAUConv2d`: ``learn_sigma``, ``max_sigma``, ``interpolation``,
             ``displacement_gradient``, ``algorithm``.
 
@@ -102,7 +103,7 @@ def convert_(
         already = f" and {units} unit layers, which need no conversion" if units else ""
         raise ValueError(f"model must have a convolution to convert, got {len(found)}{already}. {left}".rstrip())
     replace_(model, new)
-    # timm asks models for names of parameters that do not decay
+    # timm asks models for the names of parameters that must not decay.
     spared = set(getattr(model, "no_weight_decay", set)())
     model.no_weight_decay = partial(set, spared | {"*.displacement", "*.sigma"})  # type: ignore[assignment]
     converted = [c.parameters for c in found if c.module in new]
@@ -113,7 +114,7 @@ def convert_(
 
 
 def _progress(convolutions: Sequence[Convolution]) -> Iterable[Convolution]:
-    """Shows a bar where tqdm is installed: many kernels take minutes to fit."""
+    """Show a progress bar if tqdm is installed, because many kernels take minutes to fit."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""The units that come closest to given kernels: greedy choice of places, then smaller and smaller steps."""
+"""The units that come closest to given kernels: a greedy choice of places, then smaller and smaller steps."""
 
 import math
 
@@ -8,26 +8,27 @@ from torch import Tensor
 from torchdau.conv import DAUConv2d
 
 STEP = 0.25
-"""Distance in pixels of the places among which the greedy choice is made."""
+"""Distance in pixels between the places of the greedy choice."""
 
 SWEEPS = 4
-"""How often each unit is moved afterwards; every time half as far."""
+"""How often each unit moves after the greedy choice, each time half as far."""
 
 NUMBERS = 1 << 22
-"""Numbers of a tensor that filters are fitted in at a time."""
+"""Largest size of a tensor, in numbers; it limits how many filters are fitted at a time."""
 
 
 @torch.no_grad()
 def fit_units(layer: DAUConv2d, kernel: Tensor, taps: tuple[Tensor, Tensor]) -> None:
-    """Sets weight and displacement of a layer to what comes closest to a kernel, in the sense of least squares.
+    """Set weight and displacement of a layer to the least-squares fit of a kernel.
 
-    As many units as taps begin on the taps, which is exact as sigma goes to 0. Fewer are placed one after the other
-    where each explains most of what is left. Then they are moved in turn; the weights are the best for the places.
+    With at least as many units as taps, units start on the taps, which is exact as sigma goes to 0. Fewer units are
+    placed one after the other, each where it explains most of the remaining kernel. Then they move in turn; the weights
+    are the best for the places.
 
     Args:
-        layer: the layer; its sigma is kept.
+        layer: the layer; its sigma stays the same.
         kernel: the kernel, shape (O, I, Ky, Kx).
-        taps: where the rows and columns of the kernel lie in pixels from the units' origin, whole numbers.
+        taps: positions of the kernel's rows and columns, in whole pixels from the units' origin.
     """
     kernels = kernel.double().flatten(0, 1)
     units = layer.num_units
@@ -68,7 +69,7 @@ class _Fit:
         self.weight = kernels.new_zeros(len(kernels), 0)
 
     def choose(self, y: Tensor, x: Tensor) -> None:
-        """Places all units among the given rows and columns."""
+        """Place all units, each at one of the given rows and columns."""
         ys, xs = self._samples(y), self._samples(x)
         fits = torch.einsum("fax,xb->fab", torch.einsum("ya,fyx->fax", ys[self.rows], self.kernels), xs[self.columns])
         norms = ys.square().sum(0)[:, None] * xs.square().sum(0)
@@ -82,13 +83,13 @@ class _Fit:
             left = fits - torch.einsum("fka,fkb->fab", self.weight[..., None] * rows, columns)
 
     def move(self) -> None:
-        """Moves each unit in turn to where it fits better, if anywhere."""
+        """Move each unit in turn to a place that fits better, if there is one."""
         for sweep in range(SWEEPS):
             for unit in range(self.units):
                 self._move(unit, STEP / 2**sweep)
 
     def place(self, displacement: Tensor) -> None:
-        """Places units, and gives them the weights that fit best."""
+        """Place units, and give them the weights that fit best."""
         self.displacement = displacement.clamp(-self.bound, self.bound)
         y, x = self._samples(self.displacement).unbind(-1)
         products = torch.einsum("sfj,sfk->fjk", y, y) * torch.einsum("sfj,sfk->fjk", x, x)
@@ -97,7 +98,7 @@ class _Fit:
         self.weight = torch.linalg.solve(products + ridge, fits)
 
     def _move(self, unit: int, step: float) -> None:
-        """Moves one unit to the best of 25 places around its own."""
+        """Move one unit to the best of 25 places around its own."""
         steps = step * torch.linspace(-1, 1, 5, dtype=torch.float64, device=self.kernels.device)
         near = (self.displacement[:, unit, None] + steps[:, None]).clamp(-self.bound, self.bound)
         y, x = self._samples(near).unbind(-1)
@@ -114,7 +115,7 @@ class _Fit:
         self.place(displacement)
 
     def _products(self, y: Tensor, x: Tensor) -> Tensor:
-        """Inner products (F, A, B) of the kernels with units of all rows (S, F, A) and columns (S, F, B)."""
+        """Return inner products (F, A, B) of the kernels with units of all rows (S, F, A) and columns (S, F, B)."""
         half = torch.einsum("yfa,fyx->fax", y[self.rows], self.kernels)
         return torch.einsum("fax,xfb->fab", half, x[self.columns])
 

@@ -1,4 +1,4 @@
-"""Unit layers to plain convolutions of equal output: for places without torchdau."""
+"""Conversion of unit layers to plain convolutions of equal output, for deployment without torchdau installed."""
 
 import logging
 
@@ -17,19 +17,19 @@ logger = logging.getLogger("torchdau")
 
 
 def fold_(model: Model) -> Model:
-    """Replaces the unit layers of a model by plain convolutions of equal output, which need no torchdau.
+    """Replace the unit layers of a model by plain convolutions of equal output, which need no torchdau.
 
-    The kernels are as large as the units reach, so they cost more memory and time than the units; a line of the logger
-    "torchdau" says how many parameters they will have.
+    The kernels are as large as the units reach, so they cost more memory and time than the units. The logger "torchdau"
+    reports their number of parameters as a warning.
 
     Args:
-        model: the model; modules inside of it are replaced.
+        model: the model, changed in place.
 
     Returns:
         ``model``.
 
     Raises:
-        ValueError: there are no unit layers, or a kernel would be too large.
+        ValueError: the model has no unit layers, or a kernel would be too large.
 
     Example:
         >>> torchdau.fold_(nn.Sequential(torchdau.DAUConv2d(3, 8)))[0].padding_mode
@@ -46,7 +46,7 @@ def fold_(model: Model) -> Model:
 
 @torch.no_grad()
 def _windows(layer: DAUConv2d) -> Windows:
-    """The first and last position of a layer's kernel, and its padding, along both axes."""
+    """Return the first and last position of a layer's kernel, and its padding, along both axes."""
     layer.clip_parameters_()
     windows = []
     for axis, (before, after) in enumerate(sides("padding", layer.padding)):
@@ -58,7 +58,7 @@ def _windows(layer: DAUConv2d) -> Windows:
 
 
 def _numbers(layer: DAUConv2d, windows: Windows) -> int:
-    """Numbers in a layer's kernel, without its bias."""
+    """Count the numbers in a layer's kernel, without its bias."""
     rows, columns = (last - first + 1 for first, last, _ in windows)
     return layer.out_channels * (layer.in_channels // layer.groups) * rows * columns
 
@@ -86,7 +86,7 @@ def _folded(layer: DAUConv2d, name: str, windows: Windows) -> nn.Conv2d:
         device=layer.weight.device,
         dtype=layer.weight.dtype,
     )
-    # The window of the convolution may go beyond that of the profile, where the kernel is zero.
+    # The convolution's window may go beyond the profile's window, where the kernel is zero.
     rows, columns = (slice(max(low - first, 0), max(high - first + 1, 0)) for low, high, _ in windows)
     margins = (n for low, high, _ in reversed(windows) for n in (max(first - low, 0), max(high - last, 0)))
     conv.weight.copy_(F.pad(layer.kernel(rows, columns), tuple(margins)))
@@ -97,7 +97,7 @@ def _folded(layer: DAUConv2d, name: str, windows: Windows) -> nn.Conv2d:
 
 
 def _used(layer: DAUConv2d, axis: int) -> tuple[int, int]:
-    """The first and last position along an axis, in pixels, that a unit with a weight reads."""
+    """Return the first and last position along an axis, in pixels, that a unit with a nonzero weight reads."""
     weight, displacement, sigma = layer.units()
     sigma = torch.as_tensor(sigma, dtype=displacement.dtype, device=displacement.device)
     samples = layer.profile.value(displacement[..., axis], sigma) * (weight != 0)

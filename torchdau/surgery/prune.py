@@ -1,4 +1,4 @@
-"""Removing units that add little: afterwards filters have different numbers of units."""
+"""Removal of units that add little; afterwards filters have different numbers of units."""
 
 import logging
 import math
@@ -15,22 +15,23 @@ logger = logging.getLogger("torchdau")
 
 
 class PrunedDAUConv2d(DAUConv2d):
-    """A unit layer whose filters have different numbers of units, as :func:`prune_units_` leaves it.
+    """A unit layer whose filters have different numbers of units, as :func:`prune_units_` creates it.
 
-    Its parameters are lists of units, those of the first filter first, without room for units that are gone: state
-    dict, optimizer state and the time of the direct algorithm shrink with them. It trains like any other layer. It
-    loads what any pruned layer of this shape saved: ``prune_units_(model, 0).load_state_dict(saved)``.
+    Its parameters are lists of units, the first filter's units first, without room for removed units. State dict,
+    optimizer state and the time of the direct algorithm shrink with them. It trains like any other layer. It loads the
+    state of any pruned layer of this shape: ``prune_units_(model, 0).load_state_dict(saved)``.
 
     Args:
         counts: number of units of each filter, shape (O, I / groups).
-        **arguments: those of :class:`DAUConv2d`; ``num_units`` comes from ``counts``.
+        **arguments: arguments of :class:`DAUConv2d`; ``counts`` determines ``num_units``.
 
     Attributes:
-        weight: amplitudes, shape (U,) for U units in all. Start: 0, as for the others; they are copied or loaded.
+        weight: amplitudes, shape (U,) for U units in total. Start: 0, like the other parameters of units; values are
+            copied or loaded.
         displacement: positions (y, x) in pixels, shape (U, 2).
-        sigma: a number, or the parameter of shape (U,) where it is learned.
-        counts: buffer, number of units of each filter.
-        num_units: the largest of them, at least 1.
+        sigma: a number, or a parameter of shape (U,) if it is learned.
+        counts: buffer with the number of units of each filter.
+        num_units: the largest of these numbers, at least 1.
     """
 
     counts: Tensor
@@ -53,8 +54,8 @@ class PrunedDAUConv2d(DAUConv2d):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Gives all parameters new starting values, those of a layer with the largest number of units."""
-        if self.weight.ndim == 3:  # before units are taken out
+        """Reset all parameters to starting values of a layer with the largest number of units."""
+        if self.weight.ndim == 3:  # before units are removed
             super().reset_parameters()
             return
         full = DAUConv2d(**self.arguments())
@@ -63,7 +64,7 @@ class PrunedDAUConv2d(DAUConv2d):
             parameter.copy_(start if name == "bias" else start.flatten(0, 2)[self.places])
 
     def units(self) -> tuple[Tensor, Tensor, float | Tensor]:
-        """As many units for each filter, as other layers have them; those that fill up weigh 0."""
+        """Return as many units for each filter as other layers have; the added ones have weight 0."""
         shape = *self.counts.shape, self.num_units
 
         def filled(units: Tensor, places: Tensor, value: float) -> Tensor:
@@ -74,7 +75,7 @@ class PrunedDAUConv2d(DAUConv2d):
         return filled(self.weight, self.places, 0), filled(self.displacement, self.coordinates, 0), sigma
 
     def _set_counts(self, counts: Tensor) -> None:
-        """Makes room for other numbers of units; parameters of another size are new ones."""
+        """Make room for other numbers of units; parameters of another size are new ones."""
         flat = counts.flatten().long()
         filters = torch.arange(len(flat), device=flat.device).repeat_interleave(flat)
         rank = torch.arange(len(filters), device=flat.device) - (flat.cumsum(0) - flat)[filters]
@@ -94,22 +95,23 @@ class PrunedDAUConv2d(DAUConv2d):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
-        """The arguments that differ from their defaults, and how many units are left."""
+        """Return the arguments that differ from their defaults, and the number of remaining units."""
         return f"{super().extra_repr()}, {self.weight.numel()} units in {self.counts.numel()} filters"
 
 
 def weak_units(model: nn.Module, threshold: float) -> dict[str, tuple[int, int]]:
-    """How many units :func:`prune_units_` would remove.
+    """Count the units that :func:`prune_units_` would remove.
 
     Args:
         model: a unit layer, or a model with some.
-        threshold: see there.
+        threshold: fraction of the largest absolute weight, as in :func:`prune_units_`.
 
     Returns:
-        By the name of the layer, the number of weak units and of all units.
+        The number of weak units and the number of all units, by the name of the layer.
 
     Raises:
-        ValueError: there are no unit layers, the threshold does not fit, or a weight is not finite.
+        TypeError: the threshold is not a number.
+        ValueError: the model has no unit layers, the threshold does not fit, or a weight is not finite.
     """
     unit_layers(model)
     weak = {}
@@ -121,24 +123,25 @@ def weak_units(model: nn.Module, threshold: float) -> dict[str, tuple[int, int]]
 
 
 def prune_units_(model: Model, threshold: float, *, merge: float | None = None) -> Model:
-    """Removes the units of a model that weigh little, so that filters have different numbers of units.
+    """Remove the units of a model that weigh little, so that filters have different numbers of units.
 
-    Every filter keeps its place, if need be with no unit at all. Training can go on with the units that are left; make
-    a new optimizer, because the parameters are new ones.
+    Every filter keeps its place, even without any unit. Training can continue with the remaining units; create a new
+    optimizer, because the parameters are new ones.
 
     Args:
-        model: the model; unit layers inside of it are replaced by :class:`PrunedDAUConv2d`.
-        threshold: units go whose absolute weight is below this fraction of the largest in their layer, at least 0 and
-            less than 1.
-        merge: first, units of a filter that are at most so many pixels apart become one, with the sum of their weights
-            and the stronger one's place and sigma; the threshold counts for what results. Default: no unit is merged.
+        model: the model, changed in place; :class:`PrunedDAUConv2d` replaces its unit layers.
+        threshold: fraction of the largest absolute weight in a layer, at least 0 and less than 1. Units of smaller
+            absolute weight are removed.
+        merge: distance in pixels. First, units of a filter at most this far apart become one. It has the sum of their
+            weights, and the place and sigma of the stronger one. The threshold applies to the result. Default: no unit
+            is merged.
 
     Returns:
         ``model``.
 
     Raises:
         TypeError: ``threshold`` or ``merge`` is not a number.
-        ValueError: there are no unit layers, ``threshold`` or ``merge`` does not fit, or a weight is not finite.
+        ValueError: the model has no unit layers, ``threshold`` or ``merge`` does not fit, or a weight is not finite.
 
     Reference:
         Section 4.2 and Table 2 of the paper.
@@ -161,7 +164,7 @@ def prune_units_(model: Model, threshold: float, *, merge: float | None = None) 
 
 
 def _present(layer: DAUConv2d) -> Tensor:
-    """Which of a layer's units are there, shape (O, I / groups, K)."""
+    """Return which units of a layer exist, shape (O, I / groups, K)."""
     if isinstance(layer, PrunedDAUConv2d):
         return torch.arange(layer.num_units, device=layer.counts.device) < layer.counts[:, :, None]
     return torch.ones_like(layer.weight, dtype=torch.bool)
@@ -199,7 +202,7 @@ def _pruned(layer: DAUConv2d, threshold: float, merge: float | None, name: str) 
 
 
 def _merged(weight: Tensor, displacement: Tensor, present: Tensor, distance: float) -> tuple[Tensor, Tensor]:
-    """Weights in which near units have gone into a stronger one, and which units these are."""
+    """Add the weights of near units to a stronger one; return all weights, and which units were merged away."""
     order = weight.abs().masked_fill(~present, -1).argsort(2, descending=True)
     weight = weight.gather(2, order).clone()
     places = displacement.gather(2, order[..., None].expand_as(displacement))

@@ -1,4 +1,4 @@
-"""The unit layers of a model, and other modules in the place of some of its own."""
+"""The unit layers of a model, and the replacement of its modules by others."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -12,14 +12,14 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def keep_kernel_size(new: nn.Module, old: nn.Module) -> None:
-    """Gives a layer what some models ask their convolutions, to pad an image themselves."""
+    """Copy kernel size and dilation to a new layer, because some models pad images by them."""
     for name in ("kernel_size", "dilation"):
         if hasattr(old, name):
             setattr(new, name, getattr(old, name))
 
 
 def unit_layers(model: nn.Module) -> list[DAUConv2d]:
-    """The unit layers of a model, of which there must be one."""
+    """Return the unit layers of a model; raise ValueError if there are none."""
     check_model(model)
     layers = [module for module in model.modules() if isinstance(module, DAUConv2d)]
     if not layers:
@@ -28,7 +28,7 @@ def unit_layers(model: nn.Module) -> list[DAUConv2d]:
 
 
 def replace_(model: Model, new: Mapping[nn.Module, nn.Module]) -> Model:
-    """Puts modules in the place of others, everywhere in the model, which must not be one of them."""
+    """Replace modules everywhere in a model by others; the model itself must not be one of them."""
     if model in new:
         raise ValueError(f"model must contain its layers, got a bare {type(model).__name__}. Wrap it in nn.Sequential.")
     for name, module in model.named_modules():
@@ -42,5 +42,5 @@ def replace_(model: Model, new: Mapping[nn.Module, nn.Module]) -> Model:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether something is called when the module is, which would be lost with it."""
+    """Return whether a module has hooks, which would be lost with it."""
     return any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks))

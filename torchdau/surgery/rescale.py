@@ -5,18 +5,18 @@ from torchdau.surgery.replace import Model, unit_layers
 
 
 def rescale_(model: Model, factor: float) -> Model:
-    """Scales the displacements of all unit layers and their bound, for images or features of another resolution.
+    """Scale the displacements of all unit layers and their bounds, for images or features of another resolution.
 
     Args:
         model: a unit layer, or a model with some.
-        factor: what the resolution is multiplied by: 4 where two poolings by 2 before the layers are left out.
+        factor: ratio of the new resolution to the old one: 4 if two poolings by 2 before the layers are removed.
 
     Returns:
         ``model``.
 
     Raises:
         TypeError: the factor is not a number.
-        ValueError: there are no unit layers, or the factor is not above 0 or takes a bound beyond what is possible.
+        ValueError: the model has no unit layers, or the factor is not above 0 or gives a bound above 16384 pixels.
 
     Reference:
         Section 4.3 of the paper, which rescales a network for segmentation.
@@ -34,7 +34,7 @@ def rescale_(model: Model, factor: float) -> Model:
             f"factor must be above 0 and keep max_displacement within {MAX_DISPLACEMENT} pixels, got factor={factor} "
             f"for max_displacement={farthest}."
         )
-    for displacement in {layer.displacement for layer in layers}:  # each once, where layers share one
+    for displacement in {layer.displacement for layer in layers}:  # each once, because layers may share one
         displacement.data.mul_(factor)
     for layer in layers:
         layer.max_displacement *= factor

@@ -1,4 +1,4 @@
-"""Max-pools that take the strides of convolutions, the paper's way."""
+"""Max-pools that take over the strides of convolutions, as in the paper."""
 
 import copy
 
@@ -10,18 +10,18 @@ from torchdau.surgery.units import Pooled, geometry
 
 
 def pool_strides_(model: Model, select: Select | None = None) -> Model:
-    """Lets max-pools take the strides of convolutions, as in the paper's residual networks, plain and with units.
+    """Move the strides of convolutions to max-pools, as in the paper's residual networks, plain and with units.
 
     Args:
-        model: the model; each strided convolution inside of it goes behind a max-pool, with stride 1. Its weights and
-            the size of its output stay.
+        model: the model, changed in place. A max-pool precedes each strided convolution, which gets stride 1 and keeps
+            its weights and output size.
         select: which convolutions, as in :func:`convert_`. Default: all that have a stride.
 
     Returns:
         ``model``.
 
     Raises:
-        ValueError: there is no such convolution, or one whose output has not ``ceil(size / stride)`` pixels.
+        ValueError: there is no such convolution, or the output of one does not have ``ceil(size / stride)`` pixels.
 
     Reference:
         Section 5.2 of the paper.
@@ -40,7 +40,7 @@ def pool_strides_(model: Model, select: Select | None = None) -> Model:
                 f"model must have strided convolutions whose output has ceil(size / stride) pixels, as that of a "
                 f"max-pool, got {conv} in {convolution.names[0]!r}. Leave it out by select."
             )
-        layer = copy.copy(conv)  # the same parameters
+        layer = copy.copy(conv)  # shares the parameters
         layer.stride = (1, 1)
         new[conv] = Pooled(conv.stride, layer).train(conv.training)
     if not new:

@@ -1,4 +1,4 @@
-"""How long units take in the place of a model's convolutions."""
+"""Training step times of units in place of a model's convolutions."""
 
 import copy
 
@@ -8,16 +8,16 @@ from torch import Tensor, nn
 from torchdau.surgery.units import to_units
 
 SECONDS = 0.1
-"""Least time for which a layer is repeated."""
+"""Least time in seconds over which a layer is repeated."""
 
 
 def step_ratios(model: nn.Module, images: Tensor, num_units: dict[nn.Conv2d, int]) -> dict[nn.Conv2d, float]:
-    """Measure the time of a training step of units, divided by that of the convolution, for each that a model runs.
+    """Measure the training step time of units divided by the time of the convolution, for each that a model runs.
 
     Args:
         model: the model.
-        images: its input.
-        num_units: units per filter, by convolution.
+        images: input of the model.
+        num_units: units per filter, for each convolution.
     """
     inputs = _inputs(model, images, set(num_units))
     known: dict[str, float] = {}
@@ -25,7 +25,7 @@ def step_ratios(model: nn.Module, images: Tensor, num_units: dict[nn.Conv2d, int
     for conv, input in inputs.items():
         kind = f"{conv} {tuple(input.shape)} {num_units[conv]}"
         if kind not in known:
-            with torch.random.fork_rng():  # units are placed at random
+            with torch.random.fork_rng():  # random placement must not change the caller's random state
                 units = to_units(conv, num_units[conv])
             known[kind] = _seconds(units, input) / _seconds(conv, input)
         ratios[conv] = known[kind]
@@ -33,7 +33,7 @@ def step_ratios(model: nn.Module, images: Tensor, num_units: dict[nn.Conv2d, int
 
 
 def _inputs(model: nn.Module, images: Tensor, convs: set[nn.Conv2d]) -> dict[nn.Conv2d, Tensor]:
-    """What each convolution gets; the first time, where it is used more than once."""
+    """Return the input of each convolution, at its first use."""
     inputs: dict[nn.Conv2d, Tensor] = {}
 
     def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -54,7 +54,7 @@ def _inputs(model: nn.Module, images: Tensor, convs: set[nn.Conv2d]) -> dict[nn.
 
 
 def _seconds(layer: nn.Module, input: Tensor) -> float:
-    """The median of training steps, in the faster memory layout."""
+    """Measure the median time of training steps, in the faster memory layout."""
     layouts = torch.contiguous_format, torch.channels_last
     return min(_seconds_in(copy.deepcopy(layer).to(memory_format=order), input, order) for order in layouts)
 

@@ -17,7 +17,7 @@ SAME = ("Conv2dSame", "StdConv2dSame", "ScaledStdConv2dSame")
 
 
 class Pooled(nn.Sequential):
-    """A max-pool that takes the stride of a convolution, and after it a layer of stride 1: the paper's way."""
+    """A max-pool with the stride of a convolution, followed by a layer of stride 1, as in the paper."""
 
     def __init__(self, stride: Sequence[int], layer: nn.Module) -> None:
         super().__init__(nn.MaxPool2d((stride[0], stride[1]), ceil_mode=True), layer)
@@ -32,7 +32,7 @@ def to_units(
     bound: float | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """Return the unit layer, with arguments as :func:`torchdau.convert_` has them."""
+    """Create the unit layer for a convolution, with the arguments of :func:`torchdau.convert_`."""
     padding, shifts = geometry(conv)
     steps = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
     if bound is None:
@@ -75,11 +75,11 @@ def to_units(
 
 
 def geometry(conv: nn.Conv2d) -> tuple[Sides, tuple[float, float]]:
-    """The padding of a unit layer with the same output size, and how far its centre is from the kernel's (y, x)."""
+    """Return the padding of a unit layer with the same output size, and the kernel's centre (y, x) from its origin."""
     padding, shifts = [], []
     for axis in range(2):
         reach, stride = conv.dilation[axis] * (conv.kernel_size[axis] - 1), conv.stride[axis]
-        if type(conv).__name__ in SAME:  # as for a size that the stride divides
+        if type(conv).__name__ in SAME:  # the padding for a size that the stride divides
             total = after = max(reach + 1 - stride, 0)
             before, after, more = total // 2, total - total // 2, 0
         else:
