@@ -34,8 +34,8 @@ class ResNetEncoder(nn.Module):
 
     Shape:
         - input: (N, 3, H, W)
-        - output: features of the first stage (N, low_channels, H / 4, W / 4), and of the last (N, channels, H / 16, W /
-          16), sizes rounded up
+        - output: features of the first stage (N, low_channels, H / 4, W / 4), and of the last (N, channels, H / 16,
+          W / 16), sizes rounded up
 
     Reference:
         Section 6.2 of the paper.
