@@ -67,7 +67,9 @@ def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"root must hold .*test/CLASS/IMAGE.* There is no folder .*test"):
         data.setup("fit")
     (tmp_path / "test").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"root must hold .*test/CLASS/IMAGE.* Couldn't find any class folder"):
+    with pytest.raises(
+        FileNotFoundError, match=r"root must hold .*test/CLASS/IMAGE.* There is no folder of a class in it"
+    ):
         data.setup("fit")
     (tmp_path / "test" / "cat").mkdir()
     (tmp_path / "test" / "dog").mkdir()

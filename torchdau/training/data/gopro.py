@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as F
 
 from torchdau.training.data.faults import MOST_NAMED, refuse_faults
 from torchdau.training.data.images import ImageData, data_root
-from torchdau.training.data.pictures import Pictures, picture_shape, read_picture
+from torchdau.training.data.pictures import Pictures, is_data, picture_shape, read_picture
 
 Pair = tuple[str, str]
 
@@ -99,7 +99,10 @@ class GOPROData(ImageData):
     def pairs(self, train: bool) -> list[Pair]:
         """Return the files of the blurred and the sharp images of one set."""
         folder = self.root / ("train" if train else "test")
-        found = {kind: {(p.parts[-3], p.name): p for p in folder.glob(f"*/{kind}/*")} for kind in (self.kind, "sharp")}
+        found = {
+            kind: {(p.parts[-3], p.name): p for p in folder.glob(f"*/{kind}/*") if is_data(p, folder)}
+            for kind in (self.kind, "sharp")
+        }
         blurred, sharp = found[self.kind], found["sharp"]
         alone = [
             str(found[kind][key]) for kind in found for key in sorted(found[kind].keys() - (blurred.keys() & sharp))

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from torchdau.training.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from torchdau.training.data.classification import ClassificationData
 from torchdau.training.data.images import IMAGENET_MEAN, IMAGENET_STD, data_root
-from torchdau.training.data.pictures import read_picture
+from torchdau.training.data.pictures import is_data, read_picture, say_left_out
 
 
 class ImageFolderData(ClassificationData):
@@ -58,11 +58,11 @@ class ImageFolderData(ClassificationData):
         folder = data_root(root, pictures)
         self.folders = {True: folder / train_folder, False: folder / test_folder}
 
-    def dataset(self, train: bool) -> ImageFolder:
+    def dataset(self, train: bool) -> "Images":
         """Return the images of one folder."""
         folder, other = self.folders[train], self.folders[not train]
-        images = _read(folder, partial(ImageFolder, transform=self.transform(train), loader=read_picture))
-        if other.is_dir() and (classes := _read(other, find_classes)[0]) != images.classes:
+        images = _read(folder, partial(Images, transform=self.transform(train)))
+        if other.is_dir() and (classes := _read(other, images.find_classes)[0]) != images.classes:
             only = sorted(set(classes) ^ set(images.classes))
             raise ValueError(
                 f"{folder} and {other} must have folders for the same classes, got {', '.join(only)} in one only."
@@ -114,6 +114,40 @@ class ImageNetData(ImageFolderData):
             pictures=pictures,
             **options,
         )
+
+
+class Images(ImageFolder):  # type: ignore[misc]
+    """Images in folders named after their classes. Hidden files and folders, and other files, are left out.
+
+    Args:
+        folder: folder of the folders.
+        transform: maps an image to its final form.
+    """
+
+    def __init__(self, folder: Path, transform: Callable[[Any], Any]) -> None:
+        others: list[str] = []
+
+        def is_image(path: str) -> bool:
+            if not is_data(path, folder):
+                return False
+            if path.lower().endswith(IMG_EXTENSIONS):
+                return True
+            others.append(path)
+            return False
+
+        super().__init__(folder, transform, loader=read_picture, is_valid_file=is_image)
+        say_left_out(others, folder)
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        """Return the names of the classes, and their numbers.
+
+        Raises:
+            FileNotFoundError: there is no class.
+        """
+        classes = sorted(each.name for each in Path(directory).iterdir() if each.is_dir() and is_data(each, directory))
+        if not classes:
+            raise FileNotFoundError("There is no folder of a class in it.")
+        return classes, {name: number for number, name in enumerate(classes)}
 
 
 def _read(folder: Path, reader: Callable[[Path], Any]) -> Any:

@@ -1,5 +1,6 @@
 """Pictures of any format and size in a folder, as input of a network."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +11,26 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+logger = logging.getLogger("torchdau")
+
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
 """Errors of Pillow for unreadable files."""
+
+
+NO_DATA = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
+"""Folders and files that systems put beside pictures."""
+
+
+def is_data(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
+    """Return whether a path inside of a folder is data: neither hidden nor put there by the system."""
+    inside = os.fspath(path).removeprefix(os.fspath(folder)).replace(os.sep, "/")
+    return not any(part.startswith(".") or part in NO_DATA for part in inside.split("/"))
+
+
+def say_left_out(others: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str]) -> None:
+    """Log a warning about files of a folder that are no pictures, if there are some."""
+    if others:
+        logger.warning("%d files in %s are no pictures and are left out, such as %s", len(others), folder, others[0])
 
 
 def read_picture(file: str | os.PathLike[str]) -> Image.Image:
@@ -45,12 +64,14 @@ def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
     if Path(folder).is_file():
         return [Path(folder)]
     endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
-    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in endings)
+    found = sorted(path for path in Path(folder).rglob("*") if is_data(path, folder) and not path.is_dir())
+    files = [path for path in found if path.suffix.lower() in endings]
     if not files:
         raise FileNotFoundError(
             f"pictures must name a folder with files that Pillow reads, such as .jpg and .png, got pictures="
             f"{str(folder)!r}, {'which has none' if Path(folder).is_dir() else 'which is not there'}."
         )
+    say_left_out([path for path in found if path.suffix.lower() not in endings], folder)
     return files
 
 

@@ -6,6 +6,7 @@ from torchdau.training.data.faults import MOST_NAMED
 from torchdau.training.data.images import data_root
 from torchdau.training.data.masks import colour_map
 from torchdau.training.data.pairs import Pair
+from torchdau.training.data.pictures import is_data
 from torchdau.training.data.segmentation import SegmentationData
 
 
@@ -57,8 +58,10 @@ class SegmentationFolderData(SegmentationData):
         for part in (folder / "images", folder / "masks"):
             if not part.is_dir():
                 raise FileNotFoundError(f"root must hold train and val with images and masks, but {part} is missing.")
-        images = sorted(path for path in (folder / "images").iterdir() if not path.name.startswith("."))
-        masks = {path.stem: path for path in sorted((folder / "masks").iterdir())}
+        images, files = (
+            sorted(path for path in (folder / part).iterdir() if is_data(path, folder)) for part in ("images", "masks")
+        )
+        masks = {path.stem: path for path in files}
         alone = [image for image in images if image.stem not in masks]
         if alone or not images:
             some = ", ".join(map(str, alone[:MOST_NAMED])) or "no image at all"
