@@ -40,7 +40,7 @@ def test_pairs_are_not_hidden(tmp_path):
     litter(tmp_path)
     data = SegmentationFolderData(["a", "b"], str(tmp_path), num_workers=0)
     data.setup("fit")
-    assert len(data.train) == len(data.test) == 2
+    assert len(data.train) == len(data.val) == 2
 
 
 def test_sequences_are_not_hidden(tmp_path):
