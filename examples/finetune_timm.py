@@ -41,12 +41,12 @@ def report(title: str, model: nn.Module) -> None:
 
 arguments = {"in_chans": 1, "num_classes": 10}
 model = timm.create_model("test_resnet", **arguments)
-train(model, epochs=3, lr=0.002)
+train(model, epochs=2, lr=0.002)
 report("3 x 3 convolutions", model)
 
 torchdau.convert_(model, num_units=4, init="fit")  # the units that come closest to the trained kernels
 report("four units each", model)
-train(model, epochs=2, lr=0.001, displacement_lr=0.01)
+train(model, epochs=1, lr=0.001, displacement_lr=0.01)
 report("fine-tuned", model)
 
 torchdau.prune_units_(model, 0.1)

@@ -49,7 +49,7 @@ def check_onnx(model, size, file):
         assert expected.abs().max() > 0.01
 
 
-@pytest.mark.parametrize("kind", ["resnet", "units", "learned sigma", "pruned"])
+@pytest.mark.parametrize("kind", [pytest.param("resnet", marks=pytest.mark.slow), "units", "learned sigma", "pruned"])
 @torch.no_grad()
 def test_onnx(kind, tmp_path):
     check_onnx(network(kind), (64, 48), tmp_path / "model.onnx")

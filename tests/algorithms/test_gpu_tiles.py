@@ -31,17 +31,19 @@ def test_kept_spectra(monkeypatch):
 
 
 @pytest.mark.usefixtures("served")
-def test_pieces(monkeypatch):
+@pytest.mark.parametrize(
+    ("groups", "spectra", "room", "size"),
+    [(1, 1 - (1 << 40), 1, (14, 5)), pytest.param(2, 1 << 30, 1 << 30, (4, 14), marks=pytest.mark.slow)],
+)
+def test_pieces(groups, spectra, room, size, monkeypatch):
     """Every way of cutting: tiles, some of them at a time, and tables of some channels at a time."""
     monkeypatch.setattr(triton, "LONGEST", 16)
-    bias = images(4)
-    for groups, spectra, room, size in ((1, 1 - (1 << 40), 1, (14, 5)), (2, 1 << 30, 1 << 30, (4, 14))):
-        x = images(1, 2, *size)
-        monkeypatch.setattr(task, "SPECTRA", spectra)
-        monkeypatch.setattr(task, "FILTERS", room)
-        operators._task.cache_clear()
-        w, mu = units(4, 2 // groups, 1, bound=1.0)
-        compare([x, w, mu, torch.tensor(0.3), bias], groups=groups)
+    x, bias = images(1, 2, *size), images(4)
+    monkeypatch.setattr(task, "SPECTRA", spectra)
+    monkeypatch.setattr(task, "FILTERS", room)
+    operators._task.cache_clear()
+    w, mu = units(4, 2 // groups, 1, bound=1.0)
+    compare([x, w, mu, torch.tensor(0.3), bias], groups=groups)
 
 
 @pytest.mark.parametrize(("size", "stride", "padding"), [(200, 1, -90), (2000, 1, -990), (128, 5, 0), (1000, 2, 3)])
