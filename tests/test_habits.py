@@ -68,6 +68,46 @@ def test_what_is_no_model(call):
         call(nn.Linear(2, 2).parameters())
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:.*quantize")
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda x: x.to_sparse(), "input must be a dense tensor, got a sparse_coo one. Convert it"),
+        (lambda x: x.to_mkldnn(), "input must be a dense tensor, got a _mkldnn one. Convert it"),
+        (lambda x: torch.nested.nested_tensor([*x]), "input must be a dense tensor, got a nested one. Convert it"),
+        (
+            lambda x: torch.nested.nested_tensor([*x], layout=torch.jagged),
+            "input must be a dense tensor, got a nested one. Convert it",
+        ),
+        (lambda x: x + 0j, "input must be of a real floating-point type, got input of torch.complex64"),
+        (lambda x: x.int(), "input must be of a real floating-point type, got input of torch.int32"),
+    ],
+)
+def test_tensors_of_other_kinds(make, said):
+    with pytest.raises(TypeError, match=said):
+        DAUConv2d(4, 8)(make(torch.randn(2, 4, 8, 8)))
+
+
+def test_layers_that_are_used_twice_stay_one(tmp_path):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = self.again = nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x):
+            return self.again(self.first(x))
+
+    model = torchdau.convert_(Twice())
+    assert model.first is model.again
+    torchdau.prune_units_(model, 0.5)
+    assert model.first is model.again
+    torchdau.save_model(model, tmp_path / "model.safetensors")
+    loaded = torchdau.load_model(tmp_path / "model.safetensors", Twice())
+    assert loaded.first is loaded.again
+    x = torch.randn(1, 4, 8, 8)
+    assert torch.equal(loaded(x), model(x))
+
+
 def test_converting():
     model = nn.Sequential(nn.Conv2d(3, 8, 3))
     with pytest.raises(TypeError, match=r"got learn_sigmas. Did you mean learn_sigma\?"):

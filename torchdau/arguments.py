@@ -87,6 +87,9 @@ def check_input(input: Any) -> None:
     """Raise an error unless ``input`` is one image or a batch of images."""
     if not isinstance(input, Tensor):
         raise TypeError(f"input must be a tensor, got input of type {type(input).__name__}.")
+    if input.layout is not torch.strided or input.is_nested:
+        kind = "nested" if input.is_nested else str(input.layout).removeprefix("torch.")
+        raise TypeError(f"input must be a dense tensor, got a {kind} one. Convert it, for instance with .to_dense().")
     if input.ndim not in (3, 4):
         raise ValueError(f"input must be (N, C, H, W) or (C, H, W), got input of shape {tuple(input.shape)}.")
 

@@ -43,6 +43,7 @@ def deblur(
     from rich.console import Console
     from rich.progress import track
 
+    from torchdau.training.data.faults import failures
     from torchdau.training.data.pictures import (
         distinct_names,
         picture_of,
@@ -72,12 +73,16 @@ def deblur(
     network = restore_network(checkpoint).to(where)
     Console().print(f"device: {where}")
     output.mkdir(parents=True, exist_ok=True)
+    failed = []
     for file, target in track(list(zip(files, targets, strict=True)), "deblurring", disable=not Console().is_terminal):
-        picture = read_picture(file)
+        try:
+            picture, alpha = read_picture(file), transparency(file)
+        except ValueError as error:
+            failed.append(str(error))
+            continue
         with torch.inference_mode():
             pixels = pixels_of(picture)[None].to(where) / 255
             result = picture_of(deblurred(network, pixels, tile, overlap)[0].cpu())
-        alpha = transparency(file)
         if alpha is not None:
             result.putalpha(alpha)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -87,4 +92,6 @@ def deblur(
             both.paste(picture, (0, 0))
             both.paste(result.convert("RGB"), (picture.width, 0))
             save_picture(both, target.with_name(f"{target.stem}_compare.png"), picture.info.get("icc_profile"))
-    Console().print(f"written: {len(files)} pictures in {output}", soft_wrap=True)
+    Console().print(f"written: {len(files) - len(failed)} pictures in {output}", soft_wrap=True)
+    if failed:
+        raise ValueError(failures(failed))

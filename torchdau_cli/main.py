@@ -43,8 +43,8 @@ def main() -> None:
     Raises:
         SystemExit: with 1 after a user's mistake, 130 after Ctrl-C.
     """
-    args = [arg for arg in sys.argv[1:] if arg != "--debug"]
-    debug = len(args) < len(sys.argv[1:]) or os.environ.get("TORCHDAU_DEBUG") == "1"
+    args = _trusting([arg for arg in sys.argv[1:] if arg != "--debug"])
+    debug = "--debug" in sys.argv[1:] or os.environ.get("TORCHDAU_DEBUG") == "1"
     command, *options = args or ["--help"]
     if command in ("-h", "--help"):
         sys.stdout.write(_usage())
@@ -75,6 +75,15 @@ def _run(command: str, options: Sequence[str], debug: bool) -> None:
         _stop(command, str(error))
 
 
+def _trusting(args: list[str]) -> list[str]:
+    """Return the arguments without ``--trust MODULE``, whose modules checkpoints may then name."""
+    while "--trust" in args[:-1]:
+        place = args.index("--trust")
+        os.environ["TORCHDAU_TRUST"] = ",".join(filter(None, [os.environ.get("TORCHDAU_TRUST"), args[place + 1]]))
+        args = args[:place] + args[place + 2 :]
+    return args
+
+
 def _function(command: str) -> Callable[[Sequence[str]], None]:
     if command in LIGHTNING:
         from torchdau_cli import training
@@ -89,7 +98,7 @@ def _usage() -> str:
     return (
         f"usage: torchdau COMMAND [OPTIONS]\n\n{listing}\n\n"
         "torchdau COMMAND --help describes a command, torchdau --version prints the version, and --debug with any\n"
-        "command shows where an error was raised.\n"
+        "command shows where an error was raised. --trust MODULE lets checkpoints name classes of your own module.\n"
     )
 
 

@@ -77,8 +77,11 @@ def test_what_deblur_refuses(torchdau, monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit, match="pictures must name a folder with files that Pillow reads"):
         torchdau("deblur", checkpoint, tmp_path / "empty", *options)
     (tmp_path / "broken.png").write_bytes(before[:60])
-    with pytest.raises(SystemExit, match=r"file must be a picture, got '.*broken.png'"):
-        torchdau("deblur", checkpoint, tmp_path / "broken.png", *options)
+    save_image(tmp_path / "whole.png", 20, 20)
+    with pytest.raises(SystemExit, match=r"1 pictures could not be read, all others were written: .*'.*broken.png'"):
+        torchdau("deblur", checkpoint, tmp_path / "broken.png", tmp_path / "whole.png", *options)
+    assert (tmp_path / "out/whole.png").exists()  # it went on
+    (tmp_path / "out/whole.png").unlink()
     with pytest.raises(SystemExit, match="checkpoint must be a file that torchdau fit wrote"):
         torchdau("deblur", tmp_path / "a.png", tmp_path / "a.png", "--output", tmp_path / "other")
     (tmp_path / "file").write_text("no folder")

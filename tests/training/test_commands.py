@@ -46,6 +46,11 @@ def test_fit_resume_validate_test_predict(torchdau, tmp_path, capsys):
     assert rows == [line.split(",")[1:] for line in lines[:13]]
     torchdau("predict", last, *quiet[:2], "--data.init_args.pictures", tmp_path / "digits/3.png")
     assert table.read_text().splitlines()[1].endswith(",".join(rows[10]))
+    (tmp_path / "digits/0.png").write_bytes((tmp_path / "digits/0.png").read_bytes()[:50])
+    (tmp_path / "digits/5.jpg").touch()
+    with pytest.raises(SystemExit, match=r"torchdau predict: 2 pictures could not be read, .*0.png.*5.jpg"):
+        torchdau("predict", last, *quiet[:2], "--data.init_args.pictures", tmp_path / "digits")
+    assert len(table.read_text().splitlines()) == 1 + 3 * 3  # the others are there
 
 
 def test_the_last_checkpoint_is_the_last_one(torchdau, tmp_path):

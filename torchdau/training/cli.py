@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
@@ -16,9 +17,12 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from torchdau.training.checkpoint_files import CheckpointFiles
 from torchdau.training.checkpoints import read_checkpoint
+from torchdau.training.data.faults import failures
 from torchdau.training.interrupts import Interruptible
 from torchdau.training.messages import Bar, Messages, say_what_is_next, silence
 from torchdau.training.parsing import Parser
+from torchdau.training.restoring import configuration
+from torchdau.training.trust import check_trust
 
 LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "torchdau.training.CSVLogger")
 """The loggers of the recipes."""
@@ -70,6 +74,12 @@ class CommandLine(LightningCLI):
             for logger in loggers:
                 logger.init_args.version = run.name  # the best checkpoint stays known
 
+    def after_predict(self) -> None:
+        """Name the pictures that could not be read, and end with exit code 1 if there are some."""
+        dataset = getattr(self.trainer.predict_dataloaders, "dataset", None)
+        if unreadable := getattr(dataset, "unreadable", None):
+            raise ValueError(failures(unreadable))
+
     def after_fit(self) -> None:
         """Print the path of the best checkpoint and the next command."""
         say_what_is_next(self.trainer)
@@ -108,7 +118,9 @@ def main(command: str, options: Sequence[str]) -> None:
     with TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         if given.ckpt_path and not given.config and Path(given.ckpt_path).suffix == ".ckpt":  # not "last" or a URL
-            config.write_text(read_checkpoint(given.ckpt_path).get("config", ""))
+            saved = configuration(read_checkpoint(given.ckpt_path), given.ckpt_path)
+            check_trust(saved, given.ckpt_path)
+            config.write_text(yaml.safe_dump(saved))
         stopping = Interruptible()
         try:
             CommandLine(

@@ -14,6 +14,7 @@ from torch import nn
 
 from torchdau import __version__
 from torchdau.training.checkpoints import read_checkpoint, refusal
+from torchdau.training.trust import check_trust
 
 PREFIX = "network."
 """Prefix of a network's weights among the weights of its task."""
@@ -124,6 +125,7 @@ def instantiate(parser: ArgumentParser, config: dict[str, Any], checkpoint: str 
     Raises:
         ValueError: a class or an argument is unknown.
     """
+    check_trust(config, checkpoint)
     try:
         return parser.instantiate(parser.parse_object(config))
     except ArgumentError as error:

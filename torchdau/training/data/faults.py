@@ -13,6 +13,33 @@ MOST_NAMED = 5
 """Largest number of files named in one error."""
 
 
+def failures(found: Sequence[str]) -> str:
+    """Return a message about files that could not be processed; the others were.
+
+    Args:
+        found: a sentence about each of them, with its name and the reason.
+    """
+    more = f" ... and {len(found) - MOST_NAMED} more." if len(found) > MOST_NAMED else ""
+    return f"{len(found)} pictures could not be read, all others were written: {' '.join(found[:MOST_NAMED])}{more}"
+
+
+def faults_of(
+    samples: Sequence[Sample], fault: Callable[[Sample], str | None], title: str | None = None
+) -> list[str | None]:
+    """Return the fault of each sample, or None.
+
+    Args:
+        samples: samples to check.
+        fault: returns the fault of a sample, or None. It runs in several threads, as Pillow decodes without Python's
+            lock.
+        title: title of a progress bar, for work that takes long. Default: no bar.
+    """
+    with ThreadPoolExecutor() as pool:
+        hidden = title is None or not Console().is_terminal
+        work = pool.map(fault, samples)
+        return list(track(work, title or "", len(samples), transient=True, disable=hidden))
+
+
 def refuse_faults(
     samples: Sequence[Sample],
     fault: Callable[[Sample], str | None],
@@ -23,18 +50,14 @@ def refuse_faults(
 
     Args:
         samples: samples to check.
-        fault: returns the fault of a sample, or None. It runs in several threads, as Pillow decodes without Python's
-            lock.
-        title: title of a progress bar, for work that takes long. Default: no bar.
+        fault: as in :func:`faults_of`.
+        title: as in :func:`faults_of`.
         most: largest share of the samples that may have a fault.
 
     Raises:
         ValueError: more samples have faults. The message has the first faults and the number of the others.
     """
-    with ThreadPoolExecutor() as pool:
-        hidden = title is None or not Console().is_terminal
-        work = track(pool.map(fault, samples), title or "", len(samples), transient=True, disable=hidden)
-        faults = [found for found in work if found]
+    faults = [found for found in faults_of(samples, fault, title) if found]
     if len(faults) > most * len(samples):
         more = f"\n... and {len(faults) - MOST_NAMED} more." if len(faults) > MOST_NAMED else ""
         raise ValueError("\n".join(faults[:MOST_NAMED]) + more)

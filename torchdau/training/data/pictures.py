@@ -11,6 +11,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from torchdau.training.data.faults import faults_of
+
 logger = logging.getLogger("torchdau")
 
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
@@ -133,6 +135,15 @@ def distinct_names(files: Sequence[str]) -> list[Path]:
     return short if len(set(short)) == len(short) else names
 
 
+def _fault(file: Path) -> str | None:
+    """Return why a picture cannot be read, or None."""
+    try:
+        _opened(file)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 class Pictures(Dataset[tuple[Tensor, int]]):
     """The pictures in a folder and its subfolders, in the order of their names.
 
@@ -140,15 +151,24 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         folder: folder of the pictures.
         transform: maps a picture to 8-bit pixels (3, H, W).
 
+    Pictures that cannot be read are left out; all are read once beforehand to know them.
+
     Attributes:
         samples: pairs of a file and -1, since its class is not known.
+        unreadable: a sentence about each file that is no picture.
 
     Raises:
         FileNotFoundError: the folder is missing or has no picture.
+        ValueError: no picture can be read.
     """
 
     def __init__(self, folder: str | os.PathLike[str], transform: Callable[[Image.Image], Tensor]) -> None:
-        self.samples = [(str(path), -1) for path in pictures_in(folder)]
+        paths = pictures_in(folder)
+        faults = faults_of(paths, _fault, "reading")
+        self.samples = [(str(path), -1) for path, fault in zip(paths, faults, strict=True) if not fault]
+        self.unreadable = [fault for fault in faults if fault]
+        if not self.samples:
+            raise ValueError(f"pictures must name a folder with readable pictures, got none. {self.unreadable[0]}")
         self.transform = transform
 
     def __len__(self) -> int:

@@ -1,0 +1,121 @@
+"""Checkpoints from strangers: which classes they may name, and what else they cannot do."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchdau.training.checkpoints import write_checkpoint
+from torchdau.training.restoring import restore_network
+from torchdau.training.restoring_tasks import restore_data, restore_task
+
+ROOT = Path(__file__).parents[2]
+WORDS = (
+    ["test"],
+    ["predict"],
+    ["validate"],
+    ["fit"],
+    ["report"],
+    ["prune-curve"],
+    ["plot", "displacements"],
+    ["deblur"],
+)
+MINE = """
+from pathlib import Path
+from torch import nn
+
+Path("ran").touch()
+
+class Net(nn.Module):
+    num_classes = 10
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    from torchdau_cli.main import main
+
+    folder = tmp_path_factory.mktemp("trained")
+    words = ["torchdau", "fit", "--config", str(ROOT / "recipes/digits_conv.yaml"), "--trainer.max_epochs", "1"]
+    words += ["--trainer.limit_train_batches", "1", "--trainer.enable_progress_bar", "false"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", words)
+        main()
+    (last,) = folder.glob("runs/**/last.ckpt")
+    return last
+
+
+def changed(trained, path, key, value):
+    """The checkpoint with another entry in its configuration."""
+    saved = torch.load(trained, weights_only=True)
+    saved["config"] = re.sub(rf"(?ms)^{key}:.*?(?=^\w|\Z)", f"{key}: {json.dumps(value)}\n", saved["config"])
+    write_checkpoint(saved, path)
+    return path
+
+
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "torch.hub.load", "torch.utils.cpp_extension.load"])
+def test_no_code_of_strangers_runs(name, words, trained, torchdau, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.system", lambda *_: pytest.fail("it ran"))
+    network = {"class_path": name, "init_args": {"command": "touch ran"}}
+    model = {"class_path": "torchdau.training.Classification", "init_args": {"network": network}}
+    path = changed(trained, tmp_path / "bad.ckpt", "model", model)
+    command, *rest = words
+    more = {"deblur": ["x.png", "--output", "out"]}.get(command, [])
+    (tmp_path / "x.png").touch()
+    with pytest.raises(
+        SystemExit, match=rf"checkpoint must (name classes of torchdau, .*, got '{name}'|be of a deblur)"
+    ):
+        torchdau(command, path, *rest, *more)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("key", ["data", "trainer"])
+def test_nor_through_data_and_callbacks(key, trained, torchdau, tmp_path):
+    bad = {"class_path": "os.system", "init_args": {"command": "touch ran"}}
+    value = {"data": bad, "trainer": {"callbacks": [bad]}}[key]
+    path = changed(trained, tmp_path / "bad.ckpt", key, value)
+    with pytest.raises(SystemExit, match=r"checkpoint must name classes of torchdau, .* got 'os.system'"):
+        torchdau("test", path)
+    if key == "data":
+        with pytest.raises(ValueError, match=r"checkpoint must name classes of torchdau, .* got 'os.system'"):
+            restore_data(path)
+
+
+def test_modules_that_the_user_trusts(trained, torchdau, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("TORCHDAU_TRUST", "")
+    options = [
+        "--trainer.limit_train_batches",
+        "1",
+        "--trainer.max_epochs",
+        "1",
+        "--trainer.enable_progress_bar",
+        "false",
+    ]
+    own = ["--model.init_args.network", "mine.Net"]
+    torchdau("fit", "--config", ROOT / "recipes/digits_conv.yaml", *options, *own)  # one's own recipe needs no trust
+    (last,) = tmp_path.glob("runs/**/last.ckpt")
+    (tmp_path / "ran").unlink()
+    sys.modules.pop("mine")
+    for refuse in (restore_network, restore_task):
+        with pytest.raises(
+            ValueError, match=r"got 'mine.Net' in '.*last.ckpt'. Its code would run; .* add --trust mine"
+        ):
+            refuse(last)
+    with pytest.raises(SystemExit, match="add --trust mine"):
+        torchdau("test", last)
+    assert not (tmp_path / "ran").exists()
+    torchdau("test", last, "--trust", "mine")
