@@ -26,7 +26,8 @@ def deblur(
 ) -> None:
     """Deblur pictures of any size and format by a trained network.
 
-    Write NAME.png for each picture, upright, with its transparency and its colour profile.
+    Write NAME.png for each picture, upright, with 8 bits, its transparency and its colour profile. Grey pictures stay
+    grey. Animations are refused.
 
     Args:
         checkpoint: a file that torchdau fit wrote for a deblurring network.
@@ -46,6 +47,7 @@ def deblur(
     from torchdau.training.data.faults import failures
     from torchdau.training.data.pictures import (
         distinct_names,
+        is_grey,
         picture_of,
         pictures_in,
         pixels_of,
@@ -76,13 +78,15 @@ def deblur(
     failed = []
     for file, target in track(list(zip(files, targets, strict=True)), "deblurring", disable=not Console().is_terminal):
         try:
-            picture, alpha = read_picture(file), transparency(file)
+            picture, alpha, grey = read_picture(file), transparency(file), is_grey(file)
         except ValueError as error:
             failed.append(str(error))
             continue
         with torch.inference_mode():
             pixels = pixels_of(picture)[None].to(where) / 255
             result = picture_of(deblurred(network, pixels, tile, overlap)[0].cpu())
+        if grey:
+            result = result.convert("L")
         if alpha is not None:
             result.putalpha(alpha)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -43,14 +43,20 @@ def test_fit_test_predict_deblur(torchdau, monkeypatch, tmp_path, capsys):
         exif = plain.getexif()
         exif[0x0112] = 6
         plain.save(photos / "turned.jpg", exif=exif)
+    Image.fromarray(np.arange(1200, dtype=np.uint8).reshape(30, 40)).save(photos / "grey.png")
+    Image.fromarray(np.arange(0, 60000, 50, dtype=np.uint16).reshape(30, 40)).save(photos / "deep.png")
     out = tmp_path / "out"
     torchdau("deblur", checkpoint, photos, "--output", out, "--compare", "true")
-    assert "written: 4 pictures" in capsys.readouterr().out
+    assert "written: 6 pictures" in capsys.readouterr().out
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    both = {f"{name}{kind}.png" for name in ("a", "inside/b", "clear", "turned") for kind in ("", "_compare")}
+    results = ("a", "inside/b", "clear", "turned", "grey", "deep")
+    both = {f"{name}{kind}.png" for name in results for kind in ("", "_compare")}
     assert names == both
     with Image.open(out / "inside/b.png") as result:
         assert np.array_equal(np.array(result), expected)
+    for name in ("grey", "deep"):
+        with Image.open(out / f"{name}.png") as result:
+            assert result.mode == "L"
     with Image.open(out / "clear.png") as result:
         assert result.mode == "RGBA"
         assert np.array_equal(np.array(result)[..., 3].ravel(), np.arange(1200, dtype=np.uint8))
@@ -78,6 +84,10 @@ def test_what_deblur_refuses(torchdau, monkeypatch, tmp_path, capsys):
         torchdau("deblur", checkpoint, tmp_path / "empty", *options)
     (tmp_path / "broken.png").write_bytes(before[:60])
     save_image(tmp_path / "whole.png", 20, 20)
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "green")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(SystemExit, match=r"file must be a single picture, got '.*moving.gif' with 2 frames"):
+        torchdau("deblur", checkpoint, tmp_path / "moving.gif", *options)
     with pytest.raises(SystemExit, match=r"1 pictures could not be read, all others were written: .*'.*broken.png'"):
         torchdau("deblur", checkpoint, tmp_path / "broken.png", tmp_path / "whole.png", *options)
     assert (tmp_path / "out/whole.png").exists()  # it went on

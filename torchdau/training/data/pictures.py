@@ -19,6 +19,12 @@ UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionB
 """Errors of Pillow for unreadable files."""
 
 
+ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
+"""Formats whose frames are an animation; other formats keep thumbnails and the like beside the picture."""
+
+GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
+"""Modes of pictures without colours."""
+
 NO_DATA = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
 """Folders and files that systems put beside pictures."""
 
@@ -51,6 +57,11 @@ def read_picture(file: str | os.PathLike[str]) -> Image.Image:
     return picture.convert("RGB")
 
 
+def is_grey(file: str | os.PathLike[str]) -> bool:
+    """Return whether a picture has no colours, by its mode."""
+    return _opened(file).mode in GREY
+
+
 def transparency(file: str | os.PathLike[str]) -> Image.Image | None:
     """Return the opacity of each pixel of a picture, 8 bits, or None if the file has none."""
     picture = _opened(file)
@@ -80,10 +91,15 @@ def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
 def _opened(file: str | os.PathLike[str]) -> Image.Image:
     try:
         with Image.open(file) as opened:
+            frames = getattr(opened, "n_frames", 1) if opened.format in ANIMATED else 1
             picture: Image.Image = ImageOps.exif_transpose(opened)
             picture.load()
     except UNREADABLE as error:
         raise ValueError(f"file must be a picture, got {str(file)!r}: {error}.") from error
+    if frames > 1:
+        raise ValueError(
+            f"file must be a single picture, got {str(file)!r} with {frames} frames. Save them as pictures."
+        )
     return picture
 
 
