@@ -48,7 +48,7 @@ def test_fit_resume_validate_test_predict(torchdau, tmp_path, capsys):
     assert table.read_text().splitlines()[1].endswith(",".join(rows[10]))
     (tmp_path / "digits/0.png").write_bytes((tmp_path / "digits/0.png").read_bytes()[:50])
     (tmp_path / "digits/5.jpg").touch()
-    with pytest.raises(SystemExit, match=r"torchdau predict: 2 pictures could not be read, .*0.png.*5.jpg"):
+    with pytest.raises(SystemExit, match=r"torchdau predict: not read: 2, .*0.png.*5.jpg"):
         torchdau("predict", last, *quiet[:2], "--data.init_args.pictures", tmp_path / "digits")
     assert len(table.read_text().splitlines()) == 1 + 3 * 3  # the others are there
 

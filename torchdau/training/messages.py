@@ -93,9 +93,13 @@ class Bar(RichProgressBar):
 
 
 def _sizes(trainer: Trainer) -> list[str]:
-    """Return the numbers of test and new images in words, as far as they are known."""
-    loaders: Any = {"test": trainer.test_dataloaders, "new": trainer.predict_dataloaders}
-    sets = {name: getattr(loader, "dataset", None) for name, loader in loaders.items()}
+    """Return the numbers of images in the sets in use, as far as they are known."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    sets = {
+        "training": getattr(data, "train", None) if trainer.training or trainer.sanity_checking else None,
+        "test": getattr(trainer.test_dataloaders, "dataset", None),
+        "new": getattr(trainer.predict_dataloaders, "dataset", None),
+    }
     return [f"{len(images):,} {name} images" for name, images in sets.items() if isinstance(images, Sized)]
 
 

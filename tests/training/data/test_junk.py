@@ -59,7 +59,7 @@ def test_pictures_are_not_hidden(tmp_path, caplog):
         assert not caplog.records
         (tmp_path / "readme.txt").touch()
         pictures_in(tmp_path)
-    assert "1 files in" in caplog.records[0].getMessage()
+    assert f"left out in {tmp_path}: 1 " in caplog.records[0].getMessage()
 
 
 @pytest.mark.parametrize("name", ["a.png", "b/c.png", "a.b/c.png"])

@@ -20,7 +20,7 @@ def failures(found: Sequence[str]) -> str:
         found: a sentence about each of them, with its name and the reason.
     """
     more = f" ... and {len(found) - MOST_NAMED} more." if len(found) > MOST_NAMED else ""
-    return f"{len(found)} pictures could not be read, all others were written: {' '.join(found[:MOST_NAMED])}{more}"
+    return f"not read: {len(found)}, all others were written. {' '.join(found[:MOST_NAMED])}{more}"
 
 
 def faults_of(

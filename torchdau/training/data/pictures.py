@@ -38,7 +38,7 @@ def is_data(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> boo
 def say_left_out(others: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str]) -> None:
     """Log a warning about files of a folder that are no pictures, if there are some."""
     if others:
-        logger.warning("%d files in %s are no pictures and are left out, such as %s", len(others), folder, others[0])
+        logger.warning("left out in %s: %d that are no pictures, such as %s", folder, len(others), others[0])
 
 
 def read_picture(file: str | os.PathLike[str]) -> Image.Image:
