@@ -61,6 +61,18 @@ def test_folders_from_the_environment(tmp_path, monkeypatch):
         ImageFolderData()
 
 
+def test_files_that_are_no_pictures_are_refused_before_the_training(tmp_path):
+    make_folder(tmp_path, ("train", "test"), classes=["cat"], count=3)
+    (tmp_path / "train/cat/x.png").write_text("no picture")
+    (tmp_path / "train/cat/y.png").touch()
+    for size in (None, 8):  # read as they come, held in memory
+        with pytest.raises(ValueError, match=r"file must be a picture, got '.*cat/x.png'"):
+            ImageFolderData(str(tmp_path), num_workers=0, size=size).setup("fit")
+    data = ImageFolderData(str(tmp_path), num_workers=0, max_unreadable=0.5)
+    data.setup("fit")
+    assert len(data.train) == 5
+
+
 def test_missing_and_empty_folders(tmp_path):
     make_folder(tmp_path, sets=["train"])
     data = ImageFolderData(str(tmp_path), num_workers=0)

@@ -8,9 +8,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from torchdau.training.data.faults import refuse_faults
 from torchdau.training.data.images import ImageData
 from torchdau.training.data.in_memory import InMemory, fits, read
-from torchdau.training.data.pictures import Pictures
+from torchdau.training.data.pictures import Pictures, header_fault
+
+MOST_CHECKED = 20_000
+"""Training images whose headers are read before a training, evenly chosen; others are checked when they are read."""
 
 
 class ClassificationData(ImageData, ABC):
@@ -77,7 +81,13 @@ class ClassificationData(ImageData, ABC):
     def _held(self, train: bool) -> Dataset[Any]:
         """Return a set, in memory if its images are few and small."""
         dataset: Any = self.dataset(train)
-        if isinstance(dataset, InMemory) or not fits(len(dataset), self.size):
+        if isinstance(dataset, InMemory):
+            return dataset
+        if not fits(len(dataset), self.size):
+            if train:
+                files = [file for file, _ in getattr(dataset, "samples", [])]
+                step = max(1, len(files) // MOST_CHECKED)
+                refuse_faults(files[::step], header_fault, "checking images", self.max_unreadable)
             return dataset
         dataset.transform = self.transform(train=False)
         augmentation = (self.padding, self.mirror) if train else (0, False)

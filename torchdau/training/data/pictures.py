@@ -138,6 +138,15 @@ def save_picture(picture: Image.Image, path: Path, profile: bytes | None) -> Non
         part.unlink(missing_ok=True)
 
 
+def header_fault(file: str | os.PathLike[str]) -> str | None:
+    """Return why a file is no picture, as far as its header shows it, or None."""
+    try:
+        picture_shape(file)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def distinct_names(files: Sequence[str]) -> list[Path]:
     """Return output names for files: relative to the folder that holds them all, without their endings.
 
