@@ -31,6 +31,7 @@ def _start(doctest_namespace):
 def command(monkeypatch, tmp_path):
     """Runs ``torchdau`` with arguments, in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCHDAU_TRUST", "")  # which --trust changes
 
     def run(*args):
         monkeypatch.setattr(sys, "argv", ["torchdau", *map(str, args)])

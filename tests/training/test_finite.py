@@ -60,7 +60,7 @@ def test_a_step_that_is_not_finite(what, said, torchdau, tmp_path):
     saved = read_checkpoint(last)
     assert saved["global_step"] == 3
     assert all(value.isfinite().all() for value in saved["state_dict"].values())
-    torchdau("test", "--ckpt_path", last)
+    torchdau("test", "--ckpt_path", last, "--trust", "tests")
 
 
 def test_files_are_named(torchdau, tmp_path, monkeypatch):
