@@ -16,7 +16,7 @@ def layer_padding(padding: Any, stride: tuple[int, int]) -> tuple[int, int] | Si
         TypeError: the padding is not a number of pixels.
         ValueError: the padding is ``"same"`` in a layer with a stride.
     """
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         if stride != (1, 1):
             raise ValueError(f"padding must be numbers of pixels for a strided layer, got 'same' for stride={stride}.")
         return 0, 0

@@ -52,7 +52,7 @@ def blur(
     generator = torch.Generator().manual_seed(seed)
     if test_share and len(files) < 2:
         raise ValueError(f"photographs must be at least 2, one for testing, got {len(files)}. Or give --test_share 0.")
-    for_tests = max(1, round(test_share * len(files))) if test_share else 0
+    for_tests = min(max(1, round(test_share * len(files))), len(files) - 1) if test_share else 0
     tests = set(torch.randperm(len(files), generator=generator)[:for_tests].tolist())
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as part:

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def chosen_device(name: str | None) -> "torch.device":
-    """Return the device of a name, or the accelerator of this machine, or its CPU; say which one.
+    """Return the device of a name, or the accelerator of this machine, or its CPU.
 
     Raises:
         ValueError: there is no such device.

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -77,11 +78,12 @@ def _run(command: str, options: Sequence[str], debug: bool) -> None:
 
 def _trusting(args: list[str]) -> list[str]:
     """Return the arguments without ``--trust MODULE``, whose modules checkpoints may then name."""
-    while "--trust" in args[:-1]:
-        place = args.index("--trust")
-        os.environ["TORCHDAU_TRUST"] = ",".join(filter(None, [os.environ.get("TORCHDAU_TRUST"), args[place + 1]]))
-        args = args[:place] + args[place + 2 :]
-    return args
+    parser = ArgumentParser(prog="torchdau", add_help=False, allow_abbrev=False)
+    parser.add_argument("--trust", action="append", default=[])
+    given, others = parser.parse_known_args(args)
+    if given.trust:
+        os.environ["TORCHDAU_TRUST"] = ",".join([*filter(None, [os.environ.get("TORCHDAU_TRUST")]), *given.trust])
+    return others
 
 
 def _function(command: str) -> Callable[[Sequence[str]], None]:

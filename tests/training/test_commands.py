@@ -161,6 +161,16 @@ def test_a_module_that_the_user_misses_is_not_ours(torchdau, monkeypatch):
         torchdau("fit", "--config", "x.yaml")
 
 
+def test_two_processes_train(tmp_path):
+    """Messages and loggers must not wait for a process that does not come; the slow tests say what is learned."""
+    few = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1", "--trainer.max_epochs", "1"]
+    two = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = [sys.executable, "-m", "torchdau", "fit", "--config", ROOT / "recipes/digits_dau.yaml", *few, *two]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=True)
+    assert done.stdout.count("results") == done.stdout.count("next ") == 1
+    assert len([*tmp_path.glob("runs/digits/**/last.ckpt")]) == 1
+
+
 def test_demo(torchdau, capsys, tmp_path):
     torchdau("demo", "--epochs", "1", "--output", tmp_path / "out")
     out = capsys.readouterr().out

@@ -5,6 +5,7 @@ import signal
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,10 +23,14 @@ from torchdau.training.interrupts import Interruptible
 from torchdau.training.messages import Bar, Messages, say_what_is_next, silence
 from torchdau.training.parsing import Parser
 from torchdau.training.restoring import configuration
-from torchdau.training.trust import check_trust
+from torchdau.training.trust import check_trust, only_trusted
 
-LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "torchdau.training.CSVLogger")
-"""The loggers of the recipes."""
+LOGGERS = (
+    "lightning.pytorch.loggers.TensorBoardLogger",
+    "lightning.pytorch.loggers.CSVLogger",
+    "torchdau.training.CSVLogger",
+)
+"""The loggers of the recipes, and of older ones."""
 
 
 class SaveConfig(SaveConfigCallback):
@@ -51,6 +56,9 @@ class SaveConfig(SaveConfigCallback):
 class CommandLine(LightningCLI):
     """Lightning's command line with torchdau's defaults."""
 
+    def _parse_ckpt_path(self) -> None:
+        """Take nothing from a checkpoint but its configuration; Lightning would make whatever class it names."""
+
     def before_instantiate_classes(self) -> None:
         """Log only in ``fit``, keep no predictions in memory, and resume a run in its own folder."""
         if self.subcommand == "fit":
@@ -70,7 +78,7 @@ class CommandLine(LightningCLI):
         checkpoint = Path(config.ckpt_path or "")
         run = checkpoint.absolute().parent.parent
         folders = {Path(logger.init_args.save_dir, logger.init_args.name or "").absolute() for logger in loggers}
-        if checkpoint.name == "last.ckpt" and run.parent in folders:
+        if checkpoint.name in ("last.ckpt", "error.ckpt") and run.parent in folders:
             for logger in loggers:
                 logger.init_args.version = run.name  # the best checkpoint stays known
 
@@ -123,20 +131,21 @@ def main(command: str, options: Sequence[str]) -> None:
             config.write_text(yaml.safe_dump(saved))
         stopping = Interruptible()
         try:
-            CommandLine(
-                LightningModule,
-                LightningDataModule,
-                trainer_defaults={"callbacks": [stopping, Messages()], "enable_model_summary": False},
-                save_config_callback=SaveConfig if command == "fit" else None,
-                save_config_kwargs={"overwrite": True},
-                subclass_mode_model=True,
-                subclass_mode_data=True,
-                parser_class=Parser,
-                parser_kwargs={
-                    "allow_abbrev": False,
-                    **{name: {"default_config_files": [str(config)]} for name in CommandLine.subcommands()},
-                },
-            )
+            with only_trusted() if config.exists() else nullcontext():
+                CommandLine(
+                    LightningModule,
+                    LightningDataModule,
+                    trainer_defaults={"callbacks": [stopping, Messages()], "enable_model_summary": False},
+                    save_config_callback=SaveConfig if command == "fit" else None,
+                    save_config_kwargs={"overwrite": True},
+                    subclass_mode_model=True,
+                    subclass_mode_data=True,
+                    parser_class=Parser,
+                    parser_kwargs={
+                        "allow_abbrev": False,
+                        **{name: {"default_config_files": [str(config)]} for name in CommandLine.subcommands()},
+                    },
+                )
         except Exception as error:
             if stopping.checkpoint:
                 sys.stderr.write(f"torchdau fit: the training until the error is in {stopping.checkpoint}\n")

@@ -48,7 +48,7 @@ class Interruptible(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save ``last.ckpt`` if no checkpoint has the last step."""
         saved = {getattr(c, "_last_global_step_saved", 0) for c in trainer.checkpoint_callbacks}
-        if trainer.global_step not in saved:
+        if trainer.global_step not in saved and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._save(trainer, "last.ckpt")
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

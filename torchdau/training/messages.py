@@ -29,11 +29,12 @@ def silence() -> None:
 class Messages(Callback):
     """Callback that prints the device, data and network of a run, and the folder of the results of a training."""
 
-    @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the device, data and network, and the folder of the results."""
-        self._introduce(trainer, pl_module)
-        _say("results", trainer.log_dir or trainer.default_root_dir)
+        folder = trainer.log_dir or trainer.default_root_dir  # all processes must ask for it
+        if trainer.is_global_zero:
+            self._introduce(trainer, pl_module)
+            _say("results", folder)
 
     @rank_zero_only
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

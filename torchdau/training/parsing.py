@@ -2,13 +2,15 @@
 
 import inspect
 import re
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
+
+from torchdau.training.trust import DENIED, refusal_of
 
 UNKNOWN = re.compile(
     r"ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|has no attribute '(\w+)'|arguments: --([\w.]+)"
@@ -44,6 +46,8 @@ class Parser(LightningArgumentParser):
         if broken := BROKEN.search(message):
             message = f"a recipe must be YAML, got {_recipe()!r}, which is not: {broken[1]}"
         message = message.replace('in "<unicode string>", ', "")
+        if denied := DENIED.search(message):
+            self.exit(1, f"{self.prog.replace(' [options]', '')}: {refusal_of(denied[1], 'the checkpoint')}\n")
         known = set(self._known(message))
         parts = [part for groups in UNKNOWN.findall(message) for name in groups for part in name.split(".") if part]
         unknown = [part for part in dict.fromkeys([*parts, *KEYS.findall(message)]) if part not in known]
@@ -67,9 +71,8 @@ class Parser(LightningArgumentParser):
                     yield from inner._known("")
         for path in {*PATHS.findall(message)}:
             module, _, name = path.rpartition(".")
-            try:
-                found = import_module(module)
-            except (ImportError, ValueError):
+            found = sys.modules.get(module)  # importing it would run code of a checkpoint
+            if found is None:
                 continue
             yield from vars(found)
             made = getattr(found, name, None)

@@ -14,7 +14,7 @@ from torch import nn
 
 from torchdau import __version__
 from torchdau.training.checkpoints import read_checkpoint, refusal
-from torchdau.training.trust import check_trust
+from torchdau.training.trust import DENIED, UntrustedError, check_trust, only_trusted, refusal_of
 
 PREFIX = "network."
 """Prefix of a network's weights among the weights of its task."""
@@ -127,11 +127,14 @@ def instantiate(parser: ArgumentParser, config: dict[str, Any], checkpoint: str 
     """
     check_trust(config, checkpoint)
     try:
-        return parser.instantiate(parser.parse_object(config))
+        with only_trusted():
+            return parser.instantiate(parser.parse_object(config))
     except ArgumentError as error:
         cause: BaseException = error
         while cause.__cause__ is not None:  # the innermost names the culprit
             cause = cause.__cause__
+        if denied := DENIED.search(str(cause)):
+            raise UntrustedError(refusal_of(denied[1], checkpoint)) from None
         raise ValueError(
             f"checkpoint must be of classes and arguments that torchdau {__version__} knows, got {str(checkpoint)!r}: "
             f"{cause}."

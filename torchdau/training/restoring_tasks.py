@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchdau.conv import DAUConv2d
 from torchdau.training.checkpoints import read_checkpoint
 from torchdau.training.restoring import configuration, instantiate, restore_network
+from torchdau.training.trust import UntrustedError
 
 
 def restore_task(checkpoint: str | os.PathLike[str]) -> LightningModule:
@@ -61,6 +62,8 @@ def first_images(checkpoint: str | os.PathLike[str], size: int) -> tuple[Tensor,
         data.num_workers = 0
         data.setup("test")
         images: Tensor = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0][:4]
+    except UntrustedError:
+        raise
     except (FileNotFoundError, ValueError):
         layers = restore_network(checkpoint).modules()
         channels = next((m.in_channels for m in layers if isinstance(m, DAUConv2d | nn.Conv2d)), 3)

@@ -1,8 +1,12 @@
 """Which modules the configuration in a checkpoint may name: making a class runs its code."""
 
 import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from jsonargparse import _common, set_parsing_settings
 
 TRUSTED = ("torchdau", "torch.nn", "torch.optim", "torchvision", "timm", "lightning", "torchmetrics")
 """Modules that every checkpoint may name."""
@@ -10,25 +14,51 @@ TRUSTED = ("torchdau", "torch.nn", "torch.optim", "torchvision", "timm", "lightn
 MORE = "TORCHDAU_TRUST"
 """Environment variable with further modules, separated by commas; ``--trust`` of the command sets it."""
 
+DENIED = re.compile(r"Importing '([\w.]+)' is not allowed")
+"""In messages of jsonargparse."""
+
+
+class UntrustedError(ValueError):
+    """A checkpoint names a class of a module that is not trusted."""
+
 
 def check_trust(config: Any, checkpoint: str | os.PathLike[str]) -> None:
-    """Check that a configuration names classes and functions of trusted modules only.
+    """Check that a configuration names classes and functions of trusted modules only, where it names them openly.
 
     Args:
         config: configuration from a checkpoint: dictionaries, lists and plain values.
         checkpoint: its file, for the message.
 
     Raises:
-        ValueError: it names another module.
+        UntrustedError: it names another module.
     """
-    trusted = (*TRUSTED, *filter(None, os.environ.get(MORE, "").split(",")))
     for name in _named(config):
-        if not any(name.startswith(f"{module}.") for module in trusted) and "." in name:
-            module = name.partition(".")[0]
-            raise ValueError(
-                f"checkpoint must name classes of {', '.join(TRUSTED)}, got {name!r} in {str(checkpoint)!r}. Its code "
-                f"would run; if you trust the file, add --trust {module}."
-            )
+        if "." in name and not any(name == module or name.startswith(f"{module}.") for module in _modules()):
+            raise UntrustedError(refusal_of(name, checkpoint))
+
+
+@contextmanager
+def only_trusted() -> Iterator[None]:
+    """Let jsonargparse import trusted modules only, whichever way a value names a class."""
+    before = dict(_common.parsing_settings)  # what was allowed cannot be read or taken back otherwise
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=_modules())
+    try:
+        yield
+    finally:
+        _common.parsing_settings.update(before)
+
+
+def refusal_of(name: str, checkpoint: str | os.PathLike[str]) -> str:
+    """Say that a checkpoint names something that is not trusted."""
+    return (
+        f"checkpoint must name classes of {', '.join(TRUSTED)}, got {name!r} in {str(checkpoint)!r}. Its code would "
+        f"run; if you trust the file, add --trust {name.partition('.')[0]}."
+    )
+
+
+def _modules() -> list[str]:
+    more = (name.strip() for name in os.environ.get(MORE, "").split(","))
+    return [*TRUSTED, *(name for name in more if name)]
 
 
 def _named(config: Any) -> Iterator[str]:
@@ -42,5 +72,3 @@ def _named(config: Any) -> Iterator[str]:
     elif isinstance(config, list):
         for value in config:
             yield from _named(value)
-    elif isinstance(config, str) and "class_path" in config:  # a configuration as text
-        yield "a configuration in text."

@@ -86,7 +86,7 @@ class ClassificationData(ImageData, ABC):
         if not fits(len(dataset), self.size):
             if train:
                 files = [file for file, _ in getattr(dataset, "samples", [])]
-                step = max(1, len(files) // MOST_CHECKED)
+                step = max(1, -(-len(files) // MOST_CHECKED))
                 refuse_faults(files[::step], header_fault, "checking images", self.max_unreadable)
             return dataset
         dataset.transform = self.transform(train=False)

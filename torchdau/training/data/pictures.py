@@ -15,7 +15,7 @@ from torchdau.training.data.faults import faults_of
 
 logger = logging.getLogger("torchdau")
 
-UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """Errors of Pillow for unreadable files."""
 
 
@@ -31,8 +31,7 @@ NO_DATA = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
 
 def is_data(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
     """Return whether a path inside of a folder is data: neither hidden nor put there by the system."""
-    inside = os.fspath(path).removeprefix(os.fspath(folder)).replace(os.sep, "/")
-    return not any(part.startswith(".") or part in NO_DATA for part in inside.split("/"))
+    return not any(part.startswith(".") or part in NO_DATA for part in Path(path).relative_to(folder).parts)
 
 
 def say_left_out(others: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str]) -> None:

@@ -32,13 +32,13 @@ class Section:
 
 def write(path: Path, title: str, sections: Sequence[Section]) -> None:
     """Write a page, whole or not at all."""
-    template = files("torchdau.training.report").joinpath("page.html.jinja").read_text()
+    template = files("torchdau.training.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
     page = Environment(autoescape=True).from_string(template).render(title=title, sections=sections, bundle=bundle)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(page)
+        part.write_text(page, encoding="utf-8")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
