@@ -63,7 +63,10 @@ def deblur(
     if missing:
         raise FileNotFoundError(f"paths must name pictures or folders, got {missing[0]!r}, which is not there.")
     targets = [output / f"{name}.png" for name in distinct_names(files)]
-    there = [str(target) for target in targets if target.exists()]
+    if {target.resolve() for target in targets} & {Path(file).resolve() for file in files}:
+        raise ValueError(f"output must be another folder than that of the pictures, got {str(output)!r}.")
+    compared = [target.with_name(f"{target.stem}_compare.png") for target in targets] if compare else []
+    there = [str(target) for target in (*targets, *compared) if target.exists()]
     if there and not overwrite:
         raise FileExistsError(
             f"output must not hold results yet, got {len(there)} of them, such as {there[0]!r}. Name another folder, "

@@ -42,6 +42,10 @@ def _machine() -> Iterator[tuple[str, str]]:
     state = kernels()
     yield "processor", f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
     yield "threads", str(torch.get_num_threads())
-    yield "accelerator", torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    yield (
+        "accelerator",
+        torch.cuda.get_device_name() if torch.cuda.is_available() else str(accelerator or "none").lower(),
+    )
     yield "GPU kernels", gpu.reason()
     yield "CPU kernels", state.reason if state.library is None else f"{state.reason}, in float32 and below"

@@ -37,6 +37,7 @@ def arguments(command: str, options: list[str]) -> list[str]:
         return options
     if command != "fit" and "--ckpt_path" not in names:
         raise ValueError(f"a checkpoint is needed, as the first argument: torchdau {command} CHECKPOINT")
-    if command == "fit" and not names & {"-c", "--config", "--ckpt_path", "--model"}:
+    recipe = any(name.startswith(("-c", "--config", "--ckpt_path", "--model")) for name in names)
+    if command == "fit" and not recipe:
         raise ValueError("a recipe is needed: torchdau fit --config recipes/digits_dau.yaml")
     return options

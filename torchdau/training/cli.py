@@ -1,6 +1,7 @@
 """The commands fit, validate, test and predict: Lightning's command line for the tasks and data of this package."""
 
 import os
+import shlex
 import signal
 import sys
 from argparse import ArgumentParser
@@ -97,7 +98,9 @@ class CommandLine(LightningCLI):
         plugins = self._get(self.config_init, "trainer").plugins
         given = plugins if isinstance(plugins, list) else [plugins] if plugins else []
         trainer: Any = super().instantiate_trainer(plugins=[CheckpointFiles(), *given], **kwargs)
-        trainer.callbacks = [Bar() if type(callback) is RichProgressBar else callback for callback in trainer.callbacks]
+        own = self._get(self.config_init, "trainer").callbacks
+        if not any(isinstance(callback, RichProgressBar) for callback in (own if isinstance(own, list) else [own])):
+            trainer.callbacks = [Bar() if type(each) is RichProgressBar else each for each in trainer.callbacks]
         return trainer
 
 
@@ -125,7 +128,7 @@ def main(command: str, options: Sequence[str]) -> None:
     given = finder.parse_known_args(list(options))[0]
     with TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
-        if given.ckpt_path and not given.config and Path(given.ckpt_path).suffix == ".ckpt":  # not "last" or a URL
+        if given.ckpt_path and not given.config and (command != "fit" or Path(given.ckpt_path).suffix == ".ckpt"):
             saved = configuration(read_checkpoint(given.ckpt_path), given.ckpt_path)
             check_trust(saved, given.ckpt_path)
             config.write_text(yaml.safe_dump(saved))
@@ -157,5 +160,7 @@ def main(command: str, options: Sequence[str]) -> None:
         except SystemExit as end:
             number = signal.SIGINT if isinstance(end.__context__, KeyboardInterrupt) else stopping.number
             if number and stopping.checkpoint:
-                sys.stderr.write(f"torchdau fit: stopped. Go on with: torchdau fit {stopping.checkpoint}\n")
+                sys.stderr.write(
+                    f"torchdau fit: stopped. Go on with: torchdau fit {shlex.quote(str(stopping.checkpoint))}\n"
+                )
             sys.exit(128 + number if number else end.code)

@@ -1,6 +1,7 @@
 """Messages of a command about a run: device, data, network, folder of the results, and the next command."""
 
 import logging
+import shlex
 import warnings
 from collections.abc import Sized
 from pathlib import Path
@@ -68,7 +69,7 @@ def say_what_is_next(trainer: Trainer) -> None:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             path = _short(callback.best_model_path)
             _say("best", f"{path} ({callback.monitor} {callback.best_model_score:.4g})")
-            _say("next", f"torchdau test {path}")
+            _say("next", f"torchdau test {shlex.quote(path)}")
             return
 
 

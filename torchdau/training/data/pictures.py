@@ -129,6 +129,8 @@ def picture_of(pixels: Tensor) -> Image.Image:
 
 def save_picture(picture: Image.Image, path: Path, profile: bytes | None) -> None:
     """Write a PNG file with its colour profile, whole or not at all."""
+    if profile and profile[16:20] != (b"GRAY" if picture.mode in ("L", "LA") else b"RGB "):
+        profile = None  # it is of another colour space, as of a CMYK picture
     part = path.with_name(f".{path.name}.part")
     try:
         picture.save(part, "PNG", icc_profile=profile)
