@@ -73,7 +73,7 @@ def _run(command: str, options: Sequence[str], debug: bool) -> None:
     except MISTAKES as error:
         if debug:
             raise
-        _stop(command, str(error))
+        _stop(command, _innermost(str(error)))
 
 
 def _trusting(args: list[str]) -> list[str]:
@@ -102,6 +102,13 @@ def _usage() -> str:
         "torchdau COMMAND --help describes a command, torchdau --version prints the version, and --debug with any\n"
         "command shows where an error was raised. --trust MODULE lets checkpoints name classes of your own module.\n"
     )
+
+
+def _innermost(message: str) -> str:
+    """Return a message without the traceback of a process that reads images."""
+    if message.startswith("Caught ") and "Original Traceback" in message:
+        return message.rstrip().rpartition("\n")[2].partition(": ")[2]
+    return message
 
 
 def _stop(command: str, message: str) -> NoReturn:
