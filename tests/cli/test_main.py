@@ -116,3 +116,17 @@ def test_python_m(tmp_path):
         check=True,
     )
     assert "usage: torchdau COMMAND" in done.stdout
+
+
+def test_an_error_of_a_loader_is_one_line(torchdau, monkeypatch):
+    said = (
+        "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        "  File x, line 1\nValueError: file must be a picture, got 'a.png': broken.\n"
+    )
+
+    def fail(*_):
+        raise ValueError(said)
+
+    monkeypatch.setattr("torchdau.training.cli.main", fail)
+    with pytest.raises(SystemExit, match=r"^torchdau fit: file must be a picture, got 'a.png': broken\.$"):
+        torchdau("fit", "--config", "x.yaml")
