@@ -1,10 +1,12 @@
-"""Bounds of learned values: clipping in a forward pass, clipping in place, and checks on loading."""
+"""Bounds of learned values: clipping in a forward pass and in place, and the part of a layer that keeps them."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from torchdau.profile import MIN_SIGMA
 
 
 def bounded(values: Tensor, low: float, high: float) -> Tensor:
@@ -48,3 +50,65 @@ def check_loaded(state_dict: dict[str, Any], prefix: str, bounds: Mapping[str, t
                 f"dict. Make the layer with the max_{name} that it was saved with."
             )
     return None
+
+
+class Bounded(nn.Module):
+    """The part of a unit layer that keeps the bounds and the precision of its learned values.
+
+    Displacements and learned sigmas are within their bounds in every state dict, and stay in float32 or better.
+
+    Attributes:
+        displacement: positions in pixels.
+        sigma: width in pixels, or the parameter if it is learned.
+        max_displacement: bound of the displacements in pixels.
+        max_sigma: bound of a learned sigma in pixels.
+    """
+
+    displacement: nn.Parameter
+    sigma: nn.Parameter | float
+    max_displacement: float
+    max_sigma: float
+
+    def clip_parameters_(self) -> None:
+        """Clip displacements and learned sigmas to their bounds, which an optimizer step can exceed."""
+        # Through .data, because a layer may run twice before a backward pass, and because FSDP hands out views.
+        for name, (low, high) in self._bounds().items():
+            values = getattr(self, name)
+            if isinstance(values, Tensor):
+                bound_(values.data, low, high)
+
+    def _bounds(self) -> dict[str, tuple[float, float]]:
+        """Return the smallest and the largest value of each bounded parameter."""
+        return {
+            "displacement": (-self.max_displacement, self.max_displacement),
+            "sigma": (MIN_SIGMA, self.max_sigma),
+        }
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        kept = {id(t) for p in (self.displacement, self.sigma) if isinstance(p, Tensor) for t in (p, p.grad)}
+
+        def keep_precision(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            if id(tensor) in kept and torch.finfo(result.dtype).bits < 32:
+                return tensor.to(result.device)
+            return result
+
+        super()._apply(keep_precision, recurse)
+        return self
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        self.clip_parameters_()
+        super()._save_to_state_dict(*args)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        error_msgs: list[str] = args[-1]
+        state_dict = dict(state_dict)
+        if f"{prefix}counts" in state_dict and "counts" not in self._buffers:
+            error_msgs.append(
+                f"{prefix}weight was saved by a pruned layer. Apply prune_units_(model, 0) before loading."
+            )
+            return
+        if error := check_loaded(state_dict, prefix, self._bounds()):
+            error_msgs.append(error)
+            return
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,7 +1,7 @@
 """The unit layer: its parameters, their starting values and bounds; torchdau.functional does the computation."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -21,7 +21,7 @@ from torchdau.arguments import (
     pair,
     under_transform,
 )
-from torchdau.bounds import bound_, bounded, check_loaded
+from torchdau.bounds import Bounded, bounded
 from torchdau.functional import dau_conv2d
 from torchdau.habits import explained
 from torchdau.padding import extend, layer_padding
@@ -40,7 +40,7 @@ LAYERS: "WeakSet[DAUConv2d]" = WeakSet()
 """All layers: torchdau.optim uses them to tell displacements from the other parameters of an optimizer."""
 
 
-class DAUConv2d(nn.Module):
+class DAUConv2d(Bounded):
     r"""A 2-D convolution whose filters are displaced aggregation units, in place of :class:`torch.nn.Conv2d`.
 
     Every filter is a sum of ``num_units`` Gaussians with learned amplitudes and sub-pixel displacements, so its
@@ -102,7 +102,6 @@ class DAUConv2d(nn.Module):
     """
 
     bias: nn.Parameter | None
-    sigma: nn.Parameter | float
 
     @explained
     def __init__(
@@ -240,13 +239,6 @@ class DAUConv2d(nn.Module):
             sigma = torch.full((), sigma, dtype=displacement.dtype, device=displacement.device)
         return draw(weight, displacement, sigma, self.profile, rows, columns)
 
-    def clip_parameters_(self) -> None:
-        """Clip displacements and learned sigmas to their bounds, which an optimizer step can exceed."""
-        # Through .data, because a layer may run twice before a backward pass, and because FSDP hands out views.
-        bound_(self.displacement.data, -self.max_displacement, self.max_displacement)
-        if isinstance(self.sigma, Tensor):
-            bound_(self.sigma.data, MIN_SIGMA, self.max_sigma)
-
     def units(self) -> tuple[Tensor, Tensor, float | Tensor]:
         """Return weight (O, I / groups, K), displacement (O, I / groups, K, 2) and sigma for :func:`dau_conv2d`."""
         return self.weight, self.displacement, self.sigma
@@ -282,36 +274,3 @@ class DAUConv2d(nn.Module):
         arguments = self.arguments()
         first = [str(arguments.pop(name)) for name in ("in_channels", "out_channels")]
         return ", ".join(first + [f"{k}={v!r}" for k, v in arguments.items() if v != defaults[k]])
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DAUConv2d":
-        kept = {id(t) for p in (self.displacement, self.sigma) if isinstance(p, Tensor) for t in (p, p.grad)}
-
-        def keep_precision(tensor: Tensor) -> Tensor:
-            result = fn(tensor)
-            if id(tensor) in kept and torch.finfo(result.dtype).bits < 32:
-                return tensor.to(result.device)
-            return result
-
-        super()._apply(keep_precision, recurse)
-        return self
-
-    def _save_to_state_dict(self, *args: Any) -> None:
-        self.clip_parameters_()
-        super()._save_to_state_dict(*args)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        error_msgs: list[str] = args[-1]
-        state_dict = dict(state_dict)
-        if f"{prefix}counts" in state_dict and "counts" not in self._buffers:
-            error_msgs.append(
-                f"{prefix}weight was saved by a pruned layer. Apply prune_units_(model, 0) before loading."
-            )
-            return
-        bounds = {
-            "displacement": (-self.max_displacement, self.max_displacement),
-            "sigma": (MIN_SIGMA, self.max_sigma),
-        }
-        if error := check_loaded(state_dict, prefix, bounds):
-            error_msgs.append(error)
-            return
-        super()._load_from_state_dict(state_dict, prefix, *args)
