@@ -99,14 +99,19 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("end", [["--trainer.max_steps", "7"], ["--trainer.max_epochs", "3"]])
-def test_a_training_that_ends_between_validations_is_on_disk(end, torchdau, tmp_path):
+def test_a_training_that_ends_between_validations_is_on_disk(end, torchdau, tmp_path, capsys):
     few = ["--trainer.limit_train_batches", "5", "--trainer.check_val_every_n_epoch", "10"]
     quiet = ["--trainer.enable_progress_bar", "false"]
     torchdau("fit", "--config", ROOT / "recipes/digits_dau.yaml", *few, *quiet, *end)
+    last = last_checkpoint(tmp_path)
+    assert f"next     torchdau test {last.relative_to(tmp_path)}\n" in capsys.readouterr().out
     steps = {"--trainer.max_steps": 7, "--trainer.max_epochs": 15}[end[0]]
     assert torch.load(last_checkpoint(tmp_path), weights_only=True)["global_step"] == steps
     torchdau("fit", last_checkpoint(tmp_path), *quiet, "--trainer.max_epochs", "-1", "--trainer.max_steps", "20")
     assert torch.load(last_checkpoint(tmp_path), weights_only=True)["global_step"] == 20
+    with pytest.raises(SystemExit):  # nothing is left to train
+        torchdau("fit", last, *quiet, "--trainer.max_epochs", "1", "--trainer.max_steps", "-1")
+    assert not [*tmp_path.glob("runs/**/error.ckpt")]
 
 
 def test_an_error_leaves_what_was_trained(torchdau, monkeypatch, tmp_path, capsys):

@@ -25,9 +25,11 @@ class Interruptible(Callback):
 
     number: int | None = None
     checkpoint: Path | None = None
+    _first: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Turn Ctrl-C into SIGTERM, a flag that Lightning checks after each batch."""
+        self._first = trainer.global_step
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._stop)
 
@@ -41,7 +43,7 @@ class Interruptible(Callback):
         if isinstance(exception, SIGTERMException):
             self.number = self.number or signal.SIGTERM
             self.checkpoint = self._save(trainer, "last.ckpt")
-        elif isinstance(exception, Exception) and trainer.global_step and trainer.world_size == 1:
+        elif self._first is not None and trainer.global_step > self._first and trainer.world_size == 1:
             with suppress(Exception):  # the error may not leave anything to save; others would wait for it
                 self.checkpoint = self._save(trainer, "error.ckpt")
 

@@ -64,13 +64,19 @@ class Messages(Callback):
 
 @rank_zero_only
 def say_what_is_next(trainer: Trainer) -> None:
-    """Print the path of a training's best checkpoint and the command that tests it."""
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
-            path = _short(callback.best_model_path)
-            _say("best", f"{path} ({callback.monitor} {callback.best_model_score:.4g})")
-            _say("next", f"torchdau test {shlex.quote(path)}")
+    """Print the path of a training's best checkpoint, else of its last one, and the command that tests it."""
+    callbacks = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+    best = next((each for each in callbacks if each.monitor and each.best_model_path), None)
+    if best:
+        path = _short(best.best_model_path)
+        _say("best", f"{path} ({best.monitor} {best.best_model_score:.4g})")
+    else:
+        last = next((Path(each.dirpath, "last.ckpt") for each in callbacks if each.dirpath), None)
+        if last is None or not last.exists():
             return
+        path = _short(str(last))
+        _say("last", path)
+    _say("next", f"torchdau test {shlex.quote(path)}")
 
 
 class Bar(RichProgressBar):
