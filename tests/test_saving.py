@@ -143,7 +143,8 @@ def test_what_cannot_be_saved_leaves_the_file_that_was_there(tmp_path):
     save_model(model, file, "timm/test_resnet")
     before = file.read_bytes()
     with pytest.raises(
-        ValueError, match=r"architecture must be .* the tensors of the model to save, got 2 that differ: 'fc.bias'"
+        ValueError,
+        match=r"architecture must be .*, got 2 that differ: 'fc.bias' .* save_model\(model, .* num_classes=10",
     ):
         save_model(model, file, "timm/test_resnet", num_classes=5)
     with pytest.raises(
@@ -202,9 +203,7 @@ def test_models_that_cannot_be_filled(tmp_path):
 
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    with pytest.raises(
-        ImportError, match=r'safetensors must be installed. Install it with: pip install "torchdau\[hub\]"'
-    ):
+    with pytest.raises(ImportError, match=r"safetensors must be installed. Install it with: pip install safetensors"):
         save_model(changed("converted"), tmp_path / "model")
 
 

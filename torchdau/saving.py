@@ -76,7 +76,10 @@ def save_model(
             _place(plain, _layers(recipe, state))
             _compare(plain, state, "the model to save")
         except ValueError as error:
-            raise ValueError(f"architecture must be that of the model, got {architecture!r}: {error}") from error
+            raise ValueError(
+                f"architecture must be that of the model, got {architecture!r}: {error} Arguments of the architecture "
+                "follow its name: save_model(model, file, architecture, num_classes=10)."
+            ) from error
     part = file.with_name(f".{file.name}.part")
     try:
         part.touch()
@@ -140,7 +143,7 @@ def _safetensors() -> Any:
     try:
         import safetensors.torch
     except ModuleNotFoundError as error:
-        raise ImportError('safetensors must be installed. Install it with: pip install "torchdau[hub]"') from error
+        raise ImportError("safetensors must be installed. Install it with: pip install safetensors") from error
     return safetensors
 
 
