@@ -115,14 +115,18 @@ def test_a_training_that_ends_between_validations_is_on_disk(end, torchdau, tmp_
 
 
 def test_an_error_leaves_what_was_trained(torchdau, monkeypatch, tmp_path, capsys):
+    steps = 0
+
     def fail(self, trainer, *_):
-        if trainer.global_step == 3:
+        if trainer.global_step == steps:
             raise RuntimeError("of something else")
 
     monkeypatch.setattr(WatchUnits, "on_train_batch_start", fail)
     options = ["--trainer.enable_progress_bar", "false", "--trainer.callbacks+", "torchdau.training.WatchUnits"]
-    with pytest.raises(RuntimeError, match="of something else"):
-        torchdau("fit", "--config", ROOT / "recipes/digits_dau.yaml", *options)
+    for steps in (0, 3):
+        assert not [*tmp_path.glob("runs/**/error.ckpt")]  # there was nothing to leave
+        with pytest.raises(RuntimeError, match="of something else"):
+            torchdau("fit", "--config", ROOT / "recipes/digits_dau.yaml", *options)
     (checkpoint,) = tmp_path.glob("runs/**/error.ckpt")
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 3
     assert f"the training until the error is in {checkpoint.relative_to(tmp_path)}" in capsys.readouterr().err
