@@ -115,16 +115,17 @@ def test_a_training_that_ends_between_validations_is_on_disk(end, torchdau, tmp_
 
 
 def test_an_error_leaves_what_was_trained(torchdau, monkeypatch, tmp_path, capsys):
-    steps = 0
+    def fail_at(step):
+        def fail(self, trainer, *_):
+            if trainer.global_step == step:
+                raise RuntimeError("of something else")
 
-    def fail(self, trainer, *_):
-        if trainer.global_step == steps:
-            raise RuntimeError("of something else")
+        return fail
 
-    monkeypatch.setattr(WatchUnits, "on_train_batch_start", fail)
     options = ["--trainer.enable_progress_bar", "false", "--trainer.callbacks+", "torchdau.training.WatchUnits"]
-    for steps in (0, 3):
+    for step in (0, 3):
         assert not [*tmp_path.glob("runs/**/error.ckpt")]  # there was nothing to leave
+        monkeypatch.setattr(WatchUnits, "on_train_batch_start", fail_at(step))
         with pytest.raises(RuntimeError, match="of something else"):
             torchdau("fit", "--config", ROOT / "recipes/digits_dau.yaml", *options)
     (checkpoint,) = tmp_path.glob("runs/**/error.ckpt")
