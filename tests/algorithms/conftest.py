@@ -38,7 +38,30 @@ def kernel(request, monkeypatch):
 
 
 @pytest.fixture
-def tensor_cores(monkeypatch):
+def patched_once(monkeypatch):
+    """The interpreter patches Triton's language at every call of every function, which is half of its time."""
+    if DEVICE == "cuda":
+        yield
+        return
+    from triton.runtime import interpreter
+
+    patch, language = interpreter._patch_lang, (interpreter.tl, interpreter.tl.core)
+    scopes = {}
+
+    def patch_once(fn):
+        modules = tuple(name for name, value in fn.__globals__.items() if any(value is each for each in language))
+        if modules not in scopes:
+            scopes[modules] = patch(fn)
+        return interpreter._LangPatchScope()
+
+    monkeypatch.setattr(interpreter, "_patch_lang", patch_once)
+    yield
+    for scope in reversed(scopes.values()):
+        scope.restore()
+
+
+@pytest.fixture
+def tensor_cores(monkeypatch, patched_once):
     """Products of the interpreter like a GPU's: float32 is cut off to TF32, or rounded to it three times (tf32x3)."""
     if DEVICE == "cuda":
         return
