@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 import torchdau
 
 ALGORITHM = "spectral" if "--smoke" in sys.argv else "auto"
+KINDS = (("bf16", torch.bfloat16), ("TF32", torch.float32))
 
 # channels in, channels out, pixels, stride, batch
 LAYERS = {
@@ -41,7 +42,7 @@ FEW_SMALL = {"depthwise, 2 at 3": (2, 2, 3, 1, 2, 1, (3,))}
 def layers(machine: Machine) -> Iterator[tuple[str, Figures]]:
     """Measure layers beside cuDNN's 3 x 3 in both layouts, and torchvision's deform_conv2d in float32."""
     for name, (i, o, size, stride, batch) in (SMALL if machine.smoke else LAYERS).items():
-        for kind, dtype in (("bf16", torch.bfloat16), ("TF32", torch.float32)):
+        for kind, dtype in KINDS[: 1 if machine.smoke else 2]:
             x = torch.randn(batch, i, size, size, device=machine.device, dtype=dtype)
             models = {
                 "conv NCHW": (nn.Conv2d(i, o, 3, stride, padding=1, bias=False), torch.contiguous_format),
@@ -110,7 +111,7 @@ def _deformed(machine: Machine, i: int, o: int, size: int, stride: int, batch: i
 def few_channels(machine: Machine) -> Iterator[tuple[str, Figures]]:
     """Measure layers with few channels in a group, by "auto" and by dense, beside convolutions in both layouts."""
     for name, (i, o, size, stride, groups, batch, kernels) in (FEW_SMALL if machine.smoke else FEW).items():
-        for kind, dtype in (("bf16", torch.bfloat16), ("TF32", torch.float32)):
+        for kind, dtype in KINDS[: 1 if machine.smoke else 2]:
             makes: dict[str, Callable[[], nn.Module]] = {
                 f"units {algorithm}": partial(
                     torchdau.DAUConv2d, i, o, stride=stride, groups=groups, bias=False, algorithm=algorithm

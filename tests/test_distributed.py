@@ -67,8 +67,18 @@ def train_a_step(rank, shard, make, file):
         assert max(p.abs().max() for p in displacements if p.numel()) == 4
 
 
-@pytest.mark.parametrize("make", [by_factor, in_pixels])
-@pytest.mark.parametrize("shard", [shard_1, shard_2])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("shard", "make"),
+    [
+        (shard_1, in_pixels),
+        (shard_2, by_factor),
+        pytest.param(shard_1, by_factor, marks=SLOW),
+        pytest.param(shard_2, in_pixels, marks=SLOW),
+    ],
+)
 def test_a_sharded_layer_stays_within_its_bounds(shard, make, tmp_path):
     torch.multiprocessing.spawn(train_a_step, args=(shard, make, tmp_path / "store"), nprocs=2)
 
@@ -98,8 +108,15 @@ def train_replicas(rank, kind, make, images, alone, file):
         torch.testing.assert_close(after, alone, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("make", [by_factor, in_pixels])
-@pytest.mark.parametrize("kind", ["converted", "pruned"])
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("pruned", in_pixels),
+        ("converted", by_factor),
+        pytest.param("pruned", by_factor, marks=SLOW),
+        pytest.param("converted", in_pixels, marks=SLOW),
+    ],
+)
 def test_replicas_equal_one_process(kind, make, tmp_path):
     images, model = torch.randn(12, 3, 10, 10, dtype=torch.float64), network(kind)
     alone = train(model, model, make, images)

@@ -46,6 +46,7 @@ def results(notebook):
     return text, [sum("image/png" in each.get("data", {}) for each in cell) for cell in outputs]
 
 
+@pytest.mark.slow
 def test_the_notebook(tmp_path, monkeypatch):
     """On a few images in the layout of CIFAR-10, for one epoch."""
     for part in ("train", "test"):

@@ -129,6 +129,7 @@ def aot(model, image, file):
     return torch._inductor.aoti_compile_and_package(program, package_path=str(file))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor compiles C++")
 @torch.no_grad()
 def test_aot_inductor(tmp_path):

@@ -25,7 +25,16 @@ CASES = [
 
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("form", [("smooth", True), ("exact", True), ("smooth", False), ("exact", False)], ids=str)
+@pytest.mark.parametrize(
+    "form",
+    [
+        ("exact", True),
+        ("smooth", False),
+        pytest.param(("exact", False), marks=pytest.mark.slow),
+        pytest.param(("smooth", True), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_equals_dense(case, form):
     n, i, o, h, w, k, stride, padding, groups = case
     displacement_gradient, learned = form

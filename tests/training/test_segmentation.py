@@ -174,6 +174,7 @@ def test_a_checkpoint_of_another_network(torchdau, monkeypatch, tmp_path):
         torchdau("fit", *recipe, "--model.init_args.pretrained", classifier)
 
 
+@pytest.mark.slow
 def test_two_processes_count_every_image_once(torchdau, monkeypatch, tmp_path):
     """Of three images each sees one or two; the scores are those of one process."""
     monkeypatch.setenv("TORCHDAU_DATA", str(make_pairs(tmp_path / "data")))

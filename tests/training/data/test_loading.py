@@ -135,6 +135,7 @@ def reads_for_ever(pids):
     time.sleep(600)
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_process_that_is_killed():
     context = multiprocessing.get_context("forkserver")  # the default from Python 3.14 on
     here, there = context.Pipe()
