@@ -26,6 +26,8 @@ class SRNDeblurNet(nn.Module):
         conv_layer: function of input channels, output channels and stride that makes the convolutions between the first
             and the last. Their output must have ``ceil(size / stride)`` pixels.
         widths: channels at the three resolutions. Default: the published ones.
+        residual: whether the network computes what to add to the blurred image. It then starts with the blurred image
+            and needs fewer training steps. Default: it computes the sharp image, as published.
 
     Shape:
         - input: (N, 3, H, W), blurred images in [0, 1], both sides a multiple of 16 pixels
@@ -36,9 +38,13 @@ class SRNDeblurNet(nn.Module):
     """
 
     def __init__(
-        self, conv_layer: Callable[[int, int, int], nn.Module], widths: tuple[int, int, int] = (32, 64, 128)
+        self,
+        conv_layer: Callable[[int, int, int], nn.Module],
+        widths: tuple[int, int, int] = (32, 64, 128),
+        residual: bool = False,
     ) -> None:
         super().__init__()
+        self.residual = residual
         small, middle, large = widths
 
         def blocks(channels: int) -> list[nn.Module]:
@@ -50,6 +56,7 @@ class SRNDeblurNet(nn.Module):
         def double(inputs: int, outputs: int) -> nn.Sequential:
             return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 4, 2, padding=1), nn.ReLU())
 
+        last = nn.Conv2d(small, 3, 5, padding=2)
         self.encoder = nn.ModuleList(
             [
                 nn.Sequential(nn.Conv2d(6, small, 5, padding=2), nn.ReLU(), *blocks(small)),
@@ -61,7 +68,7 @@ class SRNDeblurNet(nn.Module):
             [
                 nn.Sequential(*blocks(large), double(large, middle)),
                 nn.Sequential(*blocks(middle), double(middle, small)),
-                nn.Sequential(*blocks(small), nn.Conv2d(small, 3, 5, padding=2)),
+                nn.Sequential(*blocks(small), last),
             ]
         )
         for module in self.modules():
@@ -69,6 +76,8 @@ class SRNDeblurNet(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        if residual:
+            nn.init.zeros_(last.weight)
 
     def forward(self, blurred: Tensor) -> list[Tensor]:
         """Return the sharp images of every scale; the last one is the result."""
@@ -81,7 +90,8 @@ class SRNDeblurNet(nn.Module):
         for scale in SCALES:
             image = _resized(blurred, scale)
             before = _resized(sharp[-1].detach(), 2) if sharp else image
-            sharp.append(self._at_one_scale(torch.cat([image, before], 1)))
+            result = self._at_one_scale(torch.cat([image, before], 1))
+            sharp.append(image + result if self.residual else result)
         return sharp
 
     def _at_one_scale(self, features: Tensor) -> Tensor:
@@ -110,11 +120,12 @@ class ResidualBlock(nn.Module):
         return input + self.convolutions(input)
 
 
-def srn_deblurnet(widths: tuple[int, int, int] = (32, 64, 128)) -> SRNDeblurNet:
+def srn_deblurnet(widths: tuple[int, int, int] = (32, 64, 128), residual: bool = False) -> SRNDeblurNet:
     """Build the plain network, with kernels of 5 x 5.
 
     Args:
         widths: channels at the three resolutions.
+        residual: whether the network computes what to add to the blurred image; see :class:`SRNDeblurNet`.
 
     Example:
         >>> sum(p.numel() for p in srn_deblurnet().parameters() if p.ndim > 1)
@@ -124,7 +135,7 @@ def srn_deblurnet(widths: tuple[int, int, int] = (32, 64, 128)) -> SRNDeblurNet:
     def conv_layer(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
         return nn.Conv2d(inputs, outputs, 5, stride, padding=2)
 
-    return SRNDeblurNet(conv_layer, widths)
+    return SRNDeblurNet(conv_layer, widths, residual)
 
 
 def dau_srn_deblurnet(
@@ -132,6 +143,7 @@ def dau_srn_deblurnet(
     sigma: float = 0.35,
     max_displacement: float = 4.0,
     widths: tuple[int, int, int] = (32, 64, 128),
+    residual: bool = False,
 ) -> SRNDeblurNet:
     """Build the unit network: units replace all convolutions but the first and the last.
 
@@ -142,6 +154,7 @@ def dau_srn_deblurnet(
         sigma: width of the Gaussians in pixels. Default: 0.35, as in the paper for this network.
         max_displacement: bound of the displacements in pixels.
         widths: channels at the three resolutions.
+        residual: whether the network computes what to add to the blurred image; see :class:`SRNDeblurNet`.
 
     Example:
         >>> sum(p.numel() for p in dau_srn_deblurnet().parameters() if p.ndim > 1)
@@ -155,7 +168,7 @@ def dau_srn_deblurnet(
         init.normal_(layer.displacement, 0.5)
         return layer
 
-    return SRNDeblurNet(conv_layer, widths)
+    return SRNDeblurNet(conv_layer, widths, residual)
 
 
 def _resized(images: Tensor, scale: float) -> Tensor:
