@@ -22,6 +22,15 @@ def test_three_scales_with_the_same_weights(make):
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
+@pytest.mark.parametrize("make", [srn_deblurnet, dau_srn_deblurnet])
+def test_a_residual_network_starts_with_the_blurred_image(make):
+    blurred = torch.rand(1, 3, 32, 48)
+    network = make(widths=WIDTHS, residual=True)
+    assert torch.equal(network(blurred)[-1], blurred)
+    torch.nn.init.ones_(network.decoder[2][3].bias)
+    torch.testing.assert_close(network(blurred)[-1], blurred + 1)
+
+
 def test_no_gradient_flows_from_scale_to_scale():
     network = srn_deblurnet(WIDTHS)
     first, second, third = network(torch.rand(1, 3, 32, 32))

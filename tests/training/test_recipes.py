@@ -39,7 +39,7 @@ def make_data(recipe, folder):
         }
         four[kind](folder)
         return ["--data.init_args.crop", "33"]
-    if kind == "gopro":
+    if kind in ("gopro", "photographs"):
         make_gopro(folder, count=4)
         return ["--data.init_args.crop", "32"]
     sets = ("train", "val") if kind == "imagenet" else ("train", "test")

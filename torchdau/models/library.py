@@ -62,5 +62,5 @@ def _of_torchvision(name: str) -> Make:
 def _of_torchdau(name: str) -> Make:
     from torchdau import models
 
-    builders = set(models.__all__) - {library_model.__name__}
+    builders = set(models.__all__) - {library_model.__name__, "classifier", "dau_classifier"}
     return getattr(models, name) if name in builders and name.islower() else None

@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -37,8 +38,8 @@ LOGGERS = (
 class SaveConfig(SaveConfigCallback):
     """Callback that saves a run's configuration beside its logs, as Lightning does, and in its checkpoints."""
 
-    pretrained: str | None = None
-    """Checkpoint from which the training started, also known after a resume."""
+    pretrained: str | bool | None = None
+    """Checkpoint from which the training started, or True for weights of timm; also known after a resume."""
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Remember the checkpoint from which a resumed training had started."""
@@ -47,10 +48,14 @@ class SaveConfig(SaveConfigCallback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the configuration as YAML, so that the checkpoint alone is enough to rebuild the network."""
         config = self.config.clone()
-        self.pretrained = config.model.init_args.get("pretrained") or self.pretrained
-        if self.pretrained:
+        network: Any = config.model.init_args.network.get("init_args") or {}
+        self.pretrained = config.model.init_args.get("pretrained") or network.get("pretrained") or self.pretrained
+        if self.pretrained:  # this checkpoint already has its weights
             checkpoint["pretrained"] = self.pretrained
-            config.model.init_args.pretrained = None  # this checkpoint already has its weights
+            if "pretrained" in config.model.init_args:
+                config.model.init_args.pretrained = None
+            if "pretrained" in network:
+                network.pretrained = False
         checkpoint["config"] = self.parser.dump(config, skip_none=False)
 
 
@@ -89,17 +94,22 @@ class CommandLine(LightningCLI):
         if unreadable := getattr(dataset, "unreadable", None):
             raise ValueError(failures(unreadable))
 
+    def before_fit(self) -> None:
+        """Remember the time."""
+        self.start = time.monotonic()
+
     def after_fit(self) -> None:
-        """Print the path of the best checkpoint and the next command."""
-        say_what_is_next(self.trainer)
+        """Print the time, the path of the best checkpoint and the next command."""
+        say_what_is_next(self.trainer, time.monotonic() - self.start)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return Lightning's trainer, with checkpoints written completely and a progress bar of at most 80 columns."""
         plugins = self._get(self.config_init, "trainer").plugins
         given = plugins if isinstance(plugins, list) else [plugins] if plugins else []
-        trainer: Any = super().instantiate_trainer(plugins=[CheckpointFiles(), *given], **kwargs)
         own = self._get(self.config_init, "trainer").callbacks
-        if not any(isinstance(callback, RichProgressBar) for callback in (own if isinstance(own, list) else [own])):
+        has_bar = any(isinstance(callback, RichProgressBar) for callback in (own if isinstance(own, list) else [own]))
+        trainer: Any = super().instantiate_trainer(plugins=[CheckpointFiles(), *given], **kwargs)  # fills this list
+        if not has_bar:
             trainer.callbacks = [Bar() if type(each) is RichProgressBar else each for each in trainer.callbacks]
         return trainer
 

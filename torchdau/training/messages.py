@@ -4,6 +4,7 @@ import logging
 import shlex
 import warnings
 from collections.abc import Sized
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,11 @@ class Messages(Callback):
 
 
 @rank_zero_only
-def say_what_is_next(trainer: Trainer) -> None:
-    """Print the path of a training's best checkpoint, else of its last one, and the command that tests it."""
+def say_what_is_next(trainer: Trainer, seconds: float) -> None:
+    """Print the time of a training, the path of its best checkpoint, else of its last one, and the next command."""
+    _say(
+        "time", f"{timedelta(seconds=round(seconds))}, to epoch {trainer.current_epoch} and step {trainer.global_step}"
+    )
     callbacks = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
     best = next((each for each in callbacks if each.monitor and each.best_model_path), None)
     if best:
@@ -101,14 +105,16 @@ class Bar(RichProgressBar):
 
 
 def _sizes(trainer: Trainer) -> list[str]:
-    """Return the numbers of images in the sets in use, as far as they are known."""
+    """Return the numbers of images in the sets in use, and of classes, as far as they are known."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    sets = {
-        "training": getattr(data, "train", None) if trainer.training or trainer.sanity_checking else None,
-        "test": getattr(trainer.test_dataloaders, "dataset", None),
-        "new": getattr(trainer.predict_dataloaders, "dataset", None),
-    }
-    return [f"{len(images):,} {name} images" for name, images in sets.items() if isinstance(images, Sized)]
+    if trainer.predicting:
+        sets = {"new": getattr(trainer.predict_dataloaders, "dataset", None)}
+    else:
+        fits = trainer.state.fn == "fit"
+        sets = {"training": getattr(data, "train", None) if fits else None, "test": getattr(data, "test", None)}
+    counts = [f"{len(images):,} {name} images" for name, images in sets.items() if isinstance(images, Sized)]
+    classes = None if trainer.predicting else getattr(data, "classes", None)
+    return [*counts, f"{len(classes)} classes"] if classes else counts
 
 
 def _short(path: str) -> str:

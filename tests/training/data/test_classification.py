@@ -51,6 +51,36 @@ def test_padding_needs_a_size(tmp_path):
         ImageFolderData(str(tmp_path), padding=4)
 
 
+def test_a_share_of_one_folder_is_the_test_set(tmp_path):
+    make_folder(tmp_path, sets=[""], count=10)
+    data = ImageFolderData(str(tmp_path), num_workers=0, test_share=0.3)
+    data.setup("fit")
+    train, test = ({file for file, _ in images.samples} for images in (data.train, data.test))
+    assert (len(train), len(test), len(train & test)) == (14, 6, 0)
+    assert data.classes == ["cat", "dog"]
+    again = ImageFolderData(str(tmp_path), num_workers=0, test_share=0.3)
+    again.setup("test")
+    assert len(again.test) == 6
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.2])
+def test_a_share_that_leaves_nothing(tmp_path, share):
+    with pytest.raises(ValueError, match=f"test_share must be between 0 and 1, got test_share={share}"):
+        ImageFolderData(str(tmp_path), test_share=share)
+
+
+def test_a_share_of_too_few(tmp_path):
+    make_folder(tmp_path, sets=[""], count=2)
+    with pytest.raises(ValueError, match=r"test_share must leave images for both sets, got test_share=0.1 of 4 images"):
+        ImageFolderData(str(tmp_path), num_workers=0, test_share=0.1).setup("test")
+
+
+def test_one_folder_without_a_share(tmp_path):
+    make_folder(tmp_path, sets=[""])
+    with pytest.raises(FileNotFoundError, match=f"no folder {tmp_path}/train. For images in {tmp_path}/CLASS, give te"):
+        ImageFolderData(str(tmp_path), num_workers=0).setup("fit")
+
+
 def test_folders_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHDAU_DATA", str(make_folder(tmp_path)))
     data = ImageFolderData(num_workers=0)

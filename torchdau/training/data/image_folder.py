@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -16,6 +17,9 @@ from torchdau.training.data.pictures import is_data, read_picture, say_left_out
 
 class ImageFolderData(ClassificationData):
     """Images in folders named after their classes: ``root/train/CLASS/*`` and ``root/test/CLASS/*``.
+
+    With ``test_share``, the images are those of ``root/CLASS/*``, and a random share of them is the test set, the same
+    every time.
 
     Args:
         root: folder that holds the two sets. Default: the environment variable ``TORCHDAU_DATA``.
@@ -29,11 +33,13 @@ class ImageFolderData(ClassificationData):
             are not resized.
         mirror: whether to mirror training images with probability 0.5.
         padding: black pixels around training images, before a random crop to their original size.
+        test_share: share of the images in ``root/CLASS/*`` for the test set. Default: there are two folders.
         pictures: folder of pictures to predict instead of the test set.
         **options: further arguments of :class:`ImageData`.
 
     Raises:
         ValueError: neither ``root`` nor the environment variable is set.
+        ValueError: ``test_share`` is not between 0 and 1.
         ValueError: ``padding`` is given without ``size``.
         ValueError: the two folders have different classes.
         FileNotFoundError: a folder is missing or has no image; the message shows the expected layout.
@@ -51,15 +57,21 @@ class ImageFolderData(ClassificationData):
         size: int | None = None,
         mirror: bool = False,
         padding: int = 0,
+        test_share: float | None = None,
         pictures: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(batch_size, num_workers, mean, std, size, mirror, padding, pictures, **options)
-        folder = data_root(root, pictures)
-        self.folders = {True: folder / train_folder, False: folder / test_folder}
+        if test_share is not None and not 0 < test_share < 1:
+            raise ValueError(f"test_share must be between 0 and 1, got test_share={test_share}.")
+        self.test_share = test_share
+        self.root = data_root(root, pictures)
+        self.folders = {True: self.root / train_folder, False: self.root / test_folder}
 
     def dataset(self, train: bool) -> "Images":
-        """Return the images of one folder."""
+        """Return the images of one set."""
+        if self.test_share:
+            return _part(_read(self.root, partial(Images, transform=self.transform(train))), self.test_share, train)
         folder, other = self.folders[train], self.folders[not train]
         images = _read(folder, partial(Images, transform=self.transform(train)))
         if other.is_dir() and (classes := _read(other, images.find_classes)[0]) != images.classes:
@@ -150,6 +162,18 @@ class Images(ImageFolder):  # type: ignore[misc]
         return classes, {name: number for number, name in enumerate(classes)}
 
 
+def _part(images: Images, test_share: float, train: bool) -> Images:
+    """Keep the training or the test images of a folder."""
+    count = len(images.samples)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    kept = set(order[round(test_share * count) :].tolist() if train else order[: round(test_share * count)].tolist())
+    if not kept:
+        raise ValueError(f"test_share must leave images for both sets, got test_share={test_share} of {count} images.")
+    images.samples = images.imgs = [sample for number, sample in enumerate(images.samples) if number in kept]
+    images.targets = [label for _, label in images.samples]
+    return images
+
+
 def _read(folder: Path, reader: Callable[[Path], Any]) -> Any:
     """Read a folder of images; if it is missing or empty, raise an error that shows the expected layout."""
     try:
@@ -157,4 +181,6 @@ def _read(folder: Path, reader: Callable[[Path], Any]) -> Any:
     except FileNotFoundError as error:
         layout = f"{folder}/CLASS/IMAGE, where IMAGE ends in one of {', '.join(IMG_EXTENSIONS)}"
         found = error if folder.is_dir() else f"There is no folder {folder}."
+        if folder.parent.is_dir() and not folder.is_dir():
+            found = f"{found} For images in {folder.parent}/CLASS, give test_share."
         raise FileNotFoundError(f"root must hold {layout}. {found}") from error
