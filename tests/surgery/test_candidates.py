@@ -104,16 +104,22 @@ def test_times_of_layers():
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), shared, nn.Dropout(), shared, nn.Conv2d(4, 4, 1))
     model[2].train(False)
     found = convolutions(model, images=torch.zeros(2, 3, 6, 6))
-    assert [c.ratio is not None and c.ratio > 0 for c in found] == [True, True, False]
-    assert str(found).splitlines()[0].endswith("time")
-    assert f"{found[0].ratio:.2f}" in str(found).splitlines()[1]
+    assert all(c.times.now > 0 and c.times.then > 0 for c in found)
+    assert [c.times.now == c.times.then for c in found] == [False, False, True]
+    lines = str(found).splitlines()
+    assert lines[0].split()[-4:] == ["parameters", "then", "ms", "then"]
+    for line, (now, then, noisy) in zip(lines[1:4], (c.times for c in found), strict=True):
+        assert line.split()[-2:] == [f"{'~' * noisy}{time:.2f}" for time in (now, then)]
+    sums = [sum(times) for times in zip(*(c.times[:2] for c in found), strict=True)]
+    assert [float(word) for word in lines[4].split()[-2:]] == pytest.approx(sums, abs=0.006)
+    assert lines[5].startswith("ms: ")
     assert [module.training for module in model.modules()] == [True, True, True, False, True]
     assert not shared._forward_pre_hooks
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert "time" not in str(convolutions(model))
+    assert "ms" not in str(convolutions(model))
 
 
 def test_times_of_layers_that_are_not_run():
     model = nn.ModuleDict({"used": nn.Conv2d(3, 4, 3), "other": nn.Conv2d(3, 4, 3)})
     model.forward = model["used"].forward
-    assert [c.ratio is None for c in convolutions(model, images=torch.zeros(1, 3, 5, 5))] == [True, True]
+    assert [c.times is None for c in convolutions(model, images=torch.zeros(1, 3, 5, 5))] == [True, True]

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from torchdau.arguments import FLOATS, check_model
 from torchdau.surgery.replace import has_hooks
-from torchdau.surgery.timing import step_ratios
+from torchdau.surgery.timing import Times, step_times
 from torchdau.surgery.units import SAME, geometry
 
 Select = str | Sequence[str] | Callable[[str, nn.Module], bool]
@@ -27,6 +27,8 @@ TAPS = 8
 MOST_UNITS = 16
 """Most units per filter that replace a kernel by default."""
 
+LEGEND = "ms: time of a training step in the layer, in its faster memory layout; ~: repeated times differ by over 10 %"
+
 UNIT = 3
 """Parameters of a unit: its weight and its displacements along y and x."""
 
@@ -39,14 +41,14 @@ class Convolution(NamedTuple):
         module: the module.
         reason: why it cannot become units, or was not selected; empty if it can.
         num_units: units per filter that replace it; 0 if it stays.
-        ratio: time of a training step with units, divided by the time with the convolution; None if not measured.
+        times: times of a training step in the layer; None if not measured.
     """
 
     names: tuple[str, ...]
     module: nn.Conv2d
     reason: str
     num_units: int
-    ratio: float | None = None
+    times: Times | None = None
 
     @property
     def parameters(self) -> tuple[int, int]:
@@ -61,8 +63,8 @@ class Convolutions(list[Convolution]):
     """A list of the convolutions of a model, which prints as a table."""
 
     def __str__(self) -> str:
-        """Return one line for each convolution, and the sum of their parameters."""
-        rows: list[tuple[str, ...]] = [("layer", "convolution", "becomes", "parameters", "then", "time")]
+        """Return one line for each convolution, and the sums of their parameters and times."""
+        rows: list[tuple[str, ...]] = [("layer", "convolution", "becomes", "parameters", "then", "ms", "then")]
         for convolution in self:
             conv = convolution.module
             kind = f"{conv.in_channels} to {conv.out_channels}, {conv.kernel_size[0]} x {conv.kernel_size[1]}"
@@ -70,20 +72,24 @@ class Convolutions(list[Convolution]):
             kind += f", {conv.groups} groups" if conv.groups > 1 else ""
             becomes = f"stays: {convolution.reason}" if convolution.reason else f"{convolution.num_units} units"
             before, after = (f"{number:,}" for number in convolution.parameters)
-            time = f"{convolution.ratio:.2f}" if convolution.ratio else ""
-            rows.append((", ".join(convolution.names), kind, becomes, before, after, time))
+            times = convolution.times
+            mark = "~" if times and times.noisy else ""
+            milliseconds = (f"{mark}{times.now:.2f}", f"{mark}{times.then:.2f}") if times else ("", "")
+            rows.append((", ".join(convolution.names), kind, becomes, before, after, *milliseconds))
         before, after = (f"{sum(numbers):,}" for numbers in zip(*(c.parameters for c in self), strict=True))
-        rows.append(("all", "", f"{sum(not c.reason for c in self)} of {len(self)} become units", before, after, ""))
-        columns = 6 if any(convolution.ratio for convolution in self) else 5
-        rows = [row[:columns] for row in rows]
+        measured = [convolution.times for convolution in self if convolution.times]
+        sums = [f"{sum(times.now for times in measured):.2f}", f"{sum(times.then for times in measured):.2f}"]
+        rows.append(("all", "", f"{sum(not c.reason for c in self)} of {len(self)} become units", before, after, *sums))
+        rows = [row[: 7 if measured else 5] for row in rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
+        table = "\n".join(
             "  ".join(
                 cell.rjust(width) if number > 2 else cell.ljust(width)
                 for number, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
             for row in rows
         )
+        return f"{table}\n{LEGEND}" if measured else table
 
 
 def convolutions(
@@ -101,8 +107,8 @@ def convolutions(
             and kernels no larger than their stride, as in patch embeddings, do not.
         num_units: units per filter, as in :func:`convert_`.
         images: a batch of the images that the model will get. With it, the model runs once, and every convolution and
-            its units are timed in a training step, each in its faster memory layout. The table then shows the time of
-            the units divided by the time of the convolution. This takes about half a second for each kind of layer.
+            its units are timed in a training step, each in its faster memory layout; nothing else should run
+            meanwhile. This takes about half a second for each kind of layer.
 
     Returns:
         A list of one entry for each convolution, in the order of the model. ``print`` shows it as a table.
@@ -139,8 +145,8 @@ def convolutions(
         units = min(max(2, taps // TAPS), MOST_UNITS) if num_units is None else num_units
         found.append(Convolution(tuple(each), module, reason, 0 if reason else units))
     if images is not None:
-        ratios = step_ratios(model, images, {c.module: c.num_units for c in found if not c.reason})
-        found = Convolutions(c._replace(ratio=ratios.get(c.module)) for c in found)
+        times = step_times(model, images, {c.module: c.num_units for c in found})
+        found = Convolutions(c._replace(times=times.get(c.module)) for c in found)
     return found
 
 

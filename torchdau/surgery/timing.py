@@ -1,6 +1,7 @@
-"""Training step times of units in place of a model's convolutions."""
+"""Training step times of a model's convolutions, and of units in their place."""
 
 import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,26 +11,47 @@ from torchdau.surgery.units import to_units
 SECONDS = 0.1
 """Least time in seconds over which a layer is repeated."""
 
+NOISE = 0.1
+"""Spread of the repeated times, divided by their median, from which a time counts as noisy."""
 
-def step_ratios(model: nn.Module, images: Tensor, num_units: dict[nn.Conv2d, int]) -> dict[nn.Conv2d, float]:
-    """Measure the training step time of units divided by the time of the convolution, for each that a model runs.
+
+class Times(NamedTuple):
+    """Times of a training step in a layer.
+
+    Attributes:
+        now: milliseconds of the convolution.
+        then: milliseconds of what it becomes.
+        noisy: whether repeated times differ by more than a tenth.
+    """
+
+    now: float
+    then: float
+    noisy: bool
+
+
+def step_times(model: nn.Module, images: Tensor, num_units: dict[nn.Conv2d, int]) -> dict[nn.Conv2d, Times]:
+    """Measure training step times of convolutions and of units in their place, for each that a model runs.
 
     Args:
         model: the model.
         images: input of the model.
-        num_units: units per filter, for each convolution.
+        num_units: units per filter, for each convolution; 0 for one that stays.
     """
-    inputs = _inputs(model, images, set(num_units))
-    known: dict[str, float] = {}
-    ratios = {}
-    for conv, input in inputs.items():
+    known: dict[str, Times] = {}
+    times = {}
+    for conv, input in _inputs(model, images, set(num_units)).items():
         kind = f"{conv} {tuple(input.shape)} {num_units[conv]}"
         if kind not in known:
-            with torch.random.fork_rng():  # random placement must not change the caller's random state
-                units = to_units(conv, num_units[conv])
-            known[kind] = _seconds(units, input) / _seconds(conv, input)
-        ratios[conv] = known[kind]
-    return ratios
+            now, noisy = _milliseconds(conv, input)
+            then = now
+            if num_units[conv]:
+                with torch.random.fork_rng():  # random placement must not change the caller's random state
+                    units = to_units(conv, num_units[conv])
+                then, noisy_too = _milliseconds(units, input)
+                noisy = noisy or noisy_too
+            known[kind] = Times(now, then, noisy)
+        times[conv] = known[kind]
+    return times
 
 
 def _inputs(model: nn.Module, images: Tensor, convs: set[nn.Conv2d]) -> dict[nn.Conv2d, Tensor]:
@@ -53,13 +75,13 @@ def _inputs(model: nn.Module, images: Tensor, convs: set[nn.Conv2d]) -> dict[nn.
     return inputs
 
 
-def _seconds(layer: nn.Module, input: Tensor) -> float:
-    """Measure the median time of training steps, in the faster memory layout."""
+def _milliseconds(layer: nn.Module, input: Tensor) -> tuple[float, bool]:
+    """Measure the median time of training steps, in the faster memory layout, and whether it is noisy."""
     layouts = torch.contiguous_format, torch.channels_last
-    return min(_seconds_in(copy.deepcopy(layer).to(memory_format=order), input, order) for order in layouts)
+    return min(_milliseconds_in(copy.deepcopy(layer).to(memory_format=order), input, order) for order in layouts)
 
 
-def _seconds_in(layer: nn.Module, input: Tensor, order: torch.memory_format) -> float:
+def _milliseconds_in(layer: nn.Module, input: Tensor, order: torch.memory_format) -> tuple[float, bool]:
     from torch.utils.benchmark import Timer
 
     leaf = input.detach().clone(memory_format=order).requires_grad_()
@@ -70,4 +92,5 @@ def _seconds_in(layer: nn.Module, input: Tensor, order: torch.memory_format) -> 
         torch.autograd.grad(layer(leaf), leaves, grad)
 
     timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
-    return float(timer.blocked_autorange(min_run_time=SECONDS).median)
+    measured = timer.blocked_autorange(min_run_time=SECONDS)
+    return 1000 * float(measured.median), float(measured.iqr) > NOISE * float(measured.median)
