@@ -2,9 +2,49 @@
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
-HELP = {"-h", "--help", "--print_config"}
+EXPLAINED = {"--help-all", "--print_config"}
+"""Options of Lightning's command line that run nothing."""
+
+KNOWN = EXPLAINED | {
+    *("-c", "--config", "--ckpt_path", "--data", "--lr_scheduler", "--model", "--optimizer", "--return_predictions"),
+    *("--seed_everything", "--trainer", "--verbose", "--weights_only"),
+}
+"""Options without a dot."""
+
+USAGES = {
+    "fit": (
+        "train a network, or go on with a training",
+        "torchdau fit --config RECIPE [OPTIONS]\n       torchdau fit CHECKPOINT [OPTIONS]",
+    ),
+    "validate": ("measure a checkpoint on the validation set", "torchdau validate CHECKPOINT [OPTIONS]"),
+    "test": ("measure a checkpoint on the test set", "torchdau test CHECKPOINT [OPTIONS]"),
+    "predict": (
+        "write what a checkpoint predicts for its test set or for your pictures",
+        "torchdau predict CHECKPOINT [OPTIONS]",
+    ),
+}
+
+FIT_OPTIONS = {
+    "--config RECIPE": "YAML file, such as recipes/digits_dau.yaml",
+    "--trainer.max_epochs N": "epochs of the whole training; more than before to go on",
+    "--trainer.default_root_dir FOLDER": "folder of logs and checkpoints",
+    "--model.init_args.lr RATE": "learning rate",
+    "--print_config": "print all settings, as one recipe",
+}
+
+PREDICT_OPTIONS = {"--data.init_args.pictures FOLDER": "a folder of pictures, or one picture"}
+
+OPTIONS = {
+    "--data.init_args.root FOLDER": "folder of the data; or set TORCHDAU_DATA",
+    "--data.init_args.batch_size N": "images in a batch",
+    "--data.init_args.num_workers N": "processes that read images",
+    "--trainer.accelerator cpu": "cpu or gpu; chosen by itself",
+    "--trainer.devices N": "number of GPUs or processes",
+    "--trainer.precision bf16-mixed": "half precision",
+}
 
 
 def main(command: str, options: Sequence[str]) -> None:
@@ -13,12 +53,28 @@ def main(command: str, options: Sequence[str]) -> None:
     Raises:
         ValueError: there is no recipe, or no checkpoint, where one is needed.
     """
+    if {"-h", "--help"} & set(options):
+        sys.stdout.write(usage(command))
+        return
     args = arguments(command, list(options))
     if sys.stderr.isatty():
         sys.stderr.write("starting ...\n")  # importing Lightning takes seconds
     from torchdau.training import cli
 
     cli.main(command, args)
+
+
+def usage(command: str) -> str:
+    """Return a short help text of one of the commands."""
+    what, how = USAGES[command]
+    options = {"fit": FIT_OPTIONS, "predict": PREDICT_OPTIONS}.get(command, {}) | OPTIONS
+    listing = "\n".join(f"  {option:35}{text}" for option, text in options.items())
+    return (
+        f"usage: {how}\n\n{what}\n\n{listing}\n\n"
+        "Every key of a recipe is an option, with dots between its levels.\n"
+        f"torchdau {command} --data.help CLASS lists the arguments of a class of data, --model.help those of a task,\n"
+        f"and torchdau {command} --help-all all options of Lightning's trainer.\n"
+    )
 
 
 def arguments(command: str, options: list[str]) -> list[str]:
@@ -31,10 +87,16 @@ def arguments(command: str, options: list[str]) -> list[str]:
         first = options[0]
         if Path(first).suffix in (".yaml", ".yml"):
             raise ValueError(f"a recipe is given as an option: torchdau {command} --config {' '.join(options)}")
+        if Path(first).is_dir():
+            as_option = f"Or: torchdau predict CHECKPOINT --data.init_args.pictures {first}" * (command == "predict")
+            raise ValueError(f"the first argument must be a checkpoint, got the folder {first!r}. {as_option}".rstrip())
         return ["--ckpt_path", *options]
-    names = {option.partition("=")[0] for option in options}
-    if names & HELP or any(name.endswith(".help") for name in names):
-        return options
+    names = {option.partition("=")[0] for option in options if option.startswith("-")}
+    for name in sorted(names - KNOWN):
+        if "." not in name and (near := get_close_matches(name, KNOWN, 1)):
+            raise ValueError(f"options must be known, got {name!r}. Did you mean {near[0]!r}?")
+    if names & EXPLAINED or any(name.endswith(".help") for name in names):
+        return ["--help" if option == "--help-all" else option for option in options]
     if command != "fit" and "--ckpt_path" not in names:
         raise ValueError(f"a checkpoint is needed, as the first argument: torchdau {command} CHECKPOINT")
     recipe = any(name.startswith(("-c", "--config", "--ckpt_path", "--model")) for name in names)

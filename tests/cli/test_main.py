@@ -7,6 +7,7 @@ import time
 import pytest
 
 MODULES = "torch, torchdau, lightning, torchvision, rich, numpy"
+LIGHTNING = ("fit", "validate", "test", "predict")
 OWN = ("blur", "deblur", "demo", "env", "parameters", "plot", "prune-curve", "report")
 
 
@@ -17,7 +18,7 @@ OWN = ("blur", "deblur", "demo", "env", "parameters", "plot", "prune-curve", "re
         ["--help"],
         ["--version"],
         ["fitt"],
-        *([name, "--help"] for name in OWN),
+        *([name, "--help"] for name in (*OWN, *LIGHTNING)),
         ["plot", "x", "--outptu", "y"],
         ["fit"],
     ],
@@ -53,6 +54,12 @@ def test_help_takes_a_fraction_of_importing_torch():
         ("xyz", "torchdau: unknown command 'xyz'. The commands are demo, fit, validate, test, predict, report"),
         ("fit", "torchdau fit: a recipe is needed: torchdau fit --config recipes/digits_dau.yaml"),
         ("fit my.yaml --x 1", "torchdau fit: a recipe is given as an option: torchdau fit --config my.yaml --x 1"),
+        ("fit --confg x.yaml", "torchdau fit: options must be known, got '--confg'. Did you mean '--config'?"),
+        (
+            "predict .",
+            "torchdau predict: the first argument must be a checkpoint, got the folder '.'. Or: torchdau predict ",
+        ),
+        ("test .", "torchdau test: the first argument must be a checkpoint, got the folder '.'."),
         ("test", "torchdau test: a checkpoint is needed, as the first argument: torchdau test CHECKPOINT"),
         (
             "validate --config x.yaml",
