@@ -23,7 +23,7 @@ from torchdau.training import GOPROData
 from torchdau.training.data.gopro import BlurredAndSharp
 from torchdau.training.deblurring import scores
 from torchdau.training.restoring import named_checkpoints, restore_network
-from torchdau.training.sharp import deblurred
+from torchdau.training.sharp import deblurred, to_8_bits
 
 
 def draw(rows: list[dict[str, Tensor]], names: list[str], size: int, output: Path) -> None:
@@ -66,7 +66,7 @@ def main() -> None:
         images = {"blurred": blurred}
         for name, network in networks.items():
             with torch.inference_mode():
-                images[name] = deblurred(network, blurred[None] / 255, options.tile)[0]
+                images[name] = to_8_bits(deblurred(network, blurred[None] / 255, options.tile))[0]
         for name, image in images.items():
             psnr, ssim = scores(image.float(), sharp.float())
             measured.setdefault(name, []).append((psnr.item(), ssim.item()))

@@ -26,8 +26,8 @@ def deblur(
 ) -> None:
     """Deblur pictures of any size and format by a trained network.
 
-    Write NAME.png for each picture, upright, with 8 bits, its transparency and its colour profile. Grey pictures stay
-    grey. Animations are refused.
+    Write NAME.png for each picture, upright, with its transparency and its colour profile. Grey pictures stay grey, of
+    16 bits if they have them. Colours have 8 bits. Animations are refused.
 
     Args:
         checkpoint: a file that torchdau fit wrote for a deblurring network.
@@ -45,16 +45,8 @@ def deblur(
     from rich.progress import track
 
     from torchdau.training.data.faults import failures
-    from torchdau.training.data.pictures import (
-        distinct_names,
-        is_grey,
-        picture_of,
-        pictures_in,
-        pixels_of,
-        read_picture,
-        save_picture,
-        transparency,
-    )
+    from torchdau.training.data.photograph import read_photograph
+    from torchdau.training.data.pictures import distinct_names, pictures_in, rgb, save_picture
     from torchdau.training.restoring import restore_network, task_name
     from torchdau.training.sharp import deblurred
 
@@ -78,27 +70,27 @@ def deblur(
     network = restore_network(checkpoint).to(where)
     Console().print(f"device: {where}")
     output.mkdir(parents=True, exist_ok=True)
-    failed = []
+    failed, lost = [], 0
     for file, target in track(list(zip(files, targets, strict=True)), "deblurring", disable=not Console().is_terminal):
         try:
-            picture, alpha, grey = read_picture(file), transparency(file), is_grey(file)
+            photograph = read_photograph(file)
         except ValueError as error:
             failed.append(str(error))
             continue
         with torch.inference_mode():
-            pixels = pixels_of(picture)[None].to(where) / 255
-            result = picture_of(deblurred(network, pixels, tile, overlap)[0].cpu())
-        if grey:
-            result = result.convert("L")
-        if alpha is not None:
-            result.putalpha(alpha)
+            sharp = deblurred(network, photograph.pixels[None].to(where), tile, overlap)[0].cpu()
+        result = photograph.restored(sharp)
+        lost += photograph.lost
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_picture(result, target, picture.info.get("icc_profile"))
+        save_picture(result, target, photograph.profile)
         if compare:
-            both = Image.new("RGB", (2 * picture.width, picture.height))
-            both.paste(picture, (0, 0))
-            both.paste(result.convert("RGB"), (picture.width, 0))
-            save_picture(both, target.with_name(f"{target.stem}_compare.png"), picture.info.get("icc_profile"))
+            before = photograph.picture
+            both = Image.new("RGB", (2 * before.width, before.height))
+            both.paste(before, (0, 0))
+            both.paste(rgb(result), (before.width, 0))
+            save_picture(both, target.with_name(f"{target.stem}_compare.png"), photograph.profile)
     Console().print(f"written: {len(files) - len(failed)} pictures in {output}", soft_wrap=True)
+    if lost:
+        Console().print(f"of {lost} pictures with more than 8 bits per colour, 8 were read", soft_wrap=True)
     if failed:
         raise ValueError(failures(failed))

@@ -1,13 +1,17 @@
 """Sharp pictures from the command line; what it refuses, and that nothing is half-written."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from tests.training.data.layouts import make_gopro, save_image
+from torchdau.training import restoring
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +26,36 @@ def little_checkpoint(torchdau, monkeypatch, tmp_path):
     monkeypatch.delenv("TORCHDAU_DATA")
     (checkpoint,) = tmp_path.glob("runs/gopro/**/last.ckpt")
     return checkpoint
+
+
+def png_of_16_bits(pixels):
+    """Pillow writes no colours of 16 bits."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_depth_is_kept(torchdau, monkeypatch, tmp_path):
+    """A network that computes nothing returns every intensity of a grey picture of 16 bits."""
+    checkpoint = little_checkpoint(torchdau, monkeypatch, tmp_path)
+    monkeypatch.setattr(restoring, "restore_network", lambda path: Same())
+    deep = np.random.default_rng(0).integers(0, 65536, (33, 40), dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.fromarray(deep).save(tmp_path / "deep.tif")
+    torchdau("deblur", checkpoint, tmp_path / "deep.png", tmp_path / "deep.tif", "--output", tmp_path / "out")
+    for name in ("deep.png.png", "deep.tif.png"):
+        with Image.open(tmp_path / "out" / name) as result:
+            assert np.array_equal(np.array(result), deep)
+
+
+class Same(nn.Module):
+    def forward(self, images):
+        return [images]
 
 
 def test_fit_test_predict_deblur(torchdau, monkeypatch, tmp_path, capsys):
@@ -45,18 +79,23 @@ def test_fit_test_predict_deblur(torchdau, monkeypatch, tmp_path, capsys):
         plain.save(photos / "turned.jpg", exif=exif)
     Image.fromarray(np.arange(1200, dtype=np.uint8).reshape(30, 40)).save(photos / "grey.png")
     Image.fromarray(np.arange(0, 60000, 50, dtype=np.uint16).reshape(30, 40)).save(photos / "deep.png")
+    (photos / "colours.png").write_bytes(
+        png_of_16_bits(np.arange(20 * 16 * 3, dtype=np.uint16).reshape(20, 16, 3) * 60)
+    )
     out = tmp_path / "out"
     torchdau("deblur", checkpoint, photos, "--output", out, "--compare", "true")
-    assert "written: 6 pictures" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "written: 7 pictures" in said
+    assert "of 1 pictures with more than 8 bits per colour, 8 were read" in said
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    results = ("a", "inside/b", "clear", "turned", "grey", "deep")
+    results = ("a", "inside/b", "clear", "turned", "grey", "deep", "colours")
     both = {f"{name}{kind}.png" for name in results for kind in ("", "_compare")}
     assert names == both
     with Image.open(out / "inside/b.png") as result:
         assert np.array_equal(np.array(result), expected)
-    for name in ("grey", "deep"):
+    for name, mode in (("grey", "L"), ("deep", "I;16"), ("colours", "RGB")):
         with Image.open(out / f"{name}.png") as result:
-            assert result.mode == "L"
+            assert result.mode == mode
     with Image.open(out / "clear.png") as result:
         assert result.mode == "RGBA"
         assert np.array_equal(np.array(result)[..., 3].ravel(), np.arange(1200, dtype=np.uint8))

@@ -65,7 +65,8 @@ def test_images_of_any_size(size):
         result = deblurred(network, images)
         tiled = deblurred(network, images, tile=512)
     assert result.shape == images.shape
-    assert result.dtype == torch.uint8
+    assert result.dtype == torch.float32
+    assert 0 <= result.min() <= result.max() <= 1
     assert torch.equal(result, tiled)
 
 

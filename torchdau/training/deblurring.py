@@ -62,11 +62,11 @@ class Deblurring(Task):
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the sharp images (N, 3, H, W), 8 bits."""
-        return deblurred(self.network, batch[0], self.tile, self.overlap)
+        return to_8_bits(deblurred(self.network, batch[0], self.tile, self.overlap))
 
     def _scores(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
         blurred, sharp = batch
-        results = deblurred(self.network, blurred, self.tile, self.overlap).to(sharp.device)
+        results = to_8_bits(deblurred(self.network, blurred, self.tile, self.overlap)).to(sharp.device)
         for result, target in zip(results.float(), to_8_bits(sharp).float(), strict=True):
             psnr, ssim = scores(result, target)
             for name, value in (("psnr", psnr), ("ssim", ssim)):

@@ -9,7 +9,7 @@ from torchdau.training.tiles import in_tiles
 
 
 def deblurred(network: nn.Module, blurred: Tensor, tile: int | None = None, overlap: int = 128) -> Tensor:
-    """Return sharp 8-bit images (N, 3, H, W) of blurred ones of any size.
+    """Return sharp images (N, 3, H, W) in [0, 1] of blurred ones of any size.
 
     Args:
         network: maps blurred images in [0, 1] to a list of sharp ones; the last is the result.
@@ -21,7 +21,8 @@ def deblurred(network: nn.Module, blurred: Tensor, tile: int | None = None, over
     def sharp(part: Tensor) -> Tensor:
         height, width = part.shape[-2:]
         padded = F.pad(part, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
-        return to_8_bits(network(padded)[-1][..., :height, :width])
+        result: Tensor = network(padded)[-1][..., :height, :width]
+        return result.clamp(0, 1)
 
     return in_tiles(sharp, blurred, tile, overlap) if tile else sharp(blurred)
 

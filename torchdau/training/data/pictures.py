@@ -46,7 +46,11 @@ def read_picture(file: str | os.PathLike[str]) -> Image.Image:
     Raises:
         ValueError: the file is not a complete picture; the message names it.
     """
-    picture = _opened(file)
+    return rgb(opened(file))
+
+
+def rgb(picture: Image.Image) -> Image.Image:
+    """Convert a picture to RGB with 8 bits, with transparency on white."""
     if picture.mode.startswith("I"):  # Pillow would clip 16 bits instead of scaling them
         picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if picture.has_transparency_data:
@@ -54,17 +58,6 @@ def read_picture(file: str | os.PathLike[str]) -> Image.Image:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     return picture.convert("RGB")
-
-
-def is_grey(file: str | os.PathLike[str]) -> bool:
-    """Return whether a picture has no colours, by its mode."""
-    return _opened(file).mode in GREY
-
-
-def transparency(file: str | os.PathLike[str]) -> Image.Image | None:
-    """Return the opacity of each pixel of a picture, 8 bits, or None if the file has none."""
-    picture = _opened(file)
-    return picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
@@ -87,11 +80,16 @@ def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
-def _opened(file: str | os.PathLike[str]) -> Image.Image:
+def opened(file: str | os.PathLike[str]) -> Image.Image:
+    """Read a picture with EXIF rotation, in its own mode.
+
+    Raises:
+        ValueError: the file is not a complete picture, or an animation; the message names it.
+    """
     try:
-        with Image.open(file) as opened:
-            frames = getattr(opened, "n_frames", 1) if opened.format in ANIMATED else 1
-            picture: Image.Image = ImageOps.exif_transpose(opened)
+        with Image.open(file) as image:
+            frames = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
+            picture: Image.Image = ImageOps.exif_transpose(image)
             picture.load()
     except UNREADABLE as error:
         raise ValueError(f"file must be a picture, got {str(file)!r}: {error}.") from error
@@ -109,9 +107,9 @@ def picture_shape(file: str | os.PathLike[str]) -> tuple[int, int]:
         ValueError: the file is not a picture; the message names it.
     """
     try:
-        with Image.open(file) as opened:
-            width, height = opened.size
-            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        with Image.open(file) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
     except UNREADABLE as error:
         raise ValueError(f"file must be a picture, got {str(file)!r}: {error}.") from error
     return (width, height) if turned else (height, width)
@@ -129,7 +127,7 @@ def picture_of(pixels: Tensor) -> Image.Image:
 
 def save_picture(picture: Image.Image, path: Path, profile: bytes | None) -> None:
     """Write a PNG file with its colour profile, whole or not at all."""
-    if profile and profile[16:20] != (b"GRAY" if picture.mode in ("L", "LA") else b"RGB "):
+    if profile and profile[16:20] != (b"GRAY" if picture.mode in GREY else b"RGB "):
         profile = None  # it is of another colour space, as of a CMYK picture
     part = path.with_name(f".{path.name}.part")
     try:
@@ -164,7 +162,7 @@ def distinct_names(files: Sequence[str]) -> list[Path]:
 def _fault(file: Path) -> str | None:
     """Return why a picture cannot be read, or None."""
     try:
-        _opened(file)
+        opened(file)
     except ValueError as error:
         return str(error)
     return None
