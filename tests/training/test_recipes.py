@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from jsonargparse import ArgumentParser
+from timm.optim import create_optimizer_v2
+from torch import nn
 
 from tests.training.data.layouts import make_cityscapes, make_folder, make_gopro, make_pairs, make_voc
+from torchdau import DAUConv2d
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +56,21 @@ def test_recipe_runs_a_step(recipe, torchdau, monkeypatch, tmp_path):
     options = make_data(recipe, tmp_path)
     monkeypatch.setenv("TORCHDAU_DATA", str(tmp_path))
     torchdau(*command_of(recipe), *ONE_STEP, *options)
+
+
+@pytest.mark.parametrize("recipe", [path for path in RECIPES if "dau" in path.stem], ids=lambda p: p.stem)
+def test_timm_lets_no_displacement_decay(recipe):
+    """In the networks of recipes, for timm's own trainer."""
+    parser = ArgumentParser()
+    parser.add_argument("network", type=nn.Module)
+    config = yaml.safe_load(recipe.read_text())["model"]["init_args"]["network"]
+    with torch.device("meta"):
+        network = parser.instantiate(parser.parse_object({"network": config})).network
+    optimizer = create_optimizer_v2(network, "adamw", lr=1e-3, weight_decay=0.05)
+    layers = [module for module in network.modules() if isinstance(module, DAUConv2d)]
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert {decay[id(layer.displacement)] for layer in layers} == {0}
+    assert {decay[id(layer.weight)] for layer in layers} == {0.05}
 
 
 def configuration(name, torchdau, capsys, monkeypatch):

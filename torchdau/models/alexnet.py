@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchdau import init
 from torchdau.arguments import check_option
 from torchdau.conv import DAUConv2d
+from torchdau.models.network import Network
 
 SIZES = {"large": (6, 4), "medium": (4, 2), "small": (2, 1)}
 """Units per pair of channels in the second convolution, and in the third to fifth (Table 3)."""
@@ -17,7 +18,7 @@ CIFAR: dict[str, Any] = {"widths": (48, 96, 128, 128, 96), "stem": (5, 1), "hidd
 """Arguments of the network for images of 32 x 32 pixels."""
 
 
-class AlexNet(nn.Module):
+class AlexNet(Network):
     """Five convolutions, the first two followed by local response norms, then three fully connected layers.
 
     It is the Caffe reference network without groups and with Glorot's initialisation, as in the paper.

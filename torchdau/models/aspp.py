@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from torchdau.conv import DAUConv2d
+from torchdau.models.network import Network
 
 
-class ASPP(nn.Module):
+class ASPP(Network):
     """Parallel 3 x 3 convolutions with different dilations, concatenated along the channels.
 
     Args:

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from torchdau import init
 from torchdau.conv import DAUConv2d
+from torchdau.models.network import Network
 
 
-class CIFARNet(nn.Module):
+class CIFARNet(Network):
     """Three blocks of convolution, batch norm, ReLU and 2 x 2 max-pool, then one linear layer.
 
     Args:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from torchdau.conv import DAUConv2d
 from torchdau.models.aspp import aspp, dau_6u
+from torchdau.models.network import Network
 from torchdau.models.resnetv2 import dau_resnetv2, resnetv2
 from torchdau.models.resolution import enlarge, spread_, unpool_
 
@@ -62,7 +63,7 @@ class ResNetEncoder(nn.Module):
         return low, self.norm(features)
 
 
-class DeepLab(nn.Module):
+class DeepLab(Network):
     """A network that computes logits of every pixel from the features of an encoder, with optional parts.
 
     Without pyramid and image pooling, the next part reads the encoder's features directly. Otherwise a 1 x 1

@@ -6,13 +6,14 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from torchdau.models.alexnet import AlexNet
+from torchdau.models.network import Network
 from torchdau.models.resolution import enlarge, spread_
 
 DILATION = 4
 """Dilation of the first fully connected layer, because two max-pools before it are removed."""
 
 
-class FCNAlexNet(nn.Module):
+class FCNAlexNet(Network):
     """A classification AlexNet without its last two max-pools, its fully connected layers as convolutions.
 
     The third to fifth convolution see features of twice the resolution, so plain kernels are dilated by 2, and

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchdau import init
 from torchdau.conv import DAUConv2d
+from torchdau.models.network import Network
 
 SCALES = (0.25, 0.5, 1.0)
 """Scales of the image, in the order of their use."""
@@ -16,7 +17,7 @@ MULTIPLE = 16
 """Divisor of an image's sides in pixels: the network halves the quarter-size image twice."""
 
 
-class SRNDeblurNet(nn.Module):
+class SRNDeblurNet(Network):
     """An encoder and decoder of residual blocks, applied to a blurred image at three scales with the same weights.
 
     Every scale sees the blurred image and the result of the scale before; no gradient flows between scales. This is the
