@@ -15,6 +15,7 @@ from torchdau.models.library import library_model
 from torchdau.surgery.prune import PrunedDAUConv2d
 from torchdau.surgery.replace import has_hooks, keep_kernel_size, unit_layers
 from torchdau.surgery.units import Pooled
+from torchdau.whole import whole_file
 
 FORMAT = 1
 """Version of the file format; it increases when earlier versions of torchdau would misread new files."""
@@ -42,6 +43,7 @@ def save_model(
     Raises:
         FileNotFoundError: the folder does not exist.
         ImportError: safetensors is not installed.
+        OSError: the file cannot be written, as on a full disk; one that was there is kept.
         TypeError: an argument of the architecture cannot be stored.
         ValueError: the model has no unit layers, a displacement or sigma is not finite, or the architecture cannot be
             converted to this model.
@@ -80,15 +82,14 @@ def save_model(
                 f"architecture must be that of the model, got {architecture!r}: {error} Arguments of the architecture "
                 "follow its name: save_model(model, file, architecture, num_classes=10)."
             ) from error
-    part = file.with_name(f".{file.name}.part")
-    try:
+    with whole_file(file) as part:
         part.touch()
         mode = part.stat().st_mode  # the mode of any new file; safetensors would make it for its owner only
-        safetensors.torch.save_model(model, str(part), metadata={"format": "pt", "torchdau": header})
+        try:
+            safetensors.torch.save_model(model, str(part), metadata={"format": "pt", "torchdau": header})
+        except safetensors.SafetensorError as error:
+            raise OSError(f"file {str(file)!r} cannot be written: {error}.") from error
         part.chmod(mode)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load_model(file: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:

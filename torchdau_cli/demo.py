@@ -35,6 +35,7 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 15, device: str | None 
 
     from torchdau.analysis.plots import plot_displacements, plot_reach
     from torchdau.training.demo import digits, make_network, measured
+    from torchdau.whole import whole_file
 
     console = Console()
     where = chosen_device(device)
@@ -69,5 +70,6 @@ def demo(output: Path = Path("runs/demo"), epochs: int = 15, device: str | None 
         "displacements.png": plot_displacements(units.network, start=units.untrained),
     }
     for name, figure in pictures.items():
-        figure.savefig(output / name, dpi=150)
+        with whole_file(output / name) as part:
+            figure.savefig(part, dpi=150)
         console.print(f"picture: {output / name}", soft_wrap=True)

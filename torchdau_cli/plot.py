@@ -51,6 +51,7 @@ def plot(
     from torchdau.analysis import receptive_field, spatial_layers
     from torchdau.analysis.plots import plot_displacements, plot_distances, plot_receptive_fields, plot_sigmas
     from torchdau.training.restoring import named_checkpoints, restore_network, restore_start
+    from torchdau.whole import whole_file
 
     network = restore_network(checkpoint)
     if kind == "displacements":
@@ -70,6 +71,6 @@ def plot(
             fields[name] = [receptive_field(each, layer, images, max_channels) for layer in names]
         figure = plot_receptive_fields(fields)
         Console().print(f"seen: {seen}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=150)
+    with whole_file(target) as part:
+        figure.savefig(part, dpi=150)
     Console().print(f"written: {target}", soft_wrap=True)

@@ -41,11 +41,12 @@ def prune_curve(
     from torchdau.analysis.plots import plot_prune_curves
     from torchdau.training.pruned import measured
     from torchdau.training.restoring import named_checkpoints
+    from torchdau.whole import whole_file
 
     output.mkdir(parents=True, exist_ok=True)
     steps = {name: measured(path, thresholds, repeats) for name, path in named_checkpoints(checkpoints).items()}
     rows = [{"checkpoint": name, **row} for name, network in steps.items() for row in network]
-    with open(output / "prune_curve.csv", "w", newline="") as file:
+    with whole_file(output / "prune_curve.csv") as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
@@ -53,7 +54,8 @@ def prune_curve(
     curves = {
         name: [(row["units"], row[metric], row["threshold"]) for row in network] for name, network in steps.items()
     }
-    plot_prune_curves(curves, metric).savefig(output / "prune_curve.png", dpi=150)
+    with whole_file(output / "prune_curve.png") as part:
+        plot_prune_curves(curves, metric).savefig(part, dpi=150)
     console = Console()
     console.print(table(rows if len(steps) > 1 else next(iter(steps.values()))))
     console.print(f"written: {output / 'prune_curve.csv'}, {output / 'prune_curve.png'}", soft_wrap=True)

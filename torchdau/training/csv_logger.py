@@ -8,6 +8,8 @@ from typing import Any
 from lightning.pytorch import loggers
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
+from torchdau.whole import whole_file
+
 
 class CSVLogger(loggers.CSVLogger):
     """Lightning's logger of ``metrics.csv``. A resumed run appends to its table; Lightning's would delete it.
@@ -31,6 +33,7 @@ class CSVLogger(loggers.CSVLogger):
             warnings.filterwarnings("ignore", message="Experiment logs directory")
             writer = super().experiment  # deletes the table
         if before and isinstance(writer, ExperimentWriter):
-            table.write_text(before)
+            with whole_file(table) as part:
+                part.write_text(before)
             writer.metrics_keys = next(csv.reader(before.splitlines()))
         return writer

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+
+from torchdau.whole import whole_file
 
 MOST_SHOWN = 20
 """Largest number of images in the printed table."""
@@ -28,13 +31,15 @@ class LabelWriter(BasePredictionWriter):
     def __init__(self, top: int = 3) -> None:
         super().__init__("batch")
         self.top = top
+        self.stack = ExitStack()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Create the file; with several processes, each creates its own."""
         name = "predictions.csv" if trainer.world_size == 1 else f"predictions-{trainer.global_rank}.csv"
         self.path = Path(trainer.default_root_dir) / name
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("image,rank,class,probability\n")
+        part = self.stack.enter_context(whole_file(self.path))
+        self.file = self.stack.enter_context(part.open("w", newline=""))
+        self.file.write("image,rank,class,probability\n")
         self.table = Table("image", "likeliest classes", box=None, pad_edge=False)
 
     def write_on_batch_end(
@@ -51,18 +56,22 @@ class LabelWriter(BasePredictionWriter):
         files = getattr(trainer.predict_dataloaders.dataset, "samples", None)  # type: ignore[union-attr]
         names = getattr(pl_module, "classes", None) or list(range(prediction.shape[1]))
         probabilities, labels = prediction.topk(min(self.top, prediction.shape[1]))
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            for index, each, ps in zip(batch_indices or [], labels.tolist(), probabilities.tolist(), strict=True):
-                image = files[index][0] if files else index
-                for rank, (label, p) in enumerate(zip(each, ps, strict=True), start=1):
-                    writer.writerow([image, rank, names[label], f"{p:.4f}"])
-                if self.table.row_count < MOST_SHOWN:
-                    classes = (f"{names[label]} {p:.1%}" for label, p in zip(each, ps, strict=True))
-                    self.table.add_row(Path(str(image)).name, ", ".join(classes))
+        writer = csv.writer(self.file)
+        for index, each, ps in zip(batch_indices or [], labels.tolist(), probabilities.tolist(), strict=True):
+            image = files[index][0] if files else index
+            for rank, (label, p) in enumerate(zip(each, ps, strict=True), start=1):
+                writer.writerow([image, rank, names[label], f"{p:.4f}"])
+            if self.table.row_count < MOST_SHOWN:
+                classes = (f"{names[label]} {p:.1%}" for label, p in zip(each, ps, strict=True))
+                self.table.add_row(Path(str(image)).name, ", ".join(classes))
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Remove a file that is not complete."""
+        self.stack.__exit__(type(exception), exception, exception.__traceback__)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the first images and the path of the file."""
+        """Close the file, and print the first images and its path."""
+        self.stack.close()
         if trainer.is_global_zero:
             console = Console()
             console.print(self.table)

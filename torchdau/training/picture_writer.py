@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from torchdau.training.data.masks import IGNORED, colour_map
-from torchdau.training.data.pictures import distinct_names, read_picture
+from torchdau.training.data.pictures import distinct_names, read_picture, save_picture
 
 OPACITY = 0.6
 """Opacity of the colours over the picture."""
@@ -51,9 +51,7 @@ class PictureWriter(BasePredictionWriter, ABC):
         """Write the images of a batch."""
         for index, each in zip(batch_indices or [], prediction.cpu(), strict=True):
             for folder, image in zip(self.folders, self.images(self.files[index], each), strict=True):
-                path = folder / f"{self.names[index]}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                image.save(path)
+                save_picture(image, folder / f"{self.names[index]}.png")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the folders of the images."""

@@ -20,6 +20,7 @@ from torchdau.training.picture_writer import MaskWriter
 from torchdau.training.restoring import restore_network
 from torchdau.training.task import Task
 from torchdau.training.tiles import in_tiles
+from torchdau.whole import whole_file
 
 
 class Segmentation(Task):
@@ -100,8 +101,7 @@ class Segmentation(Task):
         names = self.classes or [str(number) for number in range(len(confusion))]
         table = Table("class", "IoU", "accuracy", box=None, pad_edge=False)
         path = Path(self.trainer.default_root_dir) / "test_classes.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as file:
+        with whole_file(path) as part, part.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["class", "iou", "accuracy"])
             for name, iou, accuracy in zip(names, result.iou.tolist(), result.accuracies.tolist(), strict=True):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from torchdau.training.data.faults import faults_of
+from torchdau.whole import whole_file
 
 logger = logging.getLogger("torchdau")
 
@@ -125,16 +126,12 @@ def picture_of(pixels: Tensor) -> Image.Image:
     return Image.fromarray(pixels.movedim(0, -1).contiguous().numpy())
 
 
-def save_picture(picture: Image.Image, path: Path, profile: bytes | None) -> None:
+def save_picture(picture: Image.Image, path: Path, profile: bytes | None = None) -> None:
     """Write a PNG file with its colour profile, whole or not at all."""
     if profile and profile[16:20] != (b"GRAY" if picture.mode in GREY else b"RGB "):
         profile = None  # it is of another colour space, as of a CMYK picture
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole_file(path) as part:
         picture.save(part, "PNG", icc_profile=profile)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def header_fault(file: str | os.PathLike[str]) -> str | None:

@@ -1,6 +1,5 @@
 """A report page in one file, without external resources."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -9,6 +8,8 @@ from typing import Any
 
 import vl_convert
 from jinja2 import Environment
+
+from torchdau.whole import whole_file
 
 
 @dataclass
@@ -35,10 +36,5 @@ def write(path: Path, title: str, sections: Sequence[Section]) -> None:
     template = files("torchdau.training.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
     page = Environment(autoescape=True).from_string(template).render(title=title, sections=sections, bundle=bundle)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole_file(path) as part:
         part.write_text(page, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

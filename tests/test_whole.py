@@ -1,0 +1,69 @@
+"""Results are written whole or not at all, also where a disk is full."""
+
+import resource
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from torchdau.whole import whole_file
+
+ROOT = Path(__file__).parents[1]
+
+
+@contextmanager
+def room(size):
+    """No file can grow beyond a size in bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_file_before_is_kept(tmp_path):
+    path = tmp_path / "inside/a.txt"
+    with whole_file(path) as part:
+        assert part.suffix == ".txt"  # libraries choose a format by it
+        part.write_text("first")
+        assert not path.exists()
+    with pytest.raises(OSError, match="File too large"), room(100), whole_file(path) as part:
+        part.write_text("x" * 101)
+    assert files(tmp_path) == {path: b"first"}
+
+
+@pytest.mark.parametrize(
+    ("words", "result"),
+    [
+        (["predict", "runs/last.ckpt"], "runs/digits/predictions.csv"),
+        (["plot", "runs/last.ckpt", "displacements"], "displacements.png"),
+        (["prune-curve", "runs/last.ckpt", "--output", "out", "--repeats", "0"], "out/prune_curve.png"),
+        (["report", "runs/last.ckpt", "--output", "page.html"], "page.html"),
+    ],
+    ids=lambda words: words[0] if isinstance(words, list) else "",
+)
+def test_no_command_leaves_half_a_file(words, result, torchdau, digits, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/last.ckpt").write_bytes(digits)
+    with pytest.raises(SystemExit, match="File too large"), room(15_000):
+        torchdau(*words)
+    assert not (tmp_path / result).exists()
+    assert not [path for path in files(tmp_path) if path.name.startswith(".")]
+    torchdau(*words)
+    assert (tmp_path / result).stat().st_size > 15_000
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A checkpoint of a step on digits."""
+    from tests.training import processes
+
+    folder = tmp_path_factory.mktemp("digits")
+    short = ["--trainer.max_steps", "1", "--trainer.enable_progress_bar", "false"]
+    assert processes.run(folder, ["fit", "--config", ROOT / "recipes/digits_dau.yaml", *short]) == 0
+    return processes.last_checkpoint(folder).read_bytes()
