@@ -1,5 +1,6 @@
 """Sharp pictures from the command line; what it refuses, and that nothing is half-written."""
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -62,7 +63,8 @@ def test_fit_test_predict_deblur(torchdau, monkeypatch, tmp_path, capsys):
     checkpoint = little_checkpoint(torchdau, monkeypatch, tmp_path)
     monkeypatch.setenv("TORCHDAU_DATA", str(tmp_path / "data"))
     torchdau("test", "--ckpt_path", checkpoint)
-    assert "test_psnr" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert all(re.search(rf"^test_{name} +\d+\.\d{{4}}$", said, re.M) for name in ("psnr", "ssim", "blurred_psnr"))
     photos = tmp_path / "photos"
     save_image(photos / "a.jpg", 60, 50)
     save_image(photos / "inside/b.bmp", 33, 20)

@@ -50,6 +50,10 @@ def test_scores_are_means_over_images(tmp_path):
     c = (0.01 * 255) ** 2
     ssims = [(2 * 100 * (100 + step) + c) / (100**2 + (100 + step) ** 2 + c) for step in (10, 1)]
     assert metrics["test_ssim"] == pytest.approx(sum(ssims) / 2, abs=1e-3)
+    (brighter,) = trainer(tmp_path).test(Deblurring(Brighter(20 / 255)), loader, verbose=False)
+    assert brighter["test_psnr"] < metrics["test_psnr"] - 10
+    assert brighter["test_blurred_psnr"] == metrics["test_psnr"]  # whatever the network does
+    assert brighter["test_blurred_ssim"] == metrics["test_ssim"]
 
 
 def test_results_are_of_8_bits():

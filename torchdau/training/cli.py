@@ -22,7 +22,7 @@ from torchdau.training.checkpoint_files import CheckpointFiles
 from torchdau.training.checkpoints import read_checkpoint
 from torchdau.training.data.faults import failures
 from torchdau.training.interrupts import Interruptible
-from torchdau.training.messages import Bar, Messages, say_what_is_next, silence
+from torchdau.training.messages import Bar, Messages, say_scores, say_what_is_next, silence
 from torchdau.training.parsing import Parser
 from torchdau.training.restoring import configuration
 from torchdau.training.trust import check_trust, only_trusted
@@ -71,6 +71,8 @@ class CommandLine(LightningCLI):
             self._place_logs(self.config.fit)
         else:
             self.config[self.subcommand].trainer.logger = False  # results are printed, so no log folder is needed
+        if self.subcommand in ("validate", "test"):
+            self.config[self.subcommand].verbose = False  # the scores are printed below
         if self.subcommand == "predict":
             self.config.predict.return_predictions = False  # they are written to files, and may not fit into memory
 
@@ -93,6 +95,12 @@ class CommandLine(LightningCLI):
         dataset = getattr(self.trainer.predict_dataloaders, "dataset", None)
         if unreadable := getattr(dataset, "unreadable", None):
             raise ValueError(failures(unreadable))
+
+    def after_test(self) -> None:
+        """Print the scores."""
+        say_scores(self.trainer)
+
+    after_validate = after_test
 
     def before_fit(self) -> None:
         """Remember the time."""

@@ -37,7 +37,8 @@ class Deblurring(Task):
         super().__init__(network, **options)
         self.tile = tile
         self.overlap = overlap
-        self.means = nn.ModuleDict({f"{s}_{m}": MeanMetric() for s in ("val", "test") for m in ("psnr", "ssim")})
+        stages = ("val", "test", "test_blurred")
+        self.means = nn.ModuleDict({f"{s}_{m}": MeanMetric() for s in stages for m in ("psnr", "ssim")})
 
     def configure_callbacks(self) -> Sequence[Callback]:
         """Return the callback that writes sharp images."""
@@ -57,8 +58,9 @@ class Deblurring(Task):
         self._scores(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log PSNR and SSIM."""
+        """Log PSNR and SSIM, also of the blurred images."""
         self._scores(batch, "test")
+        self._log_scores(to_8_bits(batch[0]), batch[1], "test_blurred")
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the sharp images (N, 3, H, W), 8 bits."""
@@ -67,6 +69,9 @@ class Deblurring(Task):
     def _scores(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
         blurred, sharp = batch
         results = to_8_bits(deblurred(self.network, blurred, self.tile, self.overlap)).to(sharp.device)
+        self._log_scores(results, sharp, stage)
+
+    def _log_scores(self, results: Tensor, sharp: Tensor, stage: str) -> None:
         for result, target in zip(results.float(), to_8_bits(sharp).float(), strict=True):
             psnr, ssim = scores(result, target)
             for name, value in (("psnr", psnr), ("ssim", ssim)):

@@ -83,6 +83,14 @@ def say_what_is_next(trainer: Trainer, seconds: float) -> None:
     _say("next", f"torchdau test {shlex.quote(path)}")
 
 
+@rank_zero_only
+def say_scores(trainer: Trainer) -> None:
+    """Print the scores of a test or validation, a line each."""
+    width = max(map(len, trainer.callback_metrics), default=0)
+    for name, value in sorted(trainer.callback_metrics.items()):
+        _say(name.ljust(width), f"{value.item():.4f}")
+
+
 class Bar(RichProgressBar):
     """Lightning's progress bar, within 80 columns and with epochs counted from 1."""
 
