@@ -130,7 +130,6 @@ def test_long_runs_do_not_grow(run, room, tmp_path, monkeypatch):
     process.start()
     memory = answers.get()
     process.join()
-    print(memory)
     assert memory[-1] - memory[1] < room, memory
 
 
