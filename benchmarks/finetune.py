@@ -30,7 +30,7 @@ Results = dict[tuple[str, str], list[float]]
 def accuracy(network: CIFARNet, epochs: int) -> float:
     """Return the test accuracy after this many epochs of training."""
     sgd = partial(torch.optim.SGD, momentum=0.9)
-    task = Classification(network, lr=0.01, displacement_factor=50, optimizer=sgd)
+    task = Classification(network, lr=0.01, displacement_lr=0.01, optimizer=sgd)
     trainer = Trainer(
         max_epochs=epochs,
         accelerator="cpu",

@@ -50,7 +50,8 @@ def convert_(
         select: which convolutions to replace: a predicate of name and module, or one or more shell-style patterns of
             names, ``"layer3.*"``. Default: all that can become units and gain from it.
         init: ``"uniform"`` places new units at random in the area of the old kernel, 1.5 pixels around the centre for
-            3 x 3 (as in the paper). ``"fit"`` takes the units closest to the old kernel, for a trained model.
+            3 x 3 (as in the paper). ``"fit"`` takes the units closest to the old kernel, for a trained model. Train it
+            on with small steps, ``torchdau.optimizer(..., displacement_lr=0.01)``.
         strides: ``"keep"`` keeps the stride in the layer. ``"max_pool"`` puts a max-pool with the stride before a layer
             of stride 1, as in the paper.
         max_displacement: bound of the displacements in pixels. Default: 4, as in the paper, or the reach of the old
