@@ -34,7 +34,7 @@ TRAIN = {
 TEST = {"skimage": ["chelsea.png", "coffee.png"], "sklearn": ["flower.jpg"]}
 
 SIDE = 160
-"""Side of a training piece in pixels."""
+"""Least side of a training piece in pixels."""
 
 KERNELS = range(7, 27, 2)
 """Sides of the kernels in pixels."""

@@ -1,11 +1,13 @@
 """Results are written whole or not at all, also where a disk is full."""
 
+import multiprocessing
 import resource
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from torchdau.training import CSVLogger
 from torchdau.whole import whole_file
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +37,51 @@ def test_the_file_before_is_kept(tmp_path):
     with pytest.raises(OSError, match="File too large"), room(100), whole_file(path) as part:
         part.write_text("x" * 101)
     assert files(tmp_path) == {path: b"first"}
+
+
+def test_two_writers_of_a_file(tmp_path):
+    """As two processes with the same folder of results: the last one wins, and both have written."""
+    with whole_file(tmp_path / "a") as part:
+        part.write_text("first")
+        process = multiprocessing.get_context("spawn").Process(target=write, args=(tmp_path / "a",))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        assert (tmp_path / "a").read_text() == "second"
+    assert files(tmp_path) == {tmp_path / "a": b"first"}
+
+
+def write(path):
+    with whole_file(path) as part:
+        part.write_text("second")
+
+
+def test_a_table_of_metrics_is_not_lost_on_resuming(tmp_path):
+    """Lightning deletes it first."""
+    table = tmp_path / "csv/version_0/metrics.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("step,loss\n" + "1,2\n" * 1000)
+    with pytest.raises(OSError, match="File too large"), room(1000):
+        CSVLogger(str(tmp_path), "csv", version=0).experiment  # noqa: B018
+    assert table.read_text().count("1,2") == 1000
+
+
+def test_a_picture_without_an_ending(torchdau, digits, tmp_path, capsys):
+    (tmp_path / "last.ckpt").write_bytes(digits)
+    torchdau("plot", "last.ckpt", "displacements", "--output", "figure")
+    assert "written: figure.png" in capsys.readouterr().out
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(SystemExit, match=r"output must be a file, got the folder 'folder\.png'"):
+        torchdau("plot", "last.ckpt", "displacements", "--output", "folder.png", "--overwrite", "true")
+    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", "figure.png", "folder.png"}
+
+
+def test_predictions_that_cannot_be_replaced(torchdau, digits, tmp_path):
+    """The error comes before the work."""
+    (tmp_path / "last.ckpt").write_bytes(digits)
+    (tmp_path / "runs/digits/predictions.csv").mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"Is a directory: '.*predictions\.csv'"):
+        torchdau("predict", "last.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         path: the file; its folder is created. Until the end it stays as it was. The temporary path has its ending.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{path.name}")
+    part = path.with_name(f".part-{os.getpid()}-{path.name[-200:]}")  # two processes may write the same file
     try:
         yield part
         os.replace(part, path)

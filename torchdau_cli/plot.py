@@ -42,7 +42,10 @@ def plot(
         size: receptive-fields: side in pixels of the noise that replaces a missing data set.
         overwrite: replace a picture that exists.
     """
-    target = output or Path(f"{kind}.png")
+    target = output or Path(kind)
+    target = target if target.suffix else target.with_suffix(".png")
+    if target.is_dir():
+        raise IsADirectoryError(f"output must be a file, got the folder {str(target)!r}.")
     if target.exists() and not overwrite:
         raise FileExistsError(f"output must not be there yet, got {str(target)!r}. Give --overwrite true.")
     from rich.console import Console

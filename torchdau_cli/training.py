@@ -90,7 +90,7 @@ def arguments(command: str, options: list[str]) -> list[str]:
         if Path(first).is_dir():
             as_option = f"Or: torchdau predict CHECKPOINT --data.init_args.pictures {first}" * (command == "predict")
             raise ValueError(f"the first argument must be a checkpoint, got the folder {first!r}. {as_option}".rstrip())
-        return ["--ckpt_path", *options]
+        options = ["--ckpt_path", *options]
     names = {option.partition("=")[0] for option in options if option.startswith("-")}
     for name in sorted(names - KNOWN):
         if "." not in name and (near := get_close_matches(name, KNOWN, 1)):

@@ -59,6 +59,10 @@ def test_help_takes_a_fraction_of_importing_torch():
             "predict .",
             "torchdau predict: the first argument must be a checkpoint, got the folder '.'. Or: torchdau predict ",
         ),
+        (
+            "test x.ckpt --verbos true",
+            "torchdau test: options must be known, got '--verbos'. Did you mean '--verbose'?",
+        ),
         ("test .", "torchdau test: the first argument must be a checkpoint, got the folder '.'."),
         ("test", "torchdau test: a checkpoint is needed, as the first argument: torchdau test CHECKPOINT"),
         (

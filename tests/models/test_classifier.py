@@ -33,6 +33,13 @@ def test_pretrained_is_of_timm_alone():
         classifier("torchvision/resnet18", num_classes=3, pretrained=True)
 
 
+def test_pretrained_names_must_be_known():
+    with pytest.raises(
+        ValueError, match="name must be that of a model, got name='timm/resnet_18', which timm does not"
+    ):
+        classifier("timm/resnet_18", num_classes=3, pretrained=True)
+
+
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """What timm would download."""

@@ -119,6 +119,28 @@ def test_times_of_layers():
     assert "ms" not in str(convolutions(model))
 
 
+def test_layers_that_cannot_be_timed_alone():
+    """They stay, and so does what they do when the model runs."""
+
+    class Masked(nn.Conv2d):
+        def forward(self, input, mask):
+            return super().forward(input) * mask
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.third = Masked(3, 3, 3), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x):
+            return self.third(input=self.second(self.first(x, 1.0)))
+
+    seen, net = [], Net()
+    net.second.register_forward_hook(lambda *args: seen.append(args))
+    found = convolutions(net, images=torch.zeros(1, 3, 5, 5))
+    assert [c.times for c in found] == [None, None, None]
+    assert len(seen) == 1
+
+
 def test_times_of_layers_that_are_not_run():
     model = nn.ModuleDict({"used": nn.Conv2d(3, 4, 3), "other": nn.Conv2d(3, 4, 3)})
     model.forward = model["used"].forward

@@ -164,6 +164,53 @@ def test_a_module_that_the_user_misses_is_not_ours(torchdau, monkeypatch):
         torchdau("fit", "--config", "x.yaml")
 
 
+OWN = """
+from lightning import LightningModule
+from torch import nn
+from torchdau.models import dau_cifarnet
+
+class Own(LightningModule):
+    def __init__(self, width: int = 4):
+        super().__init__()
+        self.layer = nn.Linear(64, width)
+
+    def configure_optimizers(self):
+        return __import__("torch").optim.SGD(self.parameters(), 0.1)
+
+    def training_step(self, batch, index):
+        return self.layer(batch[0].flatten(1)).square().mean()
+
+    def validation_step(self, batch, index):
+        pass
+
+def started(pretrained: str | None = None) -> nn.Module:
+    return dau_cifarnet(in_channels=1, image_size=8, widths=(4, 4, 4))
+"""
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ["--model", "own.Own"],
+        ["--model.init_args.network", "own.started", "--model.init_args.network.init_args.pretrained", "weights.pth"],
+    ],
+    ids=["task", "network"],
+)
+def test_tasks_and_networks_of_ones_own(model, torchdau, monkeypatch, tmp_path):
+    """A task without a network, and a network with an argument that is called as one of ours."""
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    short = ["--trainer.max_steps", "1", "--trainer.limit_val_batches", "0", "--trainer.enable_progress_bar", "false"]
+    recipe = ROOT / "recipes/digits_dau.yaml"
+    if model[0] == "--model":
+        recipe = tmp_path / "own.yaml"
+        recipe.write_text("data: torchdau.training.DigitsData\n")
+    torchdau("fit", "--config", recipe, *model, *short)
+    (checkpoint, *_) = tmp_path.glob("**/*.ckpt")
+    config = torch.load(checkpoint, weights_only=True)["config"]
+    assert ("pretrained: weights.pth" in config) == (model[0] != "--model")
+
+
 def test_two_processes_train(tmp_path):
     """Messages and loggers must not wait for a process that does not come; the slow tests say what is learned."""
     few = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1", "--trainer.max_epochs", "1"]

@@ -34,6 +34,8 @@ def classifier(name: str, num_classes: int, pretrained: bool = False) -> nn.Modu
         raise ValueError(f"pretrained must be false for networks of other libraries than timm, got name={name!r}.")
     import timm
 
+    if not timm.is_model(model):
+        raise ValueError(f"name must be that of a model, got name={name!r}, which timm does not know.")
     trained: nn.Module = timm.create_model(model, pretrained=True, num_classes=num_classes)
     return trained
 

@@ -29,6 +29,8 @@ MOST_UNITS = 16
 
 LEGEND = "ms: time of a training step in the layer, in its faster memory layout; ~: repeated times differ by over 10 %"
 
+IS_1_X_1 = "its kernel is 1 x 1"
+
 UNIT = 3
 """Parameters of a unit: its weight and its displacements along y and x."""
 
@@ -145,7 +147,7 @@ def convolutions(
         units = min(max(2, taps // TAPS), MOST_UNITS) if num_units is None else num_units
         found.append(Convolution(tuple(each), module, reason, 0 if reason else units))
     if images is not None:
-        times = step_times(model, images, {c.module: c.num_units for c in found})
+        times = step_times(model, images, {c.module: c.num_units for c in found if _can_be_timed(c.module)})
         found = Convolutions(c._replace(times=times.get(c.module)) for c in found)
     return found
 
@@ -192,6 +194,11 @@ def _needless(conv: nn.Conv2d) -> str:
     return ""
 
 
+def _can_be_timed(conv: nn.Conv2d) -> bool:
+    """Return whether a copy of a convolution computes the same when it is called alone."""
+    return _obstacle(conv) in ("", IS_1_X_1) and conv.weight.dtype in FLOATS and not has_hooks(conv)
+
+
 def _obstacle(conv: nn.Conv2d) -> str:
     """Return why a convolution cannot become units, or an empty string."""
     kind = type(conv)
@@ -204,7 +211,7 @@ def _obstacle(conv: nn.Conv2d) -> str:
     if "forward" in conv.__dict__ or (own and not known):
         return f"{kind.__name__} computes something else than Conv2d"
     if conv.kernel_size == (1, 1):
-        return "its kernel is 1 x 1"
+        return IS_1_X_1
     if conv.weight.dtype not in FLOATS:
         return f"its weight is of {conv.weight.dtype}"
     if has_hooks(conv):

@@ -59,7 +59,7 @@ def _inputs(model: nn.Module, images: Tensor, convs: set[nn.Conv2d]) -> dict[nn.
     inputs: dict[nn.Conv2d, Tensor] = {}
 
     def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and arguments:
             inputs.setdefault(module, arguments[0])
 
     hooks = [conv.register_forward_pre_hook(note) for conv in convs]

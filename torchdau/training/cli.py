@@ -48,14 +48,16 @@ class SaveConfig(SaveConfigCallback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the configuration as YAML, so that the checkpoint alone is enough to rebuild the network."""
         config = self.config.clone()
-        network: Any = config.model.init_args.network.get("init_args") or {}
-        self.pretrained = config.model.init_args.get("pretrained") or network.get("pretrained") or self.pretrained
-        if self.pretrained:  # this checkpoint already has its weights
+        task: Any = config.model.init_args
+        network: Any = (task.get("network") or {}).get("init_args") or {}
+        downloaded = network.get("pretrained") is True
+        self.pretrained = task.get("pretrained") or downloaded or self.pretrained
+        if self.pretrained:
             checkpoint["pretrained"] = self.pretrained
-            if "pretrained" in config.model.init_args:
-                config.model.init_args.pretrained = None
-            if "pretrained" in network:
-                network.pretrained = False
+        if task.get("pretrained"):
+            task.pretrained = None  # this checkpoint already has its weights
+        if downloaded:
+            network.pretrained = False
         checkpoint["config"] = self.parser.dump(config, skip_none=False)
 
 

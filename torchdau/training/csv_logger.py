@@ -31,9 +31,10 @@ class CSVLogger(loggers.CSVLogger):
         before = table.read_text() if table.is_file() else ""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Experiment logs directory")
-            writer = super().experiment  # deletes the table
-        if before and isinstance(writer, ExperimentWriter):
+            if not before:
+                return super().experiment
             with whole_file(table) as part:
                 part.write_text(before)
-            writer.metrics_keys = next(csv.reader(before.splitlines()))
+                writer: Any = super().experiment  # deletes the table
+        writer.metrics_keys = next(csv.reader(before.splitlines()))
         return writer

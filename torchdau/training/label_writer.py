@@ -37,6 +37,8 @@ class LabelWriter(BasePredictionWriter):
         """Create the file; with several processes, each creates its own."""
         name = "predictions.csv" if trainer.world_size == 1 else f"predictions-{trainer.global_rank}.csv"
         self.path = Path(trainer.default_root_dir) / name
+        if self.path.exists():
+            self.path.open("r+").close()  # a file that cannot be replaced is an error before the work, not after it
         part = self.stack.enter_context(whole_file(self.path))
         self.file = self.stack.enter_context(part.open("w", newline=""))
         self.file.write("image,rank,class,probability\n")

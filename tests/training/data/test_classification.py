@@ -52,15 +52,17 @@ def test_padding_needs_a_size(tmp_path):
 
 
 def test_a_share_of_one_folder_is_the_test_set(tmp_path):
-    make_folder(tmp_path, sets=[""], count=10)
+    make_folder(tmp_path, sets=[""], count=100, size=8)
     data = ImageFolderData(str(tmp_path), num_workers=0, test_share=0.3)
     data.setup("fit")
     train, test = ({file for file, _ in images.samples} for images in (data.train, data.test))
-    assert (len(train), len(test), len(train & test)) == (14, 6, 0)
+    assert (len(train | test), len(train & test)) == (200, 0)
+    assert 40 < len(test) < 80
     assert data.classes == ["cat", "dog"]
+    (tmp_path / "cat/0000.png").rename(tmp_path / "cat/aaaa.png")
     again = ImageFolderData(str(tmp_path), num_workers=0, test_share=0.3)
-    again.setup("test")
-    assert len(again.test) == 6
+    again.setup("fit")
+    assert not train & {file for file, _ in again.test.samples}, "no image changes sides"
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.2])
@@ -71,14 +73,37 @@ def test_a_share_that_leaves_nothing(tmp_path, share):
 
 def test_a_share_of_too_few(tmp_path):
     make_folder(tmp_path, sets=[""], count=2)
-    with pytest.raises(ValueError, match=r"test_share must leave images for both sets, got test_share=0.1 of 4 images"):
-        ImageFolderData(str(tmp_path), num_workers=0, test_share=0.1).setup("test")
+    with pytest.raises(ValueError, match=r"test_share must leave images for both sets, got test_share=1e-06 of 4 imag"):
+        ImageFolderData(str(tmp_path), num_workers=0, test_share=1e-6).setup("test")
 
 
 def test_one_folder_without_a_share(tmp_path):
     make_folder(tmp_path, sets=[""])
     with pytest.raises(FileNotFoundError, match=f"no folder {tmp_path}/train. For images in {tmp_path}/CLASS, give te"):
         ImageFolderData(str(tmp_path), num_workers=0).setup("fit")
+
+
+def test_a_root_that_is_misspelled(tmp_path):
+    for share in (0.2, None):
+        with pytest.raises(FileNotFoundError, match=r"There is no folder \S+\.$"):
+            ImageFolderData(str(tmp_path / "petz"), num_workers=0, test_share=share).setup("fit")
+
+
+def test_a_root_at_home(tmp_path, monkeypatch):
+    """No shell replaces ~ in a recipe."""
+    monkeypatch.setenv("HOME", str(make_folder(tmp_path)))
+    data = ImageFolderData("~", num_workers=0)
+    data.setup("test")
+    assert len(data.test) == 8
+
+
+@pytest.mark.parametrize(("batch_size", "batches"), [(5, [5, 5, 5, 2]), (16, [16]), (17, [17]), (20, [17])])
+def test_a_last_batch_of_one_is_left_out(tmp_path, batch_size, batches):
+    make_folder(tmp_path, count=8, size=8)
+    (tmp_path / "train/cat/more.png").write_bytes((tmp_path / "train/cat/0000.png").read_bytes())
+    data = ImageFolderData(str(tmp_path), num_workers=0, batch_size=batch_size)
+    data.setup("fit")
+    assert [len(labels) for _, labels in data.train_dataloader()] == batches
 
 
 def test_folders_from_the_environment(tmp_path, monkeypatch):

@@ -105,8 +105,12 @@ class ClassificationData(ImageData, ABC):
         return v2.Compose([*steps, v2.PILToTensor()])
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Return batches of the training set in a new order every epoch."""
-        return self.train_loader(self.train)
+        """Return batches of the training set in a new order every epoch, without a last batch of a single image.
+
+        Normalisation by batches cannot learn from one value for each channel.
+        """
+        images = len(self.train)  # type: ignore[arg-type]
+        return self.train_loader(self.train, drop_last=images > self.batch_size and images % self.batch_size == 1)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return batches of the test set."""

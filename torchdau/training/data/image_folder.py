@@ -1,11 +1,11 @@
 """Images in folders named after their classes, such as ImageNet."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -18,8 +18,8 @@ from torchdau.training.data.pictures import is_data, read_picture, say_left_out
 class ImageFolderData(ClassificationData):
     """Images in folders named after their classes: ``root/train/CLASS/*`` and ``root/test/CLASS/*``.
 
-    With ``test_share``, the images are those of ``root/CLASS/*``, and a random share of them is the test set, the same
-    every time.
+    With ``test_share``, the images are those of ``root/CLASS/*``, and about this share of them is the test set. Which
+    ones depends on their names alone, so that no image changes sides when others are added.
 
     Args:
         root: folder that holds the two sets. Default: the environment variable ``TORCHDAU_DATA``.
@@ -71,9 +71,11 @@ class ImageFolderData(ClassificationData):
     def dataset(self, train: bool) -> "Images":
         """Return the images of one set."""
         if self.test_share:
-            return _part(_read(self.root, partial(Images, transform=self.transform(train))), self.test_share, train)
+            images = _read(self.root, partial(Images, transform=self.transform(train)))
+            return _part(images, self.root, self.test_share, train)
         folder, other = self.folders[train], self.folders[not train]
-        images = _read(folder, partial(Images, transform=self.transform(train)))
+        hint = f"For images in {self.root}/CLASS, give test_share." if self.root.is_dir() else ""
+        images = _read(folder, partial(Images, transform=self.transform(train)), hint)
         if other.is_dir() and (classes := _read(other, images.find_classes)[0]) != images.classes:
             only = sorted(set(classes) ^ set(images.classes))
             raise ValueError(
@@ -162,25 +164,29 @@ class Images(ImageFolder):  # type: ignore[misc]
         return classes, {name: number for number, name in enumerate(classes)}
 
 
-def _part(images: Images, test_share: float, train: bool) -> Images:
-    """Keep the training or the test images of a folder."""
-    count = len(images.samples)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    kept = set(order[round(test_share * count) :].tolist() if train else order[: round(test_share * count)].tolist())
+def _part(images: Images, root: Path, test_share: float, train: bool) -> Images:
+    """Keep the training or the test images of a folder; an image stays in its set, whatever other images come or go."""
+
+    def is_training(file: str) -> bool:
+        name = Path(file).relative_to(root).as_posix()
+        return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) >= test_share * 16**8
+
+    kept = [sample for sample in images.samples if is_training(sample[0]) == train]
     if not kept:
-        raise ValueError(f"test_share must leave images for both sets, got test_share={test_share} of {count} images.")
-    images.samples = images.imgs = [sample for number, sample in enumerate(images.samples) if number in kept]
+        of = f"got test_share={test_share} of {len(images.samples)} images"
+        raise ValueError(f"test_share must leave images for both sets, {of}. Give another share, or make two folders.")
+    images.samples = images.imgs = kept
     images.targets = [label for _, label in images.samples]
     return images
 
 
-def _read(folder: Path, reader: Callable[[Path], Any]) -> Any:
+def _read(folder: Path, reader: Callable[[Path], Any], hint: str = "") -> Any:
     """Read a folder of images; if it is missing or empty, raise an error that shows the expected layout."""
     try:
         return reader(folder)
     except FileNotFoundError as error:
         layout = f"{folder}/CLASS/IMAGE, where IMAGE ends in one of {', '.join(IMG_EXTENSIONS)}"
         found = error if folder.is_dir() else f"There is no folder {folder}."
-        if folder.parent.is_dir() and not folder.is_dir():
-            found = f"{found} For images in {folder.parent}/CLASS, give test_share."
+        if hint and not folder.is_dir():
+            found = f"{found} {hint}"
         raise FileNotFoundError(f"root must hold {layout}. {found}") from error

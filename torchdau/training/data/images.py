@@ -113,4 +113,4 @@ def data_root(root: str | None, pictures: str | None) -> Path:
             f"root must name the folder of the data set, got root={root!r}. Give data.init_args.root, or set the "
             "environment variable TORCHDAU_DATA."
         )
-    return Path(root or "")
+    return Path(root or "").expanduser()

@@ -61,7 +61,7 @@ def read_photograph(file: str | os.PathLike[str]) -> Photograph:
     whole = opened(file)
     with Image.open(file) as header:
         sixteen = ";16" in str(header.tile)
-    deep = whole.mode.startswith("I;16")
+    deep = whole.mode.startswith("I")
     picture = rgb(whole)
     pixels = pixels_of(picture) / 255
     if deep:

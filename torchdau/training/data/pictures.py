@@ -67,15 +67,16 @@ def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
     Raises:
         FileNotFoundError: the folder is missing or has no picture.
     """
-    if Path(folder).is_file():
-        return [Path(folder)]
+    folder = Path(folder).expanduser()
+    if folder.is_file():
+        return [folder]
     endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
-    found = sorted(path for path in Path(folder).rglob("*") if is_data(path, folder) and not path.is_dir())
+    found = sorted(path for path in folder.rglob("*") if is_data(path, folder) and not path.is_dir())
     files = [path for path in found if path.suffix.lower() in endings]
     if not files:
         raise FileNotFoundError(
             f"pictures must name a folder with files that Pillow reads, such as .jpg and .png, got pictures="
-            f"{str(folder)!r}, {'which has none' if Path(folder).is_dir() else 'which is not there'}."
+            f"{str(folder)!r}, {'which has none' if folder.is_dir() else 'which is not there'}."
         )
     say_left_out([path for path in found if path.suffix.lower() not in endings], folder)
     return files
