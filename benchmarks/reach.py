@@ -2,7 +2,7 @@
 
     uv run python benchmarks/reach.py teacher           # a student seeks a teacher's units, up to 8 pixels away
     uv run python benchmarks/reach.py digits            # the networks of torchdau demo: SGD and AdamW, several seeds
-    uv run python benchmarks/reach.py rates             # the same by rates of the weights, one seed
+    uv run python benchmarks/reach.py rates             # the same by rates of the weights
     uv run python benchmarks/reach.py trained FILE ...  # where the units of checkpoints of torchdau fit went
 
 For networks on CamVid and CIFAR-10, train recipes with benchmarks/seeds.py, and give their checkpoints to the last.
@@ -150,11 +150,19 @@ def show_digits(seeds: list[int]) -> Table:
 
 
 def show_rates(seeds: list[int]) -> Table:
-    """Return a table with rows by optimizers and rates of the weights: units that step in pixels beside frozen ones."""
-    table = Table("optimizer", "rate", "accuracy", "reach", "at bound", "frozen", box=None)
+    """Return a table with rows by optimizers and rates of the weights: units that step in pixels beside the others."""
+    others: dict[str, tuple[int | None, Rule]] = {
+        "frozen": (None, frozen),
+        "3 x 3": (1, by_factor),
+        "dilation 4": (4, by_factor),
+    }
+    table = Table("optimizer", "rate", "accuracy", "reach", "at bound", *others, box=None)
     for (name, (make, _)), lr in track(list(itertools.product(CLASSES.items(), RATES)), "rates"):
-        figures = read_digits(None, in_pixels, make, lr, seeds[0])
-        table.add_row(name, f"{lr:g}", *_cells(*figures), f"{read_digits(None, frozen, make, lr, seeds[0])[0]:.1%}")
+        runs = [read_digits(None, in_pixels, make, lr, seed) for seed in seeds]
+        cells = _cells(*(statistics.mean(values) for values in zip(*runs, strict=True)))
+        for dilation, rule in others.values():
+            cells.append(f"{statistics.mean(read_digits(dilation, rule, make, lr, seed)[0] for seed in seeds):.1%}")
+        table.add_row(name, f"{lr:g}", *cells)
     return table
 
 
