@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning import Callback
 
-from tests.training.data.layouts import make_folder, make_gopro
+from tests.training.data.layouts import make_folder, make_gopro, make_pairs
 from torchdau.training.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -83,11 +83,36 @@ def test_a_network_with_many_outputs(torchdau, tmp_path, monkeypatch):
         torchdau(*words("gopro_dau_srn", "network.decoder.2.0.convolutions.2.weight", 1, *options))
 
 
-def test_deterministic_runs_are_equal(torchdau, tmp_path):
+def no_data(folder):
+    return []
+
+
+def segmentation(folder):
+    make_pairs(folder, count=4)
+    return ["--data.init_args.crop", "33", "--data.init_args.batch_size", "2"]
+
+
+def deblurring(folder):
+    make_gopro(folder, count=4)
+    small = ["--data.init_args.crop", "32", "--data.init_args.batch_size", "2"]
+    return [*small, "--model.init_args.network.init_args.widths", "[4, 4, 4]"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "make"),
+    [
+        ("digits_dau", no_data),
+        pytest.param("camvid_dau_resnet18", segmentation, marks=pytest.mark.slow),
+        pytest.param("gopro_dau_srn", deblurring, marks=pytest.mark.slow),
+    ],
+)
+def test_deterministic_runs_are_equal(recipe, make, torchdau, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHDAU_DATA", str(tmp_path / "data"))
+    more = make(tmp_path / "data")
     states = []
     for number in range(2):
-        options = ["--trainer.deterministic", "true", "--trainer.default_root_dir", number]
-        torchdau(*words("digits_dau", "images", 100, *options))
+        options = ["--trainer.deterministic", "true", "--trainer.default_root_dir", number, *more]
+        torchdau(*words(recipe, "images", 100, *options))
         (last,) = tmp_path.glob(f"{number}/**/last.ckpt")
         states.append(read_checkpoint(last)["state_dict"])
         torch.rand(number + 1)
