@@ -254,7 +254,7 @@ def test_compiles_whole(algorithm, learn_sigma):
 
 
 @pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
-@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("dynamic", [pytest.param(None, marks=pytest.mark.slow), True])
 def test_compiles_for_changing_sizes(algorithm, dynamic):
     layer = torch.compile(DAUConv2d(3, 4, algorithm=algorithm).eval(), fullgraph=True, dynamic=dynamic)
     for shape in [(2, 3, 12, 12), (5, 3, 17, 40), (1, 3, 9, 9)]:

@@ -51,7 +51,11 @@ def make_data(recipe, folder):
     return ["--model.init_args.network.init_args.num_classes", "10"]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
+ONE_STEP_EACH = [pytest.param(r, marks=[pytest.mark.slow] if "resnet101" in r.stem else []) for r in RECIPES]
+"""ResNet-101 is what ResNet-50 and the ResNet-18 for CamVid are, in more layers."""
+
+
+@pytest.mark.parametrize("recipe", ONE_STEP_EACH, ids=lambda p: p.stem)
 def test_recipe_runs_a_step(recipe, torchdau, monkeypatch, tmp_path):
     options = make_data(recipe, tmp_path)
     monkeypatch.setenv("TORCHDAU_DATA", str(tmp_path))
