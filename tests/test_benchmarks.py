@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # as when the
 
 import table1
 
-from benchmarks import networks, reach
+from benchmarks import networks, photographs, reach
+from torchdau.training.data.pictures import pixels_of, read_picture
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,6 +39,22 @@ def test_what_measures_a_gpu_runs_small(tmp_path):
     assert all(f"## {part}" in (tmp_path / "page.md").read_text() for part in parts - {"kernels", "operator_tests"})
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.stdout == ""  # everything was there
+
+
+def test_pieces_of_photographs(tmp_path):
+    """Of any size, and pairs of one size without the border that the kernel does not cover."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    for number, size in enumerate([(300, 260), (150, 400)]):
+        photograph = torch.randint(256, (3, *size), dtype=torch.uint8)
+        sharp = photographs.piece(photograph, 186)
+        assert sharp.shape == (3, 186, 186)
+        photographs.save(tmp_path, number, sharp, generator)
+    for name in ("000000.png", "000001.png"):
+        blurred, sharp = (pixels_of(read_picture(tmp_path / kind / name)) for kind in ("blur", "sharp"))
+        assert blurred.shape == sharp.shape
+        assert photographs.SIDE <= sharp.shape[1] < 186
+        assert blurred.float().std() < 0.8 * sharp.float().std()
 
 
 def test_networks_and_their_layers_are_compared(caplog):
