@@ -196,7 +196,7 @@ def started(pretrained: str | None = None) -> nn.Module:
     ],
     ids=["task", "network"],
 )
-def test_tasks_and_networks_of_ones_own(model, torchdau, monkeypatch, tmp_path):
+def test_tasks_and_networks_of_ones_own(model, torchdau, monkeypatch, tmp_path, capsys):
     """A task without a network, and a network with an argument that is called as one of ours."""
     (tmp_path / "own.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -207,6 +207,10 @@ def test_tasks_and_networks_of_ones_own(model, torchdau, monkeypatch, tmp_path):
         recipe.write_text("data: torchdau.training.DigitsData\n")
     torchdau("fit", "--config", recipe, *model, *short)
     (checkpoint, *_) = tmp_path.glob("**/*.ckpt")
+    if model[0] != "--model":
+        (following,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next ")]
+        assert following.endswith(".ckpt --trust own")
+        torchdau(*following.split()[2:], "--trainer.enable_progress_bar", "false")
     config = torch.load(checkpoint, weights_only=True)["config"]
     assert ("pretrained: weights.pth" in config) == (model[0] != "--model")
 

@@ -25,7 +25,7 @@ from torchdau.training.interrupts import Interruptible
 from torchdau.training.messages import Bar, Messages, say_scores, say_what_is_next, silence
 from torchdau.training.parsing import Parser
 from torchdau.training.restoring import configuration
-from torchdau.training.trust import check_trust, only_trusted
+from torchdau.training.trust import check_trust, only_trusted, trust_options
 
 LOGGERS = (
     "lightning.pytorch.loggers.TensorBoardLogger",
@@ -110,7 +110,7 @@ class CommandLine(LightningCLI):
 
     def after_fit(self) -> None:
         """Print the time, the path of the best checkpoint and the next command."""
-        say_what_is_next(self.trainer, time.monotonic() - self.start)
+        say_what_is_next(self.trainer, time.monotonic() - self.start, trust_options(self.config.fit.as_dict()))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return Lightning's trainer, with checkpoints written completely and a progress bar of at most 80 columns."""
@@ -180,7 +180,7 @@ def main(command: str, options: Sequence[str]) -> None:
         except SystemExit as end:
             number = signal.SIGINT if isinstance(end.__context__, KeyboardInterrupt) else stopping.number
             if number and stopping.checkpoint:
-                sys.stderr.write(
-                    f"torchdau fit: stopped. Go on with: torchdau fit {shlex.quote(str(stopping.checkpoint))}\n"
-                )
+                trust = trust_options(configuration(read_checkpoint(stopping.checkpoint), stopping.checkpoint))
+                command = f"torchdau fit {shlex.quote(str(stopping.checkpoint))}{trust}"
+                sys.stderr.write(f"torchdau fit: stopped. Go on with: {command}\n")
             sys.exit(128 + number if number else end.code)

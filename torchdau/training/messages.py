@@ -64,7 +64,7 @@ class Messages(Callback):
 
 
 @rank_zero_only
-def say_what_is_next(trainer: Trainer, seconds: float) -> None:
+def say_what_is_next(trainer: Trainer, seconds: float, options: str) -> None:
     """Print the time of a training, the path of its best checkpoint, else of its last one, and the next command."""
     _say(
         "time", f"{timedelta(seconds=round(seconds))}, to epoch {trainer.current_epoch} and step {trainer.global_step}"
@@ -80,7 +80,7 @@ def say_what_is_next(trainer: Trainer, seconds: float) -> None:
             return
         path = _short(str(last))
         _say("last", path)
-    _say("next", f"torchdau test {shlex.quote(path)}")
+    _say("next", f"torchdau test {shlex.quote(path)}{options}")
 
 
 @rank_zero_only

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,9 +32,14 @@ def check_trust(config: Any, checkpoint: str | os.PathLike[str]) -> None:
     Raises:
         UntrustedError: it names another module.
     """
-    for name in _named(config):
-        if "." in name and not any(name == module or name.startswith(f"{module}.") for module in _modules()):
-            raise UntrustedError(refusal_of(name, checkpoint))
+    if others := _others(config, _modules()):
+        raise UntrustedError(refusal_of(others[0], checkpoint))
+
+
+def trust_options(config: Any) -> str:
+    """Return the options ``--trust`` with which a checkpoint of this configuration opens, after a space each."""
+    modules = sorted({name.partition(".")[0] for name in _others(config, TRUSTED)})
+    return "".join(f" --trust {module}" for module in modules)
 
 
 @contextmanager
@@ -54,6 +59,15 @@ def refusal_of(name: str, checkpoint: str | os.PathLike[str]) -> str:
         f"checkpoint must name classes of {', '.join(TRUSTED)}, got {name!r} in {str(checkpoint)!r}. Its code would "
         f"run; if you trust the file, add --trust {name.partition('.')[0]}."
     )
+
+
+def _others(config: Any, modules: Sequence[str]) -> list[str]:
+    """Return the paths of classes and functions in a configuration that are of other modules."""
+    return [
+        name
+        for name in _named(config)
+        if "." in name and not any(name == module or name.startswith(f"{module}.") for module in modules)
+    ]
 
 
 def _modules() -> list[str]:
