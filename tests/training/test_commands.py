@@ -204,7 +204,7 @@ def test_tasks_and_networks_of_ones_own(model, torchdau, monkeypatch, tmp_path, 
     recipe = ROOT / "recipes/digits_dau.yaml"
     if model[0] == "--model":
         recipe = tmp_path / "own.yaml"
-        recipe.write_text("data: torchdau.training.DigitsData\n")
+        recipe.write_text("seed_everything: 0\ndata: torchdau.training.DigitsData\n")
     torchdau("fit", "--config", recipe, *model, *short)
     (checkpoint, *_) = tmp_path.glob("**/*.ckpt")
     if model[0] != "--model":
