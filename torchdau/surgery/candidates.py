@@ -27,7 +27,7 @@ TAPS = 8
 MOST_UNITS = 16
 """Most units per filter that replace a kernel by default."""
 
-LEGEND = "ms: time of a training step in the layer, in its faster memory layout; ~: repeated times differ by over 10 %"
+LEGEND = "ms: a training step of the layer, in its faster memory layout; ~: times differ by over 10 %"
 
 IS_1_X_1 = "its kernel is 1 x 1"
 
