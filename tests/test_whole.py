@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from torchdau.training import CSVLogger
+from torchdau.training import Classification, CSVLogger
 from torchdau.whole import whole_file
 
 ROOT = Path(__file__).parents[1]
@@ -76,8 +76,9 @@ def test_a_picture_without_an_ending(torchdau, digits, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", "figure.png", "folder.png"}
 
 
-def test_predictions_that_cannot_be_replaced(torchdau, digits, tmp_path):
+def test_predictions_that_cannot_be_replaced(torchdau, digits, tmp_path, monkeypatch):
     """The error comes before the work."""
+    monkeypatch.setattr(Classification, "predict_step", lambda *args: pytest.fail("it worked in vain"))
     (tmp_path / "last.ckpt").write_bytes(digits)
     (tmp_path / "runs/digits/predictions.csv").mkdir(parents=True)
     with pytest.raises(SystemExit, match=r"Is a directory: '.*predictions\.csv'"):
