@@ -27,8 +27,8 @@ class SRNDeblurNet(Network):
         conv_layer: function of input channels, output channels and stride that makes the convolutions between the first
             and the last. Their output must have ``ceil(size / stride)`` pixels.
         widths: channels at the three resolutions. Default: the published ones.
-        residual: whether the network computes what to add to the blurred image. It then starts with the blurred image
-            and needs fewer training steps. Default: it computes the sharp image, as published.
+        residual: whether the network computes what to add to the blurred image. It then starts with the blurred image.
+            Default: it computes the sharp image, as published.
 
     Shape:
         - input: (N, 3, H, W), blurred images in [0, 1], both sides a multiple of 16 pixels
@@ -57,7 +57,6 @@ class SRNDeblurNet(Network):
         def double(inputs: int, outputs: int) -> nn.Sequential:
             return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 4, 2, padding=1), nn.ReLU())
 
-        last = nn.Conv2d(small, 3, 5, padding=2)
         self.encoder = nn.ModuleList(
             [
                 nn.Sequential(nn.Conv2d(6, small, 5, padding=2), nn.ReLU(), *blocks(small)),
@@ -69,7 +68,7 @@ class SRNDeblurNet(Network):
             [
                 nn.Sequential(*blocks(large), double(large, middle)),
                 nn.Sequential(*blocks(middle), double(middle, small)),
-                nn.Sequential(*blocks(small), last),
+                nn.Sequential(*blocks(small), nn.Conv2d(small, 3, 5, padding=2)),
             ]
         )
         for module in self.modules():
@@ -78,7 +77,7 @@ class SRNDeblurNet(Network):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         if residual:
-            nn.init.zeros_(last.weight)
+            nn.init.zeros_(self.decoder[2][3].weight)  # type: ignore[index]
 
     def forward(self, blurred: Tensor) -> list[Tensor]:
         """Return the sharp images of every scale; the last one is the result."""
