@@ -1,6 +1,5 @@
 """Placements of units: functions that fill a tensor of displacements in place, as torch.nn.init does for weights."""
 
-import itertools
 import math
 
 import torch
@@ -77,11 +76,11 @@ def grid_(displacement: Tensor, max_displacement: float = 4.0) -> Tensor:
     check_number("max_displacement", max_displacement, 0, MAX_DISPLACEMENT)
     num_units = displacement.shape[2]
     rows = next(n for n in range(math.isqrt(num_units), 0, -1) if num_units % n == 0)
-    grid = itertools.product(_centres(rows, max_displacement), _centres(num_units // rows, max_displacement))
-    return displacement.copy_(displacement.new_tensor(list(grid)))
+    ys, xs = (_centres(n, max_displacement, displacement) for n in (rows, num_units // rows))
+    return displacement.copy_(torch.cartesian_prod(ys, xs).view(num_units, 2))
 
 
-def _centres(count: int, max_displacement: float) -> list[float]:
+def _centres(count: int, max_displacement: float, like: Tensor) -> Tensor:
     """Return centres of ``count`` equal parts of 2 m + 1 pixels, m = max_displacement - 1, none beyond the bound."""
     part = 2 * min(max(max_displacement - 1, 0) + 0.5, max_displacement) / count
-    return [(number - (count - 1) / 2) * part for number in range(count)]
+    return (torch.arange(count, dtype=like.dtype, device=like.device) - (count - 1) / 2) * part
