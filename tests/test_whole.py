@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.utilities import rank_zero_only
 
 from torchdau.training import Classification, CSVLogger
 from torchdau.whole import whole_file
@@ -64,6 +65,16 @@ def test_a_table_of_metrics_is_not_lost_on_resuming(tmp_path):
     with pytest.raises(OSError, match="File too large"), room(1000):
         CSVLogger(str(tmp_path), "csv", version=0).experiment  # noqa: B018
     assert table.read_text().count("1,2") == 1000
+
+
+def test_only_the_first_process_writes_the_table(tmp_path, monkeypatch):
+    table = tmp_path / "csv/version_0/metrics.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("step,loss\n1,2\n")
+    written = table.stat().st_ino
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    CSVLogger(str(tmp_path), "csv", version=0).experiment.log_metrics({"loss": 1})
+    assert table.stat().st_ino == written
 
 
 def test_a_picture_without_an_ending(torchdau, digits, tmp_path, capsys):

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import loggers
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities import rank_zero_only
 
 from torchdau.whole import whole_file
 
@@ -31,7 +32,7 @@ class CSVLogger(loggers.CSVLogger):
         before = table.read_text() if table.is_file() else ""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Experiment logs directory")
-            if not before:
+            if not before or getattr(rank_zero_only, "rank", 0):  # other processes have no table
                 return super().experiment
             with whole_file(table) as part:
                 part.write_text(before)
