@@ -32,7 +32,7 @@ class CSVLogger(loggers.CSVLogger):
         before = table.read_text() if table.is_file() else ""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Experiment logs directory")
-            if not before or getattr(rank_zero_only, "rank", 0):  # other processes have no table
+            if not before or rank_zero_only.rank:  # type: ignore[attr-defined]  # other processes have no table
                 return super().experiment
             with whole_file(table) as part:
                 part.write_text(before)
