@@ -1,4 +1,4 @@
-// Units as tiles in lanes meet them: where they are in a window, and the innermost loops that add them up.
+// Units as tiles in lanes meet them: where they are in a window, and the innermost loops that add shifted windows.
 #pragma once
 
 #include <cmath>
@@ -15,6 +15,12 @@
 struct LaneUnit {
     int32_t place;
     float ratio, upper, lower;
+};
+
+// A unit as its gradients need it: its upper left pixel in a window, and how far it is beyond that pixel.
+struct Position {
+    int32_t place;
+    float y, x;
 };
 
 // Calls f(constant) for the rows of a tile.
@@ -90,65 +96,6 @@ static void add_units_back(const LaneUnit* units, const int32_t* counts, const f
     for (int p = 0; p < TALL * WIDE; ++p) store(pixels + p * LANES, totals[p / WIDE][p % WIDE]);
 }
 
-constexpr int SUMS = 3;     // of a unit: what gives the gradients of its weight, and of its displacement along y and x
-constexpr int TALL_GRADIENT = TALLEST < 5 ? TALLEST : 5;  // rows of a tile that stay in registers beside other numbers
-
-// A unit as these sums meet it: its upper left pixel in a window, the right column's factor divided by the left one's, and
-// how far it is beyond that pixel.
-struct Position {
-    int32_t place;
-    float ratio, y, x;
-};
-
-// Products of tiles of a gradient with the windows of the units between two channels: smoothed, and sloped along y and x.
-// EXACT: with the differences of the smoothed one. `more` adds to what is there.
-template <int TALL, int STRIDE, bool EXACT>
-static void add_products(const Position* units, int64_t count, const float* windows, const Window& window, const float* pixels, float* sums, bool more) {
-    const int64_t line = window.line();
-    Vector gradient[TALL][WIDE];
-#pragma GCC unroll 32
-    for (int p = 0; p < TALL * WIDE; ++p) gradient[p / WIDE][p % WIDE] = load(pixels + p * LANES);
-    for (int64_t k = 0; k < count; ++k, sums += SUMS * LANES) {
-        const float a = units[k].y, b = units[k].x;
-        const float* place = windows + units[k].place;
-        const Vector ratio = units[k].ratio + Vector{};
-        const auto between = [&](Vector left, Vector right) { return left + right * ratio; };
-        const auto difference = [](Vector left, Vector right) { return right - left; };
-        const auto multiply = [&](const float* row, auto along, Vector& upper, Vector& lower) {
-            Vector above[WIDE] = {}, below[WIDE] = {};  // sums that do not wait for each other
-#pragma GCC unroll 16
-            for (int r = 0; r < (STRIDE == 1 ? TALL + 1 : 2 * TALL); ++r, row += line) {
-                Vector left = loaded(row);
-#pragma GCC unroll 4
-                for (int c = 0; c < WIDE; ++c) {
-                    if (STRIDE > 1) left = loaded(row + STRIDE * c * LANES);
-                    const Vector right = loaded(row + (STRIDE * c + 1) * LANES), t = along(left, right);
-                    if (STRIDE == 1) {
-                        if (r < TALL) above[c] += t * gradient[r < TALL ? r : 0][c];
-                        if (r > 0) below[c] += t * gradient[r > 0 ? r - 1 : 0][c];
-                    } else {
-                        (r % 2 ? below : above)[c] += t * gradient[r / 2][c];
-                    }
-                    left = right;
-                }
-            }
-            upper = (above[0] + above[1]) + (above[2] + above[3]), lower = (below[0] + below[1]) + (below[2] + below[3]);
-        };
-        const auto add = [&](int to, Vector total) { store(sums + to * LANES, more ? load(sums + to * LANES) + total : total); };
-        Vector upper, lower;
-        for (int kind = 0; kind < (EXACT ? 1 : SUMS); ++kind) {
-            multiply(place + kind * window.size(), between, upper, lower);
-            const float factor = kind ? b - 1 : 1 - b;  // an image's slope is against the displacement's
-            add(kind, (upper * (1 - a) + lower * a) * factor);
-        }
-        if constexpr (EXACT) {
-            add(1, (lower - upper) * (1 - b));
-            multiply(place, difference, upper, lower);
-            add(2, upper * (1 - a) + lower * a);
-        }
-    }
-}
-
 // Finds units in windows. The loops have no branches, so that compilers make vectors of them.
 struct LaneUnits {
     Window window;
@@ -186,7 +133,7 @@ struct LaneUnits {
             int32_t y, x;
             float beyond_y, beyond_x;
             split(mu[2 * k], y, beyond_y), split(mu[2 * k + 1], x, beyond_x);
-            units[k] = {(y + around) * line + (x + around) * LANES, beyond_x / (1 - beyond_x), beyond_y, beyond_x};
+            units[k] = {(y + around) * line + (x + around) * LANES, beyond_y, beyond_x};
         }
     }
 

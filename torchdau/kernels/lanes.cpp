@@ -14,6 +14,7 @@
 #include "direct.h"
 #include "gaussian.h"
 #include "lane_packing.h"
+#include "lane_products.h"
 #include "lane_units.h"
 #include "lanes.h"
 #include "memory.h"
@@ -25,7 +26,9 @@
 namespace {
 
 constexpr int64_t ROOM = 256 << 10;    // bytes of sums that stay in the second cache
+constexpr int64_t NEAR = 80 << 10;      // bytes of windows, of which enough stay in the first cache
 constexpr int64_t PLANES = 64 << 20;   // bytes of gradients of blurred images
+constexpr int64_t AHEAD = 8;           // rows of units that are fetched before they are needed
 constexpr int64_t AROUND = 8;          // pixels that a tile usually reads around itself
 
 int64_t floor_half(int64_t a) { return a >> 1; }
@@ -37,7 +40,7 @@ class InLanes {
 
     int64_t forward(const TorchdauDirectTensors* tensors) {
         const Pass pass{d_.inputs, d_.outputs, d_.y.pixels, d_.x.pixels, false, false};
-        const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, d_.outputs * d_.units, AROUND, false);
+        const Tiles tiles = summed(d_.images, d_.y.outputs, d_.x.outputs, d_.outputs);
         const int64_t bound = tensors ? reach(*tensors) : d_.bound;
         const Window window = strided(tiles, bound, {-d_.y.padding, -d_.x.padding});
         if (!tensors) return sum(pass, tiles, window, Sums{}, nullptr), memory_.used();
@@ -76,10 +79,28 @@ class InLanes {
         return farthest(t.displacement, 2 * d_.groups * d_.outputs * d_.inputs * d_.units, d_.bound);
     }
 
+    // Tiles of images whose pixels are sums over the units of a source and all targets; `even`: of an even number of rows.
+    Tiles summed(int64_t images, int64_t rows, int64_t columns, int64_t targets, bool even = false) const {
+        return Tiles::fastest(images, rows, columns, TALLEST, WIDE, [&](int64_t tall, int64_t wide) {
+            if (even && tall % 2 && tall < rows) return INFINITY;
+            return float(targets * d_.units * (3 * tall + 2) * wide + 20 * (tall + AROUND) * (wide + AROUND));
+        });
+    }
+
+    // Tiles of gradients that are multiplied with the windows of units.
+    Tiles multiplied() const {
+        return Tiles::fastest(d_.images, d_.y.outputs, d_.x.outputs, d_.y.outputs, WIDEST, [&](int64_t tall, int64_t wide) {
+            const int64_t window = (stride_ * tall + AROUND) * (stride_ * wide + AROUND);
+            const int64_t unit = stride_ == 1 ? tall * wide + 4 * (tall + 1) * (wide + 1) : 12 * tall * wide;
+            const float slow = stride_ == 1 || 3 * window * LANES * sizeof(float) < NEAR ? 1 : 1.4;  // steps read more than they compute
+            return slow * float(d_.outputs * d_.units * (unit + 30) + 60 * window);
+        });
+    }
+
     // What outputs in tiles read, of which the first reads at `first`.
     Window strided(const Tiles& tiles, int64_t bound, Point first) const {
         const int64_t around = 2 * bound + 2;
-        return {(tiles.tall - 1) * stride_ + around, (WIDE - 1) * stride_ + around, first.y - bound, first.x - bound, tiles.tall * stride_, WIDE * stride_};
+        return {(tiles.tall - 1) * stride_ + around, (tiles.wide - 1) * stride_ + around, first.y - bound, first.x - bound, tiles.tall * stride_, tiles.wide * stride_};
     }
 
     // Sums over source channels of shifted windows, into all target channels.
@@ -138,7 +159,7 @@ class InLanes {
 
     void inputs_back(const TorchdauDirectTensors* t, int64_t bound) {
         const Pass pass{d_.outputs, d_.inputs, d_.y.outputs, d_.x.outputs, true, false};
-        const Tiles tiles(d_.images, d_.y.pixels, d_.x.pixels, d_.inputs * d_.units, AROUND, false);
+        const Tiles tiles = summed(d_.images, d_.y.pixels, d_.x.pixels, d_.inputs);
         const Window window = strided(tiles, bound, {d_.y.padding, d_.x.padding});
         sum(pass, tiles, window, t ? Sums{t->grad_output, t->grad_input, nullptr, bound} : Sums{}, t);
     }
@@ -155,10 +176,10 @@ class InLanes {
         Memory most = memory_;
         for (int64_t first = 0; first < d_.images; first += some) {
             const int64_t images = std::min(some, d_.images - first);
-            const Tiles tiles(images, high, wide, d_.inputs * d_.units, AROUND, true);
+            const Tiles tiles = summed(images, high, wide, d_.inputs, true);
             const int64_t first_y = floor_half(d_.y.padding - r_ - bound), first_x = floor_half(d_.x.padding - r_ - bound);
             const int64_t rows = floor_half(d_.y.padding - r_ + bound) - first_y, columns = floor_half(d_.x.padding - r_ + bound) - first_x;
-            const Window window{rows + floor_half(tiles.tall) + 1, columns + WIDE / 2 + 1, first_y, first_x, floor_half(tiles.tall), WIDE / 2};
+            const Window window{rows + floor_half(tiles.tall) + 1, columns + tiles.wide / 2 + 1, first_y, first_x, floor_half(tiles.tall), tiles.wide / 2};
             memory_ = begin;
             const float* source = t ? t->grad_output + first * d_.groups * d_.outputs * d_.y.outputs * d_.x.outputs : nullptr;
             sum(pass, tiles, window, Sums{source, planes, nullptr, bound}, t);
@@ -180,11 +201,21 @@ class InLanes {
         memory_ = most;
     }
 
+    // The innermost loop for tiles of a width.
+    auto products(int64_t wide) const {
+        const auto of = [&](auto columns) {
+            constexpr int COLUMNS = decltype(columns)::value;
+            if (stride_ == 1) return d_.exact ? add_corners<COLUMNS, 1, true> : add_products<COLUMNS>;
+            return d_.exact ? add_corners<COLUMNS, 2, true> : add_corners<COLUMNS, 2, false>;
+        };
+        return wide == WIDE ? of(std::integral_constant<int, WIDE>()) : of(std::integral_constant<int, WIDEST>());
+    }
+
     // One input channel at a time, whose smoothed and sloped windows stay in the first cache for all output channels. Units
     // and their gradients are read and written for a few input channels together, which share lines of the cache.
     void units_back(const TorchdauDirectTensors* t, int64_t bound) {
-        const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, 3 * d_.outputs * d_.units, AROUND, false, TALL_GRADIENT);
-        const Window window = strided(tiles, bound, {-d_.y.padding, -d_.x.padding}), itself{tiles.tall, WIDE, 0, 0, tiles.tall, WIDE};
+        const Tiles tiles = multiplied();
+        const Window window = strided(tiles, bound, {-d_.y.padding, -d_.x.padding}), itself{tiles.tall, tiles.wide, 0, 0, tiles.tall, tiles.wide};
         const int64_t pixels = tiles.pixels() * LANES, units = d_.outputs * d_.units;
         const int64_t each = std::min<int64_t>(TOGETHER, up(d_.groups * d_.inputs, 2 * d_.threads)), blocks = up(d_.inputs, each), kinds = d_.exact ? 1 : 3;
         float* gradients = memory_.floats(d_.groups * tiles.vectors * d_.outputs * pixels);
@@ -217,36 +248,45 @@ class InLanes {
                 std::memcpy(gradients + (job * d_.outputs + o) * pixels, from, sizeof(float) * pixels);
             }
         });
+        const auto add = products(tiles.wide);
         threads_.run(d_.groups * blocks, [&](int64_t job, int64_t thread) {
             Room r = of(thread);
             const int64_t group = job / blocks, first = job % blocks * each, some = std::min(each, d_.inputs - first);
-            const auto unit = [&](int64_t o) { return ((group * d_.outputs + o) * d_.inputs + first) * d_.units; };
+            const auto unit = [&](int64_t o) { return ((group * d_.outputs + std::min(o, d_.outputs - 1)) * d_.inputs + first) * d_.units; };
+            const int64_t row = some * d_.units;  // units of an output channel, far from those of the next one
+            // of an output channel; those of a single vector are added up at once, and their room is used again
+            const auto sums_of = [&](int64_t o) { return r.sums + (tiles.vectors > 1 ? o : o % LANES) * d_.units * SUMS * LANES; };
             const LaneUnits places{window, bound, 1, {}};
-            for (int64_t o = 0; o < d_.outputs; ++o) places.fill(t->displacement + 2 * unit(o), some * d_.units, r.units + o * some * d_.units);
+            for (int64_t o = 0; o < d_.outputs; ++o) {
+                prefetch(t->displacement + 2 * unit(o + AHEAD), 2 * row);
+                places.fill(t->displacement + 2 * unit(o), row, r.units + o * row);
+            }
             for (int64_t i = 0; i < some; ++i) {
                 const int64_t channel = group * d_.inputs + first + i;
                 for (int64_t vector = 0; vector < tiles.vectors; ++vector) {
                     r.blurred.take(tiles, vector, d_.y.pixels, d_.x.pixels);
                     r.blurred.read(t->input + channel * image, d_.groups * d_.inputs * image, r.windows);
-                    with_rows<TALL_GRADIENT>(tiles.tall, [&](auto rows) {
-                        constexpr int TALL = decltype(rows)::value;
-                        const auto add = stride_ == 1 ? (d_.exact ? add_products<TALL, 1, true> : add_products<TALL, 1, false>)
-                                                      : (d_.exact ? add_products<TALL, 2, true> : add_products<TALL, 2, false>);
-                        for (int64_t o = 0; o < d_.outputs; ++o)
-                            add(r.units + (o * some + i) * d_.units, d_.units, r.windows, window,
-                                gradients + ((group * tiles.vectors + vector) * d_.outputs + o) * pixels, r.sums + o * d_.units * SUMS * LANES, vector > 0);
-                    });
+                    const bool last = vector == tiles.vectors - 1;
+                    for (int64_t o = 0; o < d_.outputs; ++o) {
+                        add(r.units + o * row + i * d_.units, d_.units, r.windows, window, tiles.tall,
+                            gradients + ((group * tiles.vectors + vector) * d_.outputs + o) * pixels, sums_of(o), vector > 0);
+                        const int64_t begin = o / LANES * LANES;
+                        if (last && (o + 1 == begin + LANES || o + 1 == d_.outputs))
+                            add_lanes(sums_of(begin), (o + 1 - begin) * d_.units * SUMS, r.results + (i * d_.outputs + begin) * d_.units * SUMS);
+                    }
                 }
-                for (int64_t o = 0; o < d_.outputs; ++o)
-                    for (int64_t k = 0; k < d_.units * SUMS; ++k)
-                        r.results[(o * some + i) * d_.units * SUMS + k] = ::sum(load(r.sums + (o * d_.units * SUMS + k) * LANES));
             }
-            const float* result = r.results;
-            for (int64_t o = 0; o < d_.outputs; ++o)
-                for (int64_t k = unit(o), last = k + some * d_.units; k < last; ++k, result += SUMS) {
-                    t->grad_weight[k] = result[0];
-                    for (int axis = 0; axis < 2; ++axis) t->grad_displacement[2 * k + axis] = t->weight[k] * result[1 + axis];
+            for (int64_t o = 0; o < d_.outputs; ++o) {
+                const int64_t later = unit(o + AHEAD);
+                prefetch(t->weight + later, row), prefetch(t->grad_weight + later, row), prefetch(t->grad_displacement + 2 * later, 2 * row);
+                for (int64_t i = 0; i < some; ++i) {
+                    const float* result = r.results + (i * d_.outputs + o) * d_.units * SUMS;
+                    for (int64_t k = unit(o) + i * d_.units, last = k + d_.units; k < last; ++k, result += SUMS) {
+                        t->grad_weight[k] = result[0];
+                        for (int axis = 0; axis < 2; ++axis) t->grad_displacement[2 * k + axis] = t->weight[k] * result[1 + axis];
+                    }
                 }
+            }
         });
     }
 

@@ -21,24 +21,27 @@ constexpr int WIDE = 4;  // columns of a tile
 // How images are cut into tiles.
 struct Tiles {
     int64_t images, rows, columns;  // pixels of an image
-    int64_t tall, down, right;      // rows of a tile; tiles along both axes
+    int64_t tall, wide;             // pixels of a tile
+    int64_t down, right;            // tiles along both axes
     int64_t vectors;                // that hold them all
 
-    // Of as many rows as pay, where each tile is added to by `units`, and reads `around` more pixels along an axis; `even`: its
-    // first row must be even.
-    Tiles(int64_t images, int64_t rows, int64_t columns, int64_t units, int64_t around, bool even, int64_t most = TALLEST)
-        : images(images), rows(rows), columns(columns), tall(1), right((columns + WIDE - 1) / WIDE) {
-        int64_t least = INT64_MAX;
-        for (int64_t t = 1; t <= most; ++t) {
-            if (even && t % 2 && t < rows) continue;
-            const int64_t time = count(t) * (units * (3 * t + 2) * WIDE + 20 * (t + around) * (WIDE + around));
-            if (time < least) least = time, tall = t;
-        }
-        down = (rows + tall - 1) / tall, vectors = count(tall);
+    Tiles(int64_t images, int64_t rows, int64_t columns, int64_t tall, int64_t wide = WIDE)
+        : images(images), rows(rows), columns(columns), tall(tall), wide(wide),
+          down((rows + tall - 1) / tall), right((columns + wide - 1) / wide), vectors((images * down * right + LANES - 1) / LANES) {}
+
+    // Those of `tall` and `wide` up to a limit that take the least time, where time(tall, wide) is that of a vector.
+    template <class Time>
+    static Tiles fastest(int64_t images, int64_t rows, int64_t columns, int64_t tallest, int64_t widest, Time time) {
+        Tiles best(images, rows, columns, 1);
+        for (int64_t wide = WIDE; wide <= widest; wide += WIDE)
+            for (int64_t tall = 1; tall <= std::min(tallest, rows); ++tall) {
+                const Tiles tiles(images, rows, columns, tall, wide);
+                if (tiles.vectors * time(tall, wide) < best.vectors * time(best.tall, best.wide)) best = tiles;
+            }
+        return best;
     }
 
-    int64_t count(int64_t t) const { return (images * ((rows + t - 1) / t) * right + LANES - 1) / LANES; }
-    int64_t pixels() const { return tall * WIDE; }
+    int64_t pixels() const { return tall * wide; }
 
     // The tile in a lane: its image, and its number along both axes. Lanes behind the last tile have none.
     struct Tile {
@@ -192,10 +195,10 @@ static inline void write_tiles(const Tiles& tiles, int64_t vector, const float* 
     for (int lane = 0; lane < LANES; ++lane) {
         const Tiles::Tile tile = tiles.tile(vector, lane);
         if (!tile.real) break;
-        const int64_t y = tile.y * tiles.tall, x = tile.x * WIDE;
-        const int64_t rows = std::min(tiles.tall, tiles.rows - y), columns = std::min<int64_t>(WIDE, tiles.columns - x);
+        const int64_t y = tile.y * tiles.tall, x = tile.x * tiles.wide;
+        const int64_t rows = std::min(tiles.tall, tiles.rows - y), columns = std::min(tiles.wide, tiles.columns - x);
         float* to = channel + tile.image * apart + y * tiles.columns + x;
         for (int64_t row = 0; row < rows; ++row, to += tiles.columns)
-            for (int64_t column = 0; column < columns; ++column) to[column] = numbers[lane][row * WIDE + column];
+            for (int64_t column = 0; column < columns; ++column) to[column] = numbers[lane][row * tiles.wide + column];
     }
 }

@@ -38,6 +38,12 @@ static inline Vector loaded(const float* p) {
     return v;
 }
 
+// An address kept in a register of its own: compilers would add offsets to another one at each use.
+static inline const float* kept(const float* p) {
+    asm("" : "+r"(p));
+    return p;
+}
+
 static inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 
 // The first numbers of a vector, fewer than it has.
@@ -149,4 +155,21 @@ static inline void transpose(Vector (&rows)[LANES]) {
         rows[row + WIDTH] = halves<WIDTH, true>(a, b, Lanes());
     }
     if constexpr (WIDTH > 1) transpose<WIDTH / 2>(rows);
+}
+
+// The sums of as many vectors as one has lanes.
+template <int WIDTH = LANES / 2>
+static inline Vector sums_of(Vector (&rows)[LANES]) {
+#pragma GCC unroll 8
+    for (int row = 0; row < WIDTH; ++row) {
+        const Vector a = rows[row], b = rows[row + WIDTH];
+        rows[row] = halves<WIDTH, false>(a, b, Lanes()) + halves<WIDTH, true>(a, b, Lanes());
+    }
+    if constexpr (WIDTH > 1) return sums_of<WIDTH / 2>(rows);
+    return rows[0];
+}
+static inline Vector sums_of(const float* vectors) {
+    Vector rows[LANES];
+    for (int row = 0; row < LANES; ++row) rows[row] = load(vectors + row * LANES);
+    return sums_of(rows);
 }
