@@ -27,6 +27,7 @@ namespace {
 
 constexpr int64_t ROOM = 256 << 10;    // bytes of sums that stay in the second cache
 constexpr int64_t NEAR = 80 << 10;      // bytes of windows, of which enough stay in the first cache
+constexpr int64_t SHARED = 2 << 20;    // numbers of windows that are made for several chunks of targets
 constexpr int64_t PLANES = 64 << 20;   // bytes of gradients of blurred images
 constexpr int64_t AHEAD = 8;           // rows of units that are fetched before they are needed
 constexpr int64_t AROUND = 8;          // pixels that a tile usually reads around itself
@@ -108,9 +109,13 @@ class InLanes {
         const Packed packed(pass, d_, window, memory_);
         const int64_t pixels = tiles.pixels() * LANES, few = d_.groups * tiles.vectors;
         const int64_t chunks = std::min(pass.targets, std::max(up(pass.targets * pixels * 4, ROOM), up(2 * d_.threads, few)));
-        const int64_t each = up(pass.targets, chunks);
+        const int64_t each = up(pass.targets, chunks), parts = up(pass.targets, each);
         const Gaussian raw{0, memory_};
         const Gaussian& gauss = pass.steps ? raw : gauss_;
+        // windows that several chunks read are made once for all of them
+        const int64_t all = few * pass.sources * window.size();
+        float* shared = parts > 1 ? memory_.floats(std::min(all, SHARED)) : nullptr;
+        if (all > SHARED) shared = nullptr;
         struct Room {
             Blurred blurred;
             float *windows, *pixels;
@@ -127,19 +132,34 @@ class InLanes {
         const LaneUnits places{window, sums.bound, turn, {d_.y.padding - r_, d_.x.padding - r_}};
         threads_.run(packed.jobs, [&](int64_t job, int64_t thread) { packed.fill(job, thread, places, *t); });
         const int64_t apart = d_.groups * pass.sources * pass.high * pass.wide, target_apart = d_.groups * pass.targets * tiles.rows * tiles.columns;
-        threads_.run(few * up(pass.targets, each), [&](int64_t job, int64_t thread) {
+        const auto of = [&](int64_t thread) {
             Memory memory(rooms + counted.used() / sizeof(float) * thread);
-            Room r = room(memory);
-            const int64_t group = job / tiles.vectors % d_.groups, vector = job % tiles.vectors;
+            return room(memory);
+        };
+        const auto read = [&](Room& r, int64_t group, int64_t block, float* windows) {
+            for (int64_t a = block * packed.each, last = std::min(pass.sources, a + packed.each); a < last; ++a, windows += window.size())
+                r.blurred.read(sums.source + (group * pass.sources + a) * pass.high * pass.wide, apart, windows);
+        };
+        const auto of_block = [&](int64_t job, int64_t block) { return shared + (job * pass.sources + block * packed.each) * window.size(); };
+        if (shared)
+            threads_.run(few * packed.blocks, [&](int64_t job, int64_t thread) {
+                Room r = of(thread);
+                const int64_t of_few = job / packed.blocks, block = job % packed.blocks;
+                r.blurred.take(tiles, of_few % tiles.vectors, pass.high, pass.wide);
+                read(r, of_few / tiles.vectors, block, of_block(of_few, block));
+            });
+        threads_.run(few * parts, [&](int64_t job, int64_t thread) {
+            Room r = of(thread);
+            const int64_t of_few = job % few, group = of_few / tiles.vectors, vector = of_few % tiles.vectors;
             const int64_t first = job / few * each, last = std::min(pass.targets, first + each);
             std::memset(r.pixels, 0, sizeof(float) * (last - first) * pixels);
-            r.blurred.take(tiles, vector, pass.high, pass.wide);
+            if (!shared) r.blurred.take(tiles, vector, pass.high, pass.wide);
             for (int64_t block = 0; block < packed.blocks; ++block) {
-                for (int64_t a = block * packed.each, i = 0; i < packed.each && a < pass.sources; ++a, ++i)
-                    r.blurred.read(sums.source + (group * pass.sources + a) * pass.high * pass.wide, apart, r.windows + i * window.size());
+                const float* windows = shared ? of_block(of_few, block) : r.windows;
+                if (!shared) read(r, group, block, r.windows);
                 for (int64_t b = first; b < last; ++b) {
                     const LaneUnit* units = packed.units(group, block, b);
-                    add(pass, tiles.tall, units, packed.counts(group, block, b), r.windows, window.line(), r.pixels + (b - first) * pixels);
+                    add(pass, tiles.tall, units, packed.counts(group, block, b), windows, window.line(), r.pixels + (b - first) * pixels);
                 }
             }
             for (int64_t b = first; b < last; ++b) {
