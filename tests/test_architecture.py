@@ -12,7 +12,7 @@ import torchdau
 ROOT = Path(torchdau.__file__).parent
 ALLOWED = {
     "profile": set(),
-    "bounds": {"profile"},
+    "bounds": {"arguments", "profile"},
     "workspace": set(),
     "kernels": {"kernels", "workspace"},
     "gpu": {"kernels"},

@@ -6,11 +6,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from torchdau.arguments import is_observed, under_transform
 from torchdau.profile import MIN_SIGMA
 
 
 def bounded(values: Tensor, low: float, high: float) -> Tensor:
     """Clip values to low..high and pass the gradient through; values that are not finite become NaN, never a bound."""
+    if _within(values, low, high):
+        return values
     if not torch.is_grad_enabled():
         return values.clamp(low, high).add_(values, alpha=0)  # infinity times 0 is NaN
     return values.detach().clamp(low, high).add_(values - values.detach())
@@ -18,7 +21,17 @@ def bounded(values: Tensor, low: float, high: float) -> Tensor:
 
 def bound_(values: Tensor, low: float, high: float) -> None:
     """Clip values in place, as :func:`bounded` does."""
+    if _within(values, low, high):
+        return
     values.add_(values, alpha=0).clamp_(low, high)
+
+
+def _within(values: Tensor, low: float, high: float) -> bool:
+    """Return whether there is nothing to clip. Only on a CPU is it faster to find out than to clip."""
+    if values.device.type != "cpu" or is_observed(values) or under_transform(values) or not values.numel():
+        return False
+    least, most = torch.aminmax(values.detach())
+    return bool(least >= low) and bool(most <= high)
 
 
 def check_loaded(state_dict: dict[str, Any], prefix: str, bounds: Mapping[str, tuple[float, float]]) -> str | None:

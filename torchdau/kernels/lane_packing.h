@@ -13,6 +13,10 @@
 constexpr int64_t WINDOWS = 20 << 10;  // bytes of windows that stay in the first cache
 constexpr int64_t TOGETHER = 8;        // channels whose units are read and written together, as they share lines of the cache
 
+typedef int32_t Words __attribute__((vector_size(16)));  // a unit, or what its words are moved by
+static_assert(sizeof(Words) == sizeof(LaneUnit));
+constexpr int64_t SIGNS = int64_t(0x80000000u) << 32 | 0x80000000u;  // of two factors
+
 static inline int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Which way images go through the units.
@@ -89,11 +93,14 @@ class Packed {
     // Appends the units of a source channel of a block that add something to a list with `count` others.
     int32_t append(const LaneUnit* from, int64_t channel, int64_t to, int32_t count) const {
         LaneUnit* list = units_ + to * room_;
-        for (int64_t k = 0; k < d_.units; ++k) {
-            LaneUnit unit = from[k];
-            unit.place += int32_t(channel * window_);
-            list[count] = unit;
-            count += unit.upper != 0 || unit.lower != 0;
+        const Words place = {int32_t(channel * window_)};
+        for (const LaneUnit* last = from + d_.units; from < last; ++from) {
+            Words unit;
+            int64_t factors;
+            std::memcpy(&unit, from, sizeof unit), std::memcpy(&factors, &from->upper, sizeof factors);
+            unit += place;
+            std::memcpy(list + count, &unit, sizeof unit);
+            count += (factors & ~SIGNS) != 0;
         }
         return count;
     }

@@ -114,16 +114,22 @@ struct LaneUnits {
         pixel = down + full, beyond = full ? 0 : rest;
     }
 
-    static inline LaneUnit unit(int32_t place, float w, float y, float x) { return {place, x / (1 - x), w * (1 - x) * (1 - y), w * (1 - x) * y}; }
+    // As words of one type, which compilers interleave.
+    typedef int32_t Word __attribute__((may_alias));
+    static inline void put(int32_t place, float w, float y, float x, Word* words) {
+        words[0] = place, words[1] = __builtin_bit_cast(int32_t, x / (1 - x));
+        words[2] = __builtin_bit_cast(int32_t, w * (1 - x) * (1 - y)), words[3] = __builtin_bit_cast(int32_t, w * (1 - x) * y);
+    }
 
     void fill(const TorchdauDirectTensors& t, int64_t first, int64_t count, LaneUnit* units) const {
         const float *weight = t.weight + first, *mu = t.displacement + 2 * first;
         const int32_t line = int32_t(window.line()), around = int32_t(bound);
+        Word* __restrict words = reinterpret_cast<Word*>(units);
         for (int64_t k = 0; k < count; ++k) {
             int32_t y, x;
             float beyond_y, beyond_x;
             split(turn * mu[2 * k], y, beyond_y), split(turn * mu[2 * k + 1], x, beyond_x);
-            units[k] = unit((y + around) * line + (x + around) * LANES, weight[k], beyond_y, beyond_x);
+            put((y + around) * line + (x + around) * LANES, weight[k], beyond_y, beyond_x, words + 4 * k);
         }
     }
 
@@ -142,13 +148,14 @@ struct LaneUnits {
         const float *weight = t.weight + first, *mu = t.displacement + 2 * first;
         const int32_t line = int32_t(window.line()), top = int32_t(window.first_y), left = int32_t(window.first_x);
         const int32_t at_y = int32_t(padding.y), at_x = int32_t(padding.x);
+        Word* __restrict words = reinterpret_cast<Word*>(units);
         for (int64_t k = 0; k < count; ++k) {
             int32_t y, x;
             float beyond_y, beyond_x;
             split(mu[2 * k], y, beyond_y), split(mu[2 * k + 1], x, beyond_x);
             const int32_t row = at_y - y, column = at_x - x;
             const int32_t place = ((row >> 1) - top) * line + ((column >> 1) - left) * LANES;
-            units[k] = unit(place + (row & 1) * 2 + (column & 1), weight[k], beyond_y, beyond_x);
+            put(place + (row & 1) * 2 + (column & 1), weight[k], beyond_y, beyond_x, words + 4 * k);
         }
     }
 };
