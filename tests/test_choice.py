@@ -96,7 +96,7 @@ def test_with_kernels(n, i, o, side, k, expected):
         (8, 256, 512, 8, 2, "direct", "direct"),
         (8, 512, 512, 4, 1, "direct", "direct"),
         (8, 64, 64, 56, 1, "spectral", "spectral"),
-        (4, 256, 256, 14, 1, "direct", "spectral"),
+        (8, 256, 256, 8, 1, "direct", "direct"),
         (32, 128, 256, 16, 2, "direct", "spectral"),
     ],
 )

@@ -16,8 +16,13 @@ FEW = 16
 CACHED = 4 << 20
 """Number of pixels of blurred images that stay in a cache."""
 
-STRIDES = ((1, 1), (2, 2))
-"""Strides that ``lanes`` supports."""
+LANES = {(1, 1): (3.0, 640, 1.1, 3e7), (2, 2): (4.3, 610, 2.4, 3e7)}
+"""Cost of ``lanes`` by stride: of a unit per pixel and per call, of a pixel of a window, of a call.
+
+Fitted to times of 140 layers (Emerald Rapids, AVX-512), as the costs of a backward pass."""
+
+LANES_BACKWARD = {(1, 1): (7.8, 1540, 2.3, 3e7), (2, 2): (20, 1680, 8.5, 3e7)}
+"""The same for the gradients."""
 
 WINDOW = 160
 """Most pixels along an axis that ``lanes`` reads for an output."""
@@ -25,7 +30,7 @@ WINDOW = 160
 TAPS = 12
 """Approximate number of weights along an axis of a unit with its own Gaussian."""
 
-BACKWARD = 3.4
+BACKWARD = {"narrow": 1.8, "separable": 3.4}
 """Time of a backward pass in forward passes of the same kernel."""
 
 
@@ -56,8 +61,7 @@ def forward_kernel(shape: Shape) -> str | None:
 @lru_cache
 def backward_kernel(shape: Shape) -> str | None:
     """Return the fastest kernel for the gradients, or None if there is none."""
-    costs = _costs(shape)
-    costs.pop("blurred", None)
+    costs = _backward_costs(shape)
     return min(costs, key=costs.__getitem__, default=None)
 
 
@@ -75,29 +79,40 @@ def cost(
 ) -> float:
     """Return the multiply-adds of a forward pass, or of a training step; slower operations count by their time."""
     shape = Shape(n, groups, i, o, k, size, stride, window, shared)
-    costs = _costs(shape)
-    forward = min(costs.values(), default=math.inf)
-    if not training or not costs:
+    forward = min(_costs(shape).values(), default=math.inf)
+    if not training or math.isinf(forward):
         return forward
-    costs.pop("blurred", None)
-    return forward + BACKWARD * min(costs.values(), default=_lanes(shape))
+    return forward + min(_backward_costs(shape).values(), default=3 * forward)
 
 
 def _costs(shape: Shape) -> dict[str, float]:
-    """Return the costs of the kernels that support the layer."""
+    """Return the costs of a forward pass of the kernels that support the layer."""
     if not shape.shared:
         return {"separable": _separable(shape)} if shape.i <= FEW else {}
     costs = {"blurred": _blurred(shape)}
     if shape.i <= FEW:
         costs["narrow"] = _narrow(shape)
-    if shape.stride in STRIDES and shape.window <= WINDOW:
-        costs["lanes"] = _lanes(shape)
+    if _in_lanes(shape):
+        costs["lanes"] = _lanes(shape, *LANES[shape.stride])
     return costs
+
+
+def _backward_costs(shape: Shape) -> dict[str, float]:
+    """Return the costs of a backward pass of the kernels that support the layer."""
+    forward = _costs(shape)
+    costs = {name: times * forward[name] for name, times in BACKWARD.items() if name in forward}
+    if shape.shared and _in_lanes(shape):
+        costs["lanes"] = _lanes(shape, *LANES_BACKWARD[shape.stride])
+    return costs
+
+
+def _in_lanes(shape: Shape) -> bool:
+    return shape.stride in LANES and shape.window <= WINDOW
 
 
 def _narrow(s: Shape) -> float:
     rows, columns = (pixels * step + 4 for pixels, step in zip(s.size, s.stride, strict=True))
-    return 2 * s.n * s.groups * rows * 16 * -(-columns // 16) * (4 * s.i + s.o * (3 * s.k * s.i + 12))
+    return 2.8 * s.n * s.groups * rows * 16 * -(-columns // 16) * (4 * s.i + s.o * (3 * s.k * s.i + 12))
 
 
 def _separable(s: Shape) -> float:
@@ -108,14 +123,13 @@ def _separable(s: Shape) -> float:
 def _blurred(s: Shape) -> float:
     rows, columns = s.size[0] + 2 * (-(-s.size[0] // 14)), 16 * (-(-s.size[1] // 15))  # as the kernel does
     plane = (s.size[0] * s.stride[0] + s.window) * (s.size[1] * s.stride[1] + s.window)
-    each = 3.4 if max(s.stride) == 1 else 12
-    blur = 60 if s.groups * s.i * s.n * plane < CACHED else 130
+    each = 4.4 if max(s.stride) == 1 else 12
+    blur = 78 if s.groups * s.i * s.n * plane < CACHED else 170
     return s.groups * s.i * s.n * (s.o * s.k * rows * columns * each + blur * plane) + 1e7
 
 
-def _lanes(s: Shape) -> float:
+def _lanes(s: Shape, unit: float, packing: float, around: float, start: float) -> float:
     pixels = s.size[0] * 4 * -(-s.size[1] // 4)
     lanes = 64 * -(-s.n * pixels // 64)  # pixels of tiles of 4 or more, 16 at a time
-    unit, around = (4.2, 1.1) if s.stride == (1, 1) else (6.5, 1.5)
-    units = s.i * s.o * s.k * (unit * lanes + 300)
-    return s.groups * (units + lanes * (s.i * around * (s.window + 4) ** 2 + 60 * s.o)) + 1e7
+    units = s.o * s.k * (unit * lanes + packing)
+    return s.groups * s.i * (units + around * lanes * (s.window + 4) ** 2) + start
