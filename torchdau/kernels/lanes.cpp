@@ -30,6 +30,7 @@ constexpr int64_t NEAR = 80 << 10;      // bytes of windows, of which enough sta
 constexpr int64_t SHARED = 2 << 20;    // numbers of windows that are made for several chunks of targets
 constexpr int64_t PLANES = 64 << 20;   // bytes of gradients of blurred images
 constexpr int64_t AHEAD = 8;           // rows of units that are fetched before they are needed
+constexpr int64_t PREPARED = 40;       // multiply-adds that a pixel of a window costs
 constexpr int64_t AROUND = 8;          // pixels that a tile usually reads around itself
 
 int64_t floor_half(int64_t a) { return a >> 1; }
@@ -80,22 +81,44 @@ class InLanes {
         return farthest(t.displacement, 2 * d_.groups * d_.outputs * d_.inputs * d_.units, d_.bound);
     }
 
-    // Tiles of images whose pixels are sums over the units of a source and all targets; `even`: of an even number of rows.
+    // In how many the sums of all targets of a vector stay in a cache.
+    static int64_t chunks(int64_t targets, const Tiles& tiles) { return up(targets * tiles.pixels() * LANES * int64_t(sizeof(float)), ROOM); }
+
+    // Tiles of images whose pixels are sums over the units of a source and all targets; `even`: whose parts begin at even rows.
     Tiles summed(int64_t images, int64_t rows, int64_t columns, int64_t targets, bool even = false) const {
-        return Tiles::fastest(images, rows, columns, TALLEST, WIDE, [&](int64_t tall, int64_t wide) {
-            if (even && tall % 2 && tall < rows) return INFINITY;
-            return float(targets * d_.units * (3 * tall + 2) * wide + 20 * (tall + AROUND) * (wide + AROUND));
-        });
+        const int64_t first = std::min<int64_t>(rows, even ? 2 : 1);
+        Tiles best(images, rows, columns, first, WIDE, first);
+        float least = INFINITY;
+        for (int64_t part = first; part <= std::min<int64_t>(TALLEST, rows); ++part) {
+            if (even && part % 2 && part < rows) continue;
+            for (int64_t tall = part; tall < rows + part && tall <= 4 * part; tall *= 2)
+                for (int64_t wide = WIDE; wide < columns + WIDE && tall * wide <= LARGEST; wide *= 2) {
+                    const Tiles tiles(images, rows, columns, tall, wide, part);
+                    const int64_t window = (tall + AROUND) * (wide + AROUND), parts = tall / part * wide / WIDE;
+                    const int64_t together = std::max<int64_t>(1, WINDOWS / int64_t(sizeof(float) * LANES) / window);
+                    const int64_t unit = (even ? part : 3 * part + 2) * WIDE + 10;
+                    const int64_t target = d_.units * parts * unit + 3 * tall * wide / together;
+                    const float time = float(tiles.vectors) * float(targets * target + PREPARED * window * chunks(targets, tiles));
+                    if (time < least) least = time, best = tiles;
+                }
+        }
+        return best;
     }
 
     // Tiles of gradients that are multiplied with the windows of units.
     Tiles multiplied() const {
-        return Tiles::fastest(d_.images, d_.y.outputs, d_.x.outputs, d_.y.outputs, WIDEST, [&](int64_t tall, int64_t wide) {
-            const int64_t window = (stride_ * tall + AROUND) * (stride_ * wide + AROUND);
-            const int64_t unit = stride_ == 1 ? tall * wide + 4 * (tall + 1) * (wide + 1) : 12 * tall * wide;
-            const float slow = stride_ == 1 || 3 * window * LANES * sizeof(float) < NEAR ? 1 : 1.4;  // steps read more than they compute
-            return slow * float(d_.outputs * d_.units * (unit + 30) + 60 * window);
-        });
+        Tiles best(d_.images, d_.y.outputs, d_.x.outputs, 1, WIDE);
+        float least = INFINITY;
+        for (int64_t wide = WIDE; wide <= WIDEST; wide += WIDE)
+            for (int64_t tall = 1; tall <= std::min<int64_t>(d_.y.outputs, 32); ++tall) {
+                const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, tall, wide);
+                const int64_t window = (stride_ * tall + AROUND) * (stride_ * wide + AROUND);
+                const int64_t unit = stride_ == 1 ? tall * wide + 4 * (tall + 1) * (wide + 1) : 12 * tall * wide;
+                const bool far = stride_ > 1 && 3 * window * LANES * int64_t(sizeof(float)) > NEAR;  // steps read more than they compute
+                const float time = float(tiles.vectors) * float(d_.outputs * d_.units * (unit + 30) + PREPARED * window) * (far ? 1.4f : 1);
+                if (time < least) least = time, best = tiles;
+            }
+        return best;
     }
 
     // What outputs in tiles read, of which the first reads at `first`.
@@ -108,8 +131,8 @@ class InLanes {
     void sum(const Pass& pass, const Tiles& tiles, const Window& window, const Sums& sums, const TorchdauDirectTensors* t) {
         const Packed packed(pass, d_, window, memory_);
         const int64_t pixels = tiles.pixels() * LANES, few = d_.groups * tiles.vectors;
-        const int64_t chunks = std::min(pass.targets, std::max(up(pass.targets * pixels * 4, ROOM), up(2 * d_.threads, few)));
-        const int64_t each = up(pass.targets, chunks), parts = up(pass.targets, each);
+        const int64_t jobs = std::min(pass.targets, std::max(chunks(pass.targets, tiles), up(2 * d_.threads, few)));
+        const int64_t each = up(pass.targets, jobs), parts = up(pass.targets, each);
         const Gaussian raw{0, memory_};
         const Gaussian& gauss = pass.steps ? raw : gauss_;
         // windows that several chunks read are made once for all of them
@@ -159,7 +182,7 @@ class InLanes {
                 if (!shared) read(r, group, block, r.windows);
                 for (int64_t b = first; b < last; ++b) {
                     const LaneUnit* units = packed.units(group, block, b);
-                    add(pass, tiles.tall, units, packed.counts(group, block, b), windows, window.line(), r.pixels + (b - first) * pixels);
+                    add(pass, tiles, window, units, packed.counts(group, block, b), windows, r.pixels + (b - first) * pixels);
                 }
             }
             for (int64_t b = first; b < last; ++b) {
@@ -169,11 +192,17 @@ class InLanes {
         });
     }
 
-    void add(const Pass& pass, int64_t tall, const LaneUnit* units, const int32_t* counts, const float* windows, int64_t line, float* pixels) const {
-        with_rows(tall, [&](auto rows) {
+    // Adds units to a tile, part by part.
+    void add(const Pass& pass, const Tiles& tiles, const Window& window, const LaneUnit* units, const int32_t* counts, const float* windows, float* pixels) const {
+        const int64_t line = window.line(), down = window.step_y * tiles.part / tiles.tall * line, right = window.step_x * WIDE / tiles.wide * LANES;
+        with_rows(tiles.part, [&](auto rows) {
             constexpr int TALL = decltype(rows)::value;
-            if (pass.steps) return add_units_back<TALL>(units, counts, windows, line, pixels);
-            (stride_ == 1 || pass.back ? add_units<TALL, 1> : add_units<TALL, 2>)(units, counts[0], windows, line, pixels);
+            for (int64_t y = 0; y < tiles.tall / TALL; ++y)
+                for (int64_t x = 0; x < tiles.wide / WIDE; ++x, pixels += TALL * WIDE * LANES) {
+                    const float* from = windows + y * down + x * right;
+                    if (pass.steps) add_units_back<TALL>(units, counts, from, line, pixels);
+                    else (stride_ == 1 || pass.back ? add_units<TALL, 1> : add_units<TALL, 2>)(units, counts[0], from, line, pixels);
+                }
         });
     }
 

@@ -12,36 +12,33 @@
 #include "vector.h"
 
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int TALLEST = 7;  // rows of a tile, whose pixels stay in registers
+constexpr int TALLEST = 7;  // rows of a part of a tile, whose pixels stay in registers
 #else
 constexpr int TALLEST = 3;
 #endif
-constexpr int WIDE = 4;  // columns of a tile
+constexpr int WIDE = 4;  // columns of such a part
+
+constexpr int LARGEST = 256;  // pixels of a tile
 
 // How images are cut into tiles.
 struct Tiles {
     int64_t images, rows, columns;  // pixels of an image
     int64_t tall, wide;             // pixels of a tile
+    int64_t part;                   // rows of its parts, or 0 if it has none
     int64_t down, right;            // tiles along both axes
     int64_t vectors;                // that hold them all
 
-    Tiles(int64_t images, int64_t rows, int64_t columns, int64_t tall, int64_t wide = WIDE)
-        : images(images), rows(rows), columns(columns), tall(tall), wide(wide),
+    Tiles(int64_t images, int64_t rows, int64_t columns, int64_t tall, int64_t wide, int64_t part = 0)
+        : images(images), rows(rows), columns(columns), tall(tall), wide(wide), part(part),
           down((rows + tall - 1) / tall), right((columns + wide - 1) / wide), vectors((images * down * right + LANES - 1) / LANES) {}
 
-    // Those of `tall` and `wide` up to a limit that take the least time, where time(tall, wide) is that of a vector.
-    template <class Time>
-    static Tiles fastest(int64_t images, int64_t rows, int64_t columns, int64_t tallest, int64_t widest, Time time) {
-        Tiles best(images, rows, columns, 1);
-        for (int64_t wide = WIDE; wide <= widest; wide += WIDE)
-            for (int64_t tall = 1; tall <= std::min(tallest, rows); ++tall) {
-                const Tiles tiles(images, rows, columns, tall, wide);
-                if (tiles.vectors * time(tall, wide) < best.vectors * time(best.tall, best.wide)) best = tiles;
-            }
-        return best;
-    }
-
     int64_t pixels() const { return tall * wide; }
+
+    // The number of a pixel: row by row, in a tile or in each of its parts.
+    int64_t number(int64_t y, int64_t x) const {
+        if (!part) return y * wide + x;
+        return (y / part * (wide / WIDE) + x / WIDE) * part * WIDE + y % part * WIDE + x % WIDE;
+    }
 
     // The tile in a lane: its image, and its number along both axes. Lanes behind the last tile have none.
     struct Tile {
@@ -108,8 +105,7 @@ class Reader {
             if (columns == width && width == wide_) {
                 copy(to, from, columns * (l.bottom - l.top));
             } else {
-                for (int64_t y = l.top; y < l.bottom; ++y, to += width, from += wide_)
-                    for (int64_t x = 0; x < columns; ++x) to[x] = from[x];
+                for (int64_t y = l.top; y < l.bottom; ++y, to += width, from += wide_) copy(to, from, columns);
             }
         }
         for (int64_t p = 0; p < pixels_; p += LANES) {
@@ -185,7 +181,7 @@ class Blurred {
 
 // Writes tiles of a channel into its images, which are `apart` numbers from each other: pixels by pixels of a tile, in lanes.
 static inline void write_tiles(const Tiles& tiles, int64_t vector, const float* pixels, float bias, float* channel, int64_t apart) {
-    alignas(64) float numbers[LANES][(TALLEST * WIDE + LANES - 1) / LANES * LANES];
+    alignas(64) float numbers[LANES][LARGEST + LANES];
     for (int64_t p = 0; p < tiles.pixels(); p += LANES) {
         Vector columns[LANES];
         for (int j = 0; j < LANES; ++j) columns[j] = p + j < tiles.pixels() ? load(pixels + (p + j) * LANES) + bias : Vector{};
@@ -199,6 +195,10 @@ static inline void write_tiles(const Tiles& tiles, int64_t vector, const float* 
         const int64_t rows = std::min(tiles.tall, tiles.rows - y), columns = std::min(tiles.wide, tiles.columns - x);
         float* to = channel + tile.image * apart + y * tiles.columns + x;
         for (int64_t row = 0; row < rows; ++row, to += tiles.columns)
-            for (int64_t column = 0; column < columns; ++column) to[column] = numbers[lane][row * tiles.wide + column];
+            for (int64_t column = 0; column < columns; column += WIDE) {
+                const float* from = &numbers[lane][tiles.number(row, column)];
+                if (column + WIDE <= columns) std::memcpy(to + column, from, sizeof(float) * WIDE);
+                else std::copy(from, from + columns - column, to + column);
+            }
     }
 }
