@@ -16,12 +16,13 @@ FEW = 16
 CACHED = 4 << 20
 """Number of pixels of blurred images that stay in a cache."""
 
-LANES = {(1, 1): (3.0, 640, 1.1, 3e7), (2, 2): (4.3, 610, 2.4, 3e7)}
+LANES = {(1, 1): (3.0, 500, 0.9, 3e7), (2, 2): (4.9, 620, 1.9, 4e7)}
 """Cost of ``lanes`` by stride: of a unit per pixel and per call, of a pixel of a window, of a call.
 
-Fitted to times of 140 layers (Emerald Rapids, AVX-512), as the costs of a backward pass."""
+Fitted to times of 140 layers (Emerald Rapids, AVX-512), as the costs of a backward pass.
+"""
 
-LANES_BACKWARD = {(1, 1): (7.8, 1540, 2.3, 3e7), (2, 2): (20, 1680, 8.5, 3e7)}
+LANES_BACKWARD = {(1, 1): (7.6, 1400, 1.6, 3e7), (2, 2): (22, 1700, 6.6, 5e7)}
 """The same for the gradients."""
 
 WINDOW = 160
