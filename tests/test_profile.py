@@ -94,6 +94,14 @@ def test_narrow_gaussian_is_one_pixel(interpolation):
     torch.testing.assert_close(got, tensor([0.0, 0.0, 0.0, 1.0, 0.0]))
 
 
+def test_values_within_their_bounds_are_not_copied():
+    values = tensor([-4.0, 0.5, 4.0])
+    assert bounded(values, -4, 4) is values
+    assert bounded(values, -3.9, 4) is not values
+    empty = values[:0]
+    assert bounded(empty, -4, 4).shape == (0,)
+
+
 def test_bounded_clips_and_lets_the_gradient_through():
     values = tensor([-9.0, 1e30, 0.5, math.inf, -math.inf, math.nan]).requires_grad_()
     clipped = bounded(values, -4, 4)

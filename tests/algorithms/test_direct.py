@@ -33,6 +33,7 @@ pytestmark = built
         (2, 1, 20, 24, 8, 8, 2, 2, (1, 2), 4, 0.5),
         (9, 1, 17, 5, 5, 6, 2, 2, -1, 4, 0.5),
         (1, 1, 4, 4, 100, 90, 2, 1, 0, 20, 0.5),
+        *((24, 1, 4, 20, 17, 23, 2, stride, 1, 2, 0.5) for stride in (1, 2)),  # tiles in lanes with several parts
     ],
     ids=str,
 )

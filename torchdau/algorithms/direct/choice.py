@@ -22,7 +22,7 @@ LANES = {(1, 1): (3.0, 500, 0.9, 3e7), (2, 2): (4.9, 620, 1.9, 4e7)}
 Fitted to times of 140 layers (Emerald Rapids, AVX-512), as the costs of a backward pass.
 """
 
-LANES_BACKWARD = {(1, 1): (7.6, 1400, 1.6, 3e7), (2, 2): (22, 1700, 6.6, 5e7)}
+LANES_BACKWARD = {(1, 1): (7.6, 1400, 2.2, 3e7), (2, 2): (22, 1700, 6.6, 5e7)}
 """The same for the gradients."""
 
 WINDOW = 160
