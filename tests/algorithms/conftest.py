@@ -9,7 +9,7 @@ from tests.algorithms.gpu import DEVICE
 from tests.algorithms.libraries import AVAILABLE
 from torchdau import kernels
 from torchdau.algorithms.direct import native
-from torchdau.algorithms.direct.choice import LANES
+from torchdau.algorithms.direct.choice import LANES_FORWARD
 from torchdau.algorithms.spectral import operators, triton
 from torchdau.kernels import Kernels
 
@@ -27,7 +27,7 @@ def kernel(request, monkeypatch):
     """A kernel for all layers that it can compute, and what goes with it on the way back."""
 
     def forward(shape):
-        return "blurred" if request.param == "lanes" and shape.stride not in LANES else request.param
+        return "blurred" if request.param == "lanes" and shape.stride not in LANES_FORWARD else request.param
 
     def backward(shape):
         return None if request.param == "blurred" or forward(shape) == "blurred" else request.param

@@ -8,7 +8,7 @@
 //   output channels.
 // - Gradient of the input: the same with inputs and outputs exchanged and displacements turned around. With a stride, each
 //   unit adds its output's gradient to every pixel of the blurred image once, which is blurred at the end.
-// - Gradients of units: products of the output's gradient with shifted windows, smoothed and sloped, of one input channel.
+// - Gradients of units: products of the shifted gradient of the output with windows, smoothed and sloped, of one input channel.
 #include <cstdint>
 
 #include "direct.h"

@@ -16,7 +16,7 @@ FEW = 16
 CACHED = 4 << 20
 """Number of pixels of blurred images that stay in a cache."""
 
-LANES = {(1, 1): (3.0, 500, 0.9, 3e7), (2, 2): (4.9, 620, 1.9, 4e7)}
+LANES_FORWARD = {(1, 1): (3.0, 500, 0.9, 3e7), (2, 2): (4.9, 620, 1.9, 4e7)}
 """Cost of ``lanes`` by stride: of a unit per pixel and per call, of a pixel of a window, of a call.
 
 Fitted to times of 140 layers (Emerald Rapids, AVX-512), as the costs of a backward pass.
@@ -80,8 +80,9 @@ def cost(
 ) -> float:
     """Return the multiply-adds of a forward pass, or of a training step; slower operations count by their time."""
     shape = Shape(n, groups, i, o, k, size, stride, window, shared)
-    forward = min(_costs(shape).values(), default=math.inf)
-    if not training or math.isinf(forward):
+    costs = _costs(shape)
+    forward = min(costs.values(), default=math.inf)
+    if not training or not costs:
         return forward
     return forward + min(_backward_costs(shape).values(), default=3 * forward)
 
@@ -94,7 +95,7 @@ def _costs(shape: Shape) -> dict[str, float]:
     if shape.i <= FEW:
         costs["narrow"] = _narrow(shape)
     if _in_lanes(shape):
-        costs["lanes"] = _lanes(shape, *LANES[shape.stride])
+        costs["lanes"] = _lanes(shape, *LANES_FORWARD[shape.stride])
     return costs
 
 
@@ -108,7 +109,7 @@ def _backward_costs(shape: Shape) -> dict[str, float]:
 
 
 def _in_lanes(shape: Shape) -> bool:
-    return shape.stride in LANES and shape.window <= WINDOW
+    return shape.stride in LANES_FORWARD and shape.window <= WINDOW
 
 
 def _narrow(s: Shape) -> float:
