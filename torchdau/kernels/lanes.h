@@ -34,9 +34,8 @@ struct Tiles {
 
     int64_t pixels() const { return tall * wide; }
 
-    // The number of a pixel: row by row, in a tile or in each of its parts.
+    // The number of a pixel in a tile with parts: part by part.
     int64_t number(int64_t y, int64_t x) const {
-        if (!part) return y * wide + x;
         return (y / part * (wide / WIDE) + x / WIDE) * part * WIDE + y % part * WIDE + x % WIDE;
     }
 
