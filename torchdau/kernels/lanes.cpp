@@ -15,6 +15,7 @@
 #include "gaussian.h"
 #include "lane_packing.h"
 #include "lane_products.h"
+#include "lane_tiles.h"
 #include "lane_units.h"
 #include "lanes.h"
 #include "memory.h"
@@ -25,13 +26,9 @@
 
 namespace {
 
-constexpr int64_t ROOM = 256 << 10;    // bytes of sums that stay in the second cache
-constexpr int64_t NEAR = 80 << 10;      // bytes of windows, of which enough stay in the first cache
 constexpr int64_t SHARED = 2 << 20;    // numbers of windows that are made for several chunks of targets
 constexpr int64_t PLANES = 64 << 20;   // bytes of gradients of blurred images
 constexpr int64_t AHEAD = 8;           // rows of units that are fetched before they are needed
-constexpr int64_t PREPARED = 40;       // multiply-adds that a pixel of a window costs
-constexpr int64_t AROUND = 8;          // pixels that a tile usually reads around itself
 
 int64_t floor_half(int64_t a) { return a >> 1; }
 
@@ -42,7 +39,7 @@ class InLanes {
 
     int64_t forward(const TorchdauDirectTensors* tensors) {
         const Pass pass{d_.inputs, d_.outputs, d_.y.pixels, d_.x.pixels, false, false};
-        const Tiles tiles = summed(d_.images, d_.y.outputs, d_.x.outputs, d_.outputs);
+        const Tiles tiles = summed_tiles(d_.images, d_.y.outputs, d_.x.outputs, d_.outputs, d_.units);
         const int64_t bound = tensors ? reach(*tensors) : d_.bound;
         const Window window = strided(tiles, bound, {-d_.y.padding, -d_.x.padding});
         if (!tensors) return sum(pass, tiles, window, Sums{}, nullptr), memory_.used();
@@ -79,46 +76,6 @@ class InLanes {
 
     int64_t reach(const TorchdauDirectTensors& t) const {
         return farthest(t.displacement, 2 * d_.groups * d_.outputs * d_.inputs * d_.units, d_.bound);
-    }
-
-    // In how many the sums of all targets of a vector stay in a cache.
-    static int64_t chunks(int64_t targets, const Tiles& tiles) { return up(targets * tiles.pixels() * LANES * int64_t(sizeof(float)), ROOM); }
-
-    // Tiles of images whose pixels are sums over the units of a source and all targets; `even`: whose parts begin at even rows.
-    Tiles summed(int64_t images, int64_t rows, int64_t columns, int64_t targets, bool even = false) const {
-        const int64_t first = std::min<int64_t>(rows, even ? 2 : 1);
-        Tiles best(images, rows, columns, first, WIDE, first);
-        float least = INFINITY;
-        for (int64_t part = first; part <= std::min<int64_t>(TALLEST, rows); ++part) {
-            if (even && part % 2 && part < rows) continue;
-            for (int64_t tall = part; tall < rows + part && tall <= 4 * part; tall *= 2)
-                for (int64_t wide = WIDE; wide < columns + WIDE && tall * wide <= LARGEST; wide *= 2) {
-                    const Tiles tiles(images, rows, columns, tall, wide, part);
-                    const int64_t window = (tall + AROUND) * (wide + AROUND), parts = tall / part * wide / WIDE;
-                    const int64_t together = std::max<int64_t>(1, WINDOWS / int64_t(sizeof(float) * LANES) / window);
-                    const int64_t unit = (even ? part : 3 * part + 2) * WIDE + 10;
-                    const int64_t target = d_.units * parts * unit + 3 * tall * wide / together;
-                    const float time = float(tiles.vectors) * float(targets * target + PREPARED * window * chunks(targets, tiles));
-                    if (time < least) least = time, best = tiles;
-                }
-        }
-        return best;
-    }
-
-    // Tiles of gradients that are multiplied with the windows of units.
-    Tiles multiplied() const {
-        Tiles best(d_.images, d_.y.outputs, d_.x.outputs, 1, WIDE);
-        float least = INFINITY;
-        for (int64_t wide = WIDE; wide <= WIDEST; wide += WIDE)
-            for (int64_t tall = 1; tall <= std::min<int64_t>(d_.y.outputs, 32); ++tall) {
-                const Tiles tiles(d_.images, d_.y.outputs, d_.x.outputs, tall, wide);
-                const int64_t window = (stride_ * tall + AROUND) * (stride_ * wide + AROUND);
-                const int64_t unit = stride_ == 1 ? tall * wide + 4 * (tall + 1) * (wide + 1) : 12 * tall * wide;
-                const bool far = stride_ > 1 && 3 * window * LANES * int64_t(sizeof(float)) > NEAR;  // steps read more than they compute
-                const float time = float(tiles.vectors) * float(d_.outputs * d_.units * (unit + 30) + PREPARED * window) * (far ? 1.4f : 1);
-                if (time < least) least = time, best = tiles;
-            }
-        return best;
     }
 
     // What outputs in tiles read, of which the first reads at `first`.
@@ -208,7 +165,7 @@ class InLanes {
 
     void inputs_back(const TorchdauDirectTensors* t, int64_t bound) {
         const Pass pass{d_.outputs, d_.inputs, d_.y.outputs, d_.x.outputs, true, false};
-        const Tiles tiles = summed(d_.images, d_.y.pixels, d_.x.pixels, d_.inputs);
+        const Tiles tiles = summed_tiles(d_.images, d_.y.pixels, d_.x.pixels, d_.inputs, d_.units);
         const Window window = strided(tiles, bound, {d_.y.padding, d_.x.padding});
         sum(pass, tiles, window, t ? Sums{t->grad_output, t->grad_input, nullptr, bound} : Sums{}, t);
     }
@@ -225,7 +182,7 @@ class InLanes {
         Memory most = memory_;
         for (int64_t first = 0; first < d_.images; first += some) {
             const int64_t images = std::min(some, d_.images - first);
-            const Tiles tiles = summed(images, high, wide, d_.inputs, true);
+            const Tiles tiles = summed_tiles(images, high, wide, d_.inputs, d_.units, true);
             const int64_t first_y = floor_half(d_.y.padding - r_ - bound), first_x = floor_half(d_.x.padding - r_ - bound);
             const int64_t rows = floor_half(d_.y.padding - r_ + bound) - first_y, columns = floor_half(d_.x.padding - r_ + bound) - first_x;
             const Window window{rows + floor_half(tiles.tall) + 1, columns + tiles.wide / 2 + 1, first_y, first_x, floor_half(tiles.tall), tiles.wide / 2};
@@ -263,7 +220,7 @@ class InLanes {
     // One input channel at a time, whose smoothed and sloped windows stay in the first cache for all output channels. Units
     // and their gradients are read and written for a few input channels together, which share lines of the cache.
     void units_back(const TorchdauDirectTensors* t, int64_t bound) {
-        const Tiles tiles = multiplied();
+        const Tiles tiles = multiplied_tiles(d_);
         const Window window = strided(tiles, bound, {-d_.y.padding, -d_.x.padding}), itself{tiles.tall, tiles.wide, 0, 0, tiles.tall, tiles.wide};
         const int64_t pixels = tiles.pixels() * LANES, units = d_.outputs * d_.units;
         const int64_t each = std::min<int64_t>(TOGETHER, up(d_.groups * d_.inputs, 2 * d_.threads)), blocks = up(d_.inputs, each), kinds = d_.exact ? 1 : 3;
