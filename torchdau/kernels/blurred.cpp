@@ -112,7 +112,7 @@ class Direct {
         columns_ = reinterpret_cast<int32_t*>(memory_.floats(2 * d.bound + 2));
         planes_ = memory_.floats(d.planes * d.groups * d.inputs * plane_.size());
         line_ = width() + 2 * d.radius + LANES;
-        slab_ = up((plane_.rows + 2 * d.radius) * (line_ + width()) + width() + 2 * TALL * OUTPUTS * LANES, 64) * 64;
+        slab_ = up(std::max<int64_t>((plane_.rows + 2 * d.radius) * line_ + LANES, TALL * OUTPUTS * LANES), 64) * 64;
         slabs_ = memory_.floats(slab_ * d.threads);
     }
 
@@ -192,24 +192,19 @@ class Direct {
 
     // The Gaussian along x, then along y.
     void blur(const float* image, float* plane, float* room) const {
-        const int64_t r = d_.radius, h = d_.y.pixels, w = d_.x.pixels, all = plane_.rows + 2 * r, wide = width();
+        const int64_t r = d_.radius, h = d_.y.pixels, w = d_.x.pixels, all = plane_.rows + 2 * r;
         const int64_t top = plane_.first_y - r, left = plane_.first_x - r;  // position of the first line and of its first number
         const int64_t begin = left < 0 ? 0 : left, end = least(w, left + line_);
-        float *lines = room, *rows = lines + all * line_, *out = rows + all * wide;
-        std::memset(lines, 0, sizeof(float) * all * (line_ + wide));
+        std::memset(room, 0, sizeof(float) * (all * line_ + LANES));
         const int64_t first = top < 0 ? least(-top, all) : 0, last = least(all, h - top);  // of the lines within the image
         for (int64_t y = first; y < last && begin < end; ++y)
-            std::memcpy(lines + y * line_ + begin - left, image + (top + y) * w + begin, sizeof(float) * (end - begin));
-        for (int64_t y = first; y < last; ++y)
-            for (int64_t x = 0; x < wide; x += LANES) store(rows + y * wide + x, gauss_.smoothed(lines + y * line_ + r + x, 1));
-        for (int64_t y = 0; y < plane_.rows; ++y) {
-            float* to = plane + y * plane_.row();
-            float* straight = plane_.phases == 1 ? to : out;
-            for (int64_t x = 0; x < wide; x += LANES) store(straight + x, gauss_.smoothed(rows + (y + r) * wide + x, wide));
-            if (plane_.phases > 1)
-                for (int64_t phase = 0; phase < plane_.phases; ++phase)
-                    for (int64_t j = 0, x = phase; x < plane_.columns; ++j, x += plane_.phases) to[phase * plane_.line + j] = out[x];
-        }
+            std::memcpy(room + y * line_ + begin - left, image + (top + y) * w + begin, sizeof(float) * (end - begin));
+        const Unsmoothed<1> lines{room, line_, first, last};
+        smooth(gauss_, lines, plane_.rows, width(), [=, p = plane_](int64_t y, int64_t x, Vector total) {
+            float* to = plane + y * p.row();
+            if (p.phases == 1) return x + LANES <= p.line ? store(to + x, total) : store_some(to + x, total, p.line - x);
+            for (int64_t lane = 0; lane < LANES && x + lane < p.columns; ++lane) to[(x + lane) % p.phases * p.line + (x + lane) / p.phases] = total[lane];
+        });
     }
 
     // A tile of outputs: some channels, `rows` rows from y on, and the columns of a vector from x on.

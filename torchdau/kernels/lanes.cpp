@@ -174,9 +174,7 @@ class InLanes {
     void inputs_back_in_steps(const TorchdauDirectTensors* t, int64_t bound) {
         const int64_t high = d_.y.pixels + 2 * r_, wide = d_.x.pixels + 2 * r_, channels = d_.groups * d_.inputs;
         const int64_t some = std::max<int64_t>(1, std::min<int64_t>(d_.images, PLANES / (4 * channels * high * wide)));
-        const int64_t line = up(d_.x.pixels, LANES) * LANES;
         float* planes = memory_.floats(some * channels * high * wide + (2 * r_ + 2) * LANES);
-        float* rooms = memory_.floats(d_.threads * (high * line + LANES));
         const Pass pass{d_.outputs, d_.inputs, d_.y.outputs, d_.x.outputs, true, true};
         const Memory begin = memory_;
         Memory most = memory_;
@@ -191,17 +189,13 @@ class InLanes {
             sum(pass, tiles, window, Sums{source, planes, nullptr, bound}, t);
             if (memory_.used() > most.used()) most = memory_;
             if (!t) continue;
-            threads_.run(images * channels, [&](int64_t number, int64_t thread) {
-                const float* plane = planes + number * high * wide;
-                float* along = rooms + thread * (high * line + LANES);
-                for (int64_t y = 0; y < high; ++y)
-                    for (int64_t x = 0; x < line; x += LANES) store(along + y * line + x, gauss_.smoothed(plane + y * wide + r_ + x, 1));
+            threads_.run(images * channels, [&](int64_t number, int64_t) {
                 float* to = t->grad_input + (first * channels + number) * d_.y.pixels * d_.x.pixels;
-                for (int64_t y = 0; y < d_.y.pixels; ++y, to += d_.x.pixels)
-                    for (int64_t x = 0; x < d_.x.pixels; x += LANES) {
-                        const Vector total = gauss_.smoothed(along + (y + r_) * line + x, line);
-                        x + LANES <= d_.x.pixels ? store(to + x, total) : store_some(to + x, total, d_.x.pixels - x);
-                    }
+                const Unsmoothed<1> from{planes + number * high * wide, wide, 0, high};
+                smooth(gauss_, from, d_.y.pixels, d_.x.pixels, [=, pixels = d_.x.pixels](int64_t y, int64_t x, Vector total) {
+                    float* at = to + y * pixels + x;
+                    x + LANES <= pixels ? store(at, total) : store_some(at, total, pixels - x);
+                });
             });
         }
         memory_ = most;

@@ -138,44 +138,30 @@ class Reader {
 class Blurred {
    public:
     Blurred(const Window& window, const Gaussian& gauss, bool slopes, Memory& memory)
-        : window_(window), gauss_(gauss), reader_(window.wider(gauss.radius), memory), raw_(window.wider(gauss.radius)) {
-        along_ = memory.floats(raw_.rows * window.line());
-        slope_along_ = slopes ? memory.floats(raw_.rows * window.line()) : nullptr;
-    }
+        : window_(window), gauss_(gauss), slopes_(slopes), reader_(window.wider(gauss.radius), memory), raw_(window.wider(gauss.radius)) {}
 
-    void take(const Tiles& tiles, int64_t vector, int64_t high, int64_t wide) {
-        reader_.take(tiles, vector, high, wide);
-        for (float* rows : {along_, slope_along_})
-            if (rows) std::memset(rows, 0, sizeof(float) * raw_.rows * window_.line());
-    }
+    void take(const Tiles& tiles, int64_t vector, int64_t high, int64_t wide) { reader_.take(tiles, vector, high, wide); }
 
     // Writes them one after another: smoothed, and if wanted, with the slope along y and along x.
     void read(const float* channel, int64_t apart, float* target) {
         const float* raw = reader_.read(channel, apart);
-        const int64_t line = window_.line(), r = gauss_.radius;
-        for (int64_t y = reader_.top(); y < reader_.bottom(); ++y)
-            for (int64_t x = 0; x < line; x += LANES) {
-                const float* centre = raw + y * raw_.line() + r * LANES + x;
-                store(along_ + y * line + x, gauss_.smoothed(centre, LANES));
-                if (slope_along_) store(slope_along_ + y * line + x, gauss_.sloped(centre, LANES));
-            }
-        for (int64_t y = 0; y < window_.rows; ++y)
-            for (int64_t x = 0; x < line; x += LANES) {
-                const int64_t centre = (y + r) * line + x;
+        const int64_t line = window_.line(), size = window_.size();
+        const Unsmoothed<LANES> from{raw, raw_.line(), reader_.top(), reader_.bottom()};
+        if (slopes_)
+            smooth<true>(gauss_, from, window_.rows, line, [=](int64_t y, int64_t x, Vector value, Vector slope_y, Vector slope_x) {
                 float* to = target + y * line + x;
-                store(to, gauss_.smoothed(along_ + centre, line));
-                if (!slope_along_) continue;
-                store(to + window_.size(), gauss_.sloped(along_ + centre, line));
-                store(to + 2 * window_.size(), gauss_.smoothed(slope_along_ + centre, line));
-            }
+                store(to, value), store(to + size, slope_y), store(to + 2 * size, slope_x);
+            });
+        else
+            smooth(gauss_, from, window_.rows, line, [=](int64_t y, int64_t x, Vector value) { store(target + y * line + x, value); });
     }
 
    private:
     Window window_;
     const Gaussian& gauss_;
+    bool slopes_;
     Reader reader_;
     Window raw_;
-    float *along_, *slope_along_;
 };
 
 // Writes tiles of a channel into its images, which are `apart` numbers from each other: pixels by pixels of a tile, in lanes.

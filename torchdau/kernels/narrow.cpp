@@ -46,17 +46,17 @@ class Narrow {
         const int64_t parts = (d_.outputs + each - 1) / each;
         run(few * parts, [&](int64_t job, int64_t thread) {
             const OnPlanes::Forward room = rooms.of(thread);
-            const Groups groups = groups_of(job / parts);
+            const int64_t image = job / parts / blocks_, group = job / parts % blocks_ * some_, groups = std::min(some_, d_.groups - group);
             const int64_t first = job % parts * each, count = std::min(each, d_.outputs - first);
-            const float* source = inputs.read(groups.image, groups.first * d_.inputs, groups.count * d_.inputs, room.source);
-            for (int64_t g = 0; g < groups.count; ++g) {
+            const float* source = inputs.read(image, group * d_.inputs, groups * d_.inputs, room.source);
+            for (int64_t g = 0; g < groups; ++g) {
                 // where a group's outputs are in parts, it is alone: the planes of a part are one after another
-                const int64_t channel = (groups.first + g) * d_.outputs + first;
-                float* target = outputs.target(groups.image, channel, room.target + g * d_.outputs * outputs.pixels);
-                for (int64_t i = 0; i < d_.inputs; ++i) planes_.read(source + (g * d_.inputs + i) * inputs.pixels, room.images.at(i));
+                const int64_t channel = (group + g) * d_.outputs + first;
+                float* target = outputs.target(image, channel, room.target + g * d_.outputs * outputs.pixels);
+                planes_.read(source + g * d_.inputs * inputs.pixels, room.images);
                 for (int64_t o = 0; o < count; ++o) planes_.filter(t, channel + o, room, target + o * outputs.pixels);
             }
-            outputs.finish(groups.image, groups.first * d_.outputs + first, groups.count * count, room.target);
+            outputs.finish(image, group * d_.outputs + first, groups * count, room.target);
         });
         return memory_.used();
     }
@@ -66,17 +66,21 @@ class Narrow {
         if (!tensors) return memory_.used();
         const TorchdauDirectTensors& t = *tensors;
         planes_.gauss.fill(t.sigma[0]), rooms.clear();
+        const bool together = t.grad_weight && t.grad_input && blocks_ >= 4 * d_.threads;  // else images are divided, or outputs
         if (t.grad_weight) {
             // outputs of a group: all of them, where several groups are worked on together
             const int64_t wanted = std::max<int64_t>(1, 4 * d_.threads / blocks_);
-            const int64_t each = some_ > 1 ? d_.outputs : d_.channels_last ? std::min<int64_t>(LANES, (d_.outputs + wanted - 1) / wanted) : 1;
-            const int64_t parts = (d_.outputs + each - 1) / each;
+            const int64_t most = d_.channels_last ? std::min<int64_t>(LANES, (d_.outputs + wanted - 1) / wanted) : 1;
+            const int64_t each = some_ > 1 || together ? d_.outputs : most, parts = (d_.outputs + each - 1) / each;
             run(blocks_ * parts, [&](int64_t job, int64_t thread) {
                 const int64_t first = job % parts * each;
-                filters_back(t, groups_of(job / parts), first, std::min(each, d_.outputs - first), rooms.of(thread));
+                back(t, {0, d_.images, job / parts * some_, first, std::min(each, d_.outputs - first), true, together}, rooms.of(thread));
             });
         }
-        if (t.grad_input) run(d_.images * blocks_, [&](int64_t job, int64_t thread) { inputs_back(t, groups_of(job), rooms.of(thread)); });
+        if (t.grad_input && !together)
+            run(d_.images * blocks_, [&](int64_t job, int64_t thread) {
+                back(t, {job / blocks_, job / blocks_ + 1, job % blocks_ * some_, 0, d_.outputs, false, true}, rooms.of(thread));
+            });
         return memory_.used();
     }
 
@@ -111,54 +115,46 @@ class Narrow {
         });
     }
 
-    // Groups of an image that are worked on together: one, or as many as make a vector of channels that lie side by side.
-    struct Groups {
-        int64_t image, first, count;
+    // What is worked on together on the way back: images, groups from one on, and of each some outputs; for all images the
+    // gradients of the units, for all outputs those of the inputs.
+    struct Part {
+        int64_t image, images, group, first, count;
+        bool units, inputs;
     };
-    Groups groups_of(int64_t number) const {
-        const int64_t first = number % blocks_ * some_;
-        return {number / blocks_, first, std::min(some_, d_.groups - first)};
-    }
 
-    // Gradients of the units of some outputs of each group, over all images.
-    void filters_back(const TorchdauDirectTensors& t, const Groups& groups, int64_t first, int64_t count, const OnPlanes::Backward& room) const {
-        const Channels images = planes_.images_of(t.input), grads = planes_.images_of(t.grad_output, true);
-        const int64_t all = d_.inputs * d_.units, begin = (groups.first * d_.outputs + first) * all;  // of units
-        for (int64_t k = 0; k < 3 * groups.count * count * all; ++k) room.sums[k] = 0;
-        for (int64_t n = 0; n < d_.images; ++n) {
-            const float* input = images.read(n, groups.first * d_.inputs, groups.count * d_.inputs, room.inputs);
-            const float* grad = grads.read(n, groups.first * d_.outputs + first, groups.count * count, room.outputs);
-            for (int64_t filter = 0; filter < groups.count * count; ++filter, grad += grads.pixels) {
-                planes_.spread(grad, room, !d_.exact);
-                for (int64_t i = 0; i < d_.inputs; ++i) {
-                    planes_.read(input + (filter / count * d_.inputs + i) * images.pixels, room.image);
-                    for (int64_t k = filter * all + i * d_.units, last = k + d_.units; k < last; ++k) {
-                        const auto add = d_.exact ? add_products<true> : add_products<false>;
-                        add(t.displacement + 2 * (begin + k), d_.bound, room.image, room.gradient, room.sums + 3 * k);
+    void back(const TorchdauDirectTensors& t, const Part& part, const OnPlanes::Backward& room) const {
+        const Channels images = planes_.images_of(t.input), grads = planes_.images_of(t.grad_output, true), made = planes_.images_of(t.grad_input);
+        const int64_t groups = std::min(some_, d_.groups - part.group), channel = part.group * d_.inputs, channels = groups * d_.inputs;
+        const int64_t all = d_.inputs * d_.units, begin = (part.group * d_.outputs + part.first) * all;  // of units
+        for (int64_t k = 0; k < 3 * groups * part.count * all; ++k) room.sums[k] = 0;
+        for (int64_t n = part.image; n < part.images; ++n) {
+            const float* input = part.units ? images.read(n, channel, channels, room.inputs) : nullptr;
+            const float* grad = grads.read(n, part.group * d_.outputs + part.first, groups * part.count, room.outputs);
+            float* target = part.inputs ? made.target(n, channel, room.targets) : nullptr;
+            for (int64_t g = 0; g < groups; ++g) {
+                if (part.units) planes_.read(input + g * d_.inputs * images.pixels, room.images);
+                for (int64_t o = 0; o < part.count; ++o, grad += grads.pixels) {
+                    planes_.spread(grad, room, part.units && !d_.exact);
+                    for (int64_t i = 0; i < d_.inputs; ++i) {
+                        const int64_t k = ((g * part.count + o) * d_.inputs + i) * d_.units, unit = begin + k;
+                        const float* displacement = t.displacement + 2 * unit;
+                        if (part.units) planes_.add_units_back(displacement, i, room, room.sums + 3 * k);
+                        if (part.inputs) planes_.add_input_back(t.weight + unit, displacement, room, target + (g * d_.inputs + i) * images.pixels, o > 0);
                     }
                 }
             }
+            if (part.inputs) made.finish(n, channel, channels, room.targets);
         }
-        for (int64_t k = 0; k < groups.count * count * all; ++k) {
+        if (!part.units) return;
+        for (int64_t k = 0; k < groups * part.count * all; ++k) {
             const int64_t unit = begin + k;
             t.grad_weight[unit] = float(room.sums[3 * k]);
             for (int axis = 0; axis < 2; ++axis) t.grad_displacement[2 * unit + axis] = float(t.weight[unit] * room.sums[3 * k + 1 + axis]);
         }
     }
 
-    // Gradients of the input channels of groups of an image.
-    void inputs_back(const TorchdauDirectTensors& t, const Groups& groups, const OnPlanes::Backward& room) const {
-        const Channels images = planes_.images_of(t.grad_input), grads = planes_.images_of(t.grad_output, true);
-        const float* grad = grads.read(groups.image, groups.first * d_.outputs, groups.count * d_.outputs, room.outputs);
-        for (int64_t g = 0; g < groups.count; ++g, grad += d_.outputs * grads.pixels) {
-            float* target = images.target(groups.image, (groups.first + g) * d_.inputs, room.inputs + g * d_.inputs * images.pixels);
-            planes_.group_back(t, groups.first + g, grad, target, room);
-        }
-        images.finish(groups.image, groups.first * d_.inputs, groups.count * d_.inputs, room.inputs);
-    }
-
     const TorchdauDirect& d_;
-    const int64_t some_, blocks_;  // groups that are worked on together, and how many times there are as many
+    const int64_t some_, blocks_;  // groups that are worked on together: as many as make a vector of channels that lie side by side; and how many times there are as many
     Memory memory_;
     const OnPlanes planes_;
     Threads threads_;

@@ -36,16 +36,20 @@ struct Channels {
         for (int64_t r = 0; r < rows; r += LANES)
             for (int64_t c = 0; c < columns; c += LANES) {
                 const int64_t high = std::min<int64_t>(LANES, rows - r), wide = std::min<int64_t>(LANES, columns - c);
-                Vector block[LANES] = {};
-                for (int64_t j = 0; j < high; ++j) {
-                    const float* row = from + (r + j) * apart + c;
-                    block[j] = wide == LANES ? load(row) : load_some(row, wide);
-                }
-                transpose(block);
-                for (int64_t j = 0; j < wide; ++j) {
-                    float* row = to + (c + j) * to_apart + r;
-                    high == LANES ? store(row, block[j]) : store_some(row, block[j], high);
-                }
+                const auto block = high == LANES && wide == LANES ? transposed_block<true> : transposed_block<false>;
+                block(from + r * apart + c, apart, high, wide, to + c * to_apart + r, to_apart);
             }
+    }
+
+    template <bool WHOLE>
+    static void transposed_block(const float* from, int64_t apart, int64_t high, int64_t wide, float* to, int64_t to_apart) {
+        Vector block[LANES];
+#pragma GCC unroll 16
+        for (int j = 0; j < LANES; ++j, from += apart) block[j] = WHOLE ? load(from) : j < high ? load_some(from, wide) : Vector{};
+        transpose(block);
+#pragma GCC unroll 16
+        for (int j = 0; j < LANES; ++j, to += to_apart)
+            if (WHOLE) store(to, block[j]);
+            else if (j < wide) store_some(to, block[j], high);
     }
 };

@@ -4,6 +4,7 @@
 // and used for the row of the result above and below: 3 multiply-adds for each unit and pixel.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -50,27 +51,38 @@ static inline Shift back(float weight, const float* displacement, int64_t bound,
     return {(bound - y.pixel) * line + bound - x.pixel + (b == 0), b == 0 ? 0 : (1 - b) / b, w * a, w * (1 - a)};
 }
 
-constexpr int TALL_SUM = 8;  // rows that are accumulated in registers
+constexpr int TALL_SUM = 8;  // most rows that are accumulated in registers
 
-// Rows and columns of a sum of shifts, in whole vectors and blocks of TALL_SUM rows; `more` adds to what is there.
+// Rows of a vector of a sum of shifts: TALL of them at most, and `some` lanes of each; `more` adds to what is there.
+template <int TALL>
+static inline void add_rows(const Shift* shifts, int64_t count, const float* source, int64_t line, const Plane& target, float* to, int64_t rows, int64_t some, bool more) {
+    Vector totals[TALL];
+#pragma GCC unroll 8
+    for (int row = 0; row < TALL; ++row)
+        totals[row] = !more || row >= rows ? Vector{} : some == LANES ? load(to + row * target.line) : load_some(to + row * target.line, some);
+    for (int64_t k = 0; k < count; ++k) {
+        const float* pixels = source + shifts[k].place;
+        const float ratio = shifts[k].ratio, upper = shifts[k].upper, lower = shifts[k].lower;
+        Vector above = load(pixels) + load(pixels + 1) * ratio;
+#pragma GCC unroll 8
+        for (int row = 0; row < TALL; ++row) {
+            pixels += line;
+            const Vector below = load(pixels) + load(pixels + 1) * ratio;
+            totals[row] += above * upper + below * lower;
+            above = below;
+        }
+    }
+#pragma GCC unroll 8
+    for (int row = 0; row < TALL; ++row, to += target.line)
+        if (row < rows) some == LANES ? store(to, totals[row]) : store_some(to, totals[row], some);
+}
+
+// A sum of shifts; blocks of TALL_SUM rows and whole vectors are read. `more` adds to what is there.
 static inline void add_up(const Shift* shifts, int64_t count, const Plane& source, const Plane& target, int64_t rows, int64_t columns, bool more) {
     for (int64_t x = 0; x < columns; x += LANES)
         for (int64_t y = 0; y < rows; y += TALL_SUM) {
-            Vector totals[TALL_SUM];
-            for (int row = 0; row < TALL_SUM; ++row) totals[row] = more ? load(target.row(y + row) + x) : Vector{};
-            for (int64_t k = 0; k < count; ++k) {
-                const float* pixels = source.row(y) + shifts[k].place + x;
-                const float ratio = shifts[k].ratio, upper = shifts[k].upper, lower = shifts[k].lower;
-                Vector above = load(pixels) + load(pixels + 1) * ratio;
-#pragma GCC unroll 8
-                for (int row = 0; row < TALL_SUM; ++row) {
-                    pixels += source.line;
-                    const Vector below = load(pixels) + load(pixels + 1) * ratio;
-                    totals[row] += above * upper + below * lower;
-                    above = below;
-                }
-            }
-            for (int row = 0; row < TALL_SUM; ++row) store(target.row(y + row) + x, totals[row]);
+            const auto add = rows - y > TALL_SUM / 2 ? add_rows<TALL_SUM> : add_rows<TALL_SUM / 2>;
+            add(shifts, count, source.row(y) + x, source.line, target, target.row(y) + x, rows - y, std::min<int64_t>(LANES, columns - x), more);
         }
 }
 

@@ -18,6 +18,9 @@ PLANES = 64 << 20
 IMAGES = 16
 """Number of blurred images among which a kernel addresses pixels by 32-bit numbers."""
 
+RADIUS = 40
+"""Largest radius in pixels of a Gaussian that all units share: ``LARGEST_RADIUS`` of ``kernels/gaussian.h``."""
+
 
 class _Axis(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int32) for name in ("pixels", "outputs", "stride", "padding")]
@@ -133,8 +136,9 @@ def task(
     shape = Shape(len(input), groups, channels, filters // groups, units, size, steps, profile.size, one)
     kernel = backward_kernel(shape) if backward else forward_kernel(shape)
     huge = kernel == "blurred" and _plane(output, stride, profile) * IMAGES >= 1 << 31
+    wide = kernel != "separable" and profile.radius > RADIUS
     precise = torch.promote_types(input.dtype, torch.float32) != torch.float32
-    if input.device.type != "cpu" or precise or huge or not available():  # an exported graph may run on any machine
+    if input.device.type != "cpu" or precise or huge or wide or not available():  # an exported graph may run on any machine
         kernel = None
     order = layout(input) if kernel == "narrow" else torch.contiguous_format
     return Task(kernel, input.shape, weight.shape, output, stride, padding, groups, profile, shared, order)
