@@ -13,7 +13,8 @@
 #include "lanes.h"
 
 constexpr int64_t ROOM = 256 << 10;  // bytes of sums that stay in the second cache
-constexpr int64_t NEAR = 80 << 10;   // bytes of windows of which enough stay in the first cache
+constexpr float NEAR = 64 << 10;     // bytes of smoothed and sloped windows of which enough stay in the first cache
+constexpr float FAR = 0.6f;          // what the others add to the time of products
 constexpr int64_t PREPARED = 40;     // cost of preparing a pixel of a window
 constexpr int64_t AROUND = 8;        // pixels that a tile usually reads around itself along an axis
 
@@ -49,10 +50,11 @@ static inline Tiles multiplied_tiles(const TorchdauDirect& d) {
     for (int64_t wide = WIDE; wide <= WIDEST; wide += WIDE)
         for (int64_t tall = 1; tall <= std::min<int64_t>(d.y.outputs, 32); ++tall) {
             const Tiles tiles(d.images, d.y.outputs, d.x.outputs, tall, wide);
-            const int64_t window = (stride * tall + AROUND) * (stride * wide + AROUND);
-            const int64_t unit = stride == 1 ? tall * wide + 4 * (tall + 1) * (wide + 1) : 12 * tall * wide;
-            const bool far = stride > 1 && 3 * window * LANES * int64_t(sizeof(float)) > NEAR;  // steps read more than they compute
-            const float time = float(tiles.vectors) * float(d.outputs * d.units * (unit + 30) + PREPARED * window) * (far ? 1.4f : 1);
+            const int64_t around = 2 * d.bound + 2, window = (stride * (tall - 1) + around) * (stride * (wide - 1) + around);
+            const int64_t products = stride == 1 ? tall * wide + 4 * (tall + 1) * (wide + 1) : 12 * tall * wide;
+            const float far = std::max(0.0f, 1 - NEAR / float(3 * window * LANES * int64_t(sizeof(float))));
+            const float unit = float(products) * (1 + FAR * far) + 50;
+            const float time = float(tiles.vectors) * (float(d.outputs * d.units) * unit + float(PREPARED * window));
             if (time < least) least = time, best = tiles;
         }
     return best;

@@ -132,6 +132,8 @@ class InLanes {
             Room r = of(thread);
             const int64_t of_few = job % few, group = of_few / tiles.vectors, vector = of_few % tiles.vectors;
             const int64_t first = job / few * each, last = std::min(pass.targets, first + each);
+            Tiles::Tile lanes[LANES];
+            for (int lane = 0; lane < LANES; ++lane) lanes[lane] = tiles.tile(vector, lane);
             std::memset(r.pixels, 0, sizeof(float) * (last - first) * pixels);
             if (!shared) r.blurred.take(tiles, vector, pass.high, pass.wide);
             for (int64_t block = 0; block < packed.blocks; ++block) {
@@ -144,7 +146,7 @@ class InLanes {
             }
             for (int64_t b = first; b < last; ++b) {
                 const int64_t channel = group * pass.targets + b;
-                write_tiles(tiles, vector, r.pixels + (b - first) * pixels, sums.bias ? sums.bias[channel] : 0, sums.target + channel * tiles.rows * tiles.columns, target_apart);
+                write_tiles(tiles, lanes, r.pixels + (b - first) * pixels, sums.bias ? sums.bias[channel] : 0, sums.target + channel * tiles.rows * tiles.columns, target_apart);
             }
         });
     }

@@ -34,11 +34,6 @@ struct Tiles {
 
     int64_t pixels() const { return tall * wide; }
 
-    // The number of a pixel in a tile with parts: part by part.
-    int64_t number(int64_t y, int64_t x) const {
-        return (y / part * (wide / WIDE) + x / WIDE) * part * WIDE + y % part * WIDE + x % WIDE;
-    }
-
     // The tile in a lane: its image, and its number along both axes. Lanes behind the last tile have none.
     struct Tile {
         int64_t image, y, x;
@@ -109,9 +104,12 @@ class Reader {
         }
         for (int64_t p = 0; p < pixels_; p += LANES) {
             Vector numbers[LANES];
+#pragma GCC unroll 16
             for (int lane = 0; lane < LANES; ++lane) numbers[lane] = load(rows_ + lane * stride_ + p);
             transpose(numbers);
-            for (int64_t j = 0; j < LANES && p + j < pixels_; ++j) store(target_ + places_[p + j], numbers[j]);
+#pragma GCC unroll 16
+            for (int j = 0; j < LANES; ++j)
+                if (p + j < pixels_) store(target_ + places_[p + j], numbers[j]);
         }
         return target_;
     }
@@ -164,26 +162,29 @@ class Blurred {
     Window raw_;
 };
 
-// Writes tiles of a channel into its images, which are `apart` numbers from each other: pixels by pixels of a tile, in lanes.
-static inline void write_tiles(const Tiles& tiles, int64_t vector, const float* pixels, float bias, float* channel, int64_t apart) {
+// Writes tiles of a channel into its images, which are `apart` numbers from each other: pixels of a tile in lanes, part by part.
+static inline void write_tiles(const Tiles& tiles, const Tiles::Tile (&lanes)[LANES], const float* pixels, float bias, float* channel, int64_t apart) {
     alignas(64) float numbers[LANES][LARGEST + LANES];
     for (int64_t p = 0; p < tiles.pixels(); p += LANES) {
         Vector columns[LANES];
+#pragma GCC unroll 16
         for (int j = 0; j < LANES; ++j) columns[j] = p + j < tiles.pixels() ? load(pixels + (p + j) * LANES) + bias : Vector{};
         transpose(columns);
+#pragma GCC unroll 16
         for (int lane = 0; lane < LANES; ++lane) store(&numbers[lane][p], columns[lane]);
     }
-    for (int lane = 0; lane < LANES; ++lane) {
-        const Tiles::Tile tile = tiles.tile(vector, lane);
-        if (!tile.real) break;
-        const int64_t y = tile.y * tiles.tall, x = tile.x * tiles.wide;
-        const int64_t rows = std::min(tiles.tall, tiles.rows - y), columns = std::min(tiles.wide, tiles.columns - x);
-        float* to = channel + tile.image * apart + y * tiles.columns + x;
-        for (int64_t row = 0; row < rows; ++row, to += tiles.columns)
-            for (int64_t column = 0; column < columns; column += WIDE) {
-                const float* from = &numbers[lane][tiles.number(row, column)];
-                if (column + WIDE <= columns) std::memcpy(to + column, from, sizeof(float) * WIDE);
-                else std::copy(from, from + columns - column, to + column);
+    for (int lane = 0; lane < LANES && lanes[lane].real; ++lane) {
+        const Tiles::Tile& tile = lanes[lane];
+        const float* from = numbers[lane];
+        for (int64_t part = 0; part < tiles.tall; part += tiles.part)
+            for (int64_t x = tile.x * tiles.wide, end = x + tiles.wide; x < end; x += WIDE) {
+                const int64_t columns = std::min<int64_t>(WIDE, tiles.columns - x);
+                float* to = channel + tile.image * apart + (tile.y * tiles.tall + part) * tiles.columns + x;
+                for (int64_t y = tile.y * tiles.tall + part, last = y + tiles.part; y < last; ++y, from += WIDE, to += tiles.columns) {
+                    if (y >= tiles.rows) continue;
+                    if (columns == WIDE) std::memcpy(to, from, sizeof(float) * WIDE);
+                    else for (int64_t j = 0; j < columns; ++j) to[j] = from[j];
+                }
             }
     }
 }
