@@ -37,7 +37,7 @@ pytestmark = built
         *((2, 9, 1, 1, 9, 20, 2, stride, 0, 4, 0.5) for stride in (1, 2)),  # groups enough to go back in one pass
         (2, 8, 2, 3, 18, 12, 2, 1, -1, 4, 0.8),
         (2, 3, 1, 1, 7, 9, 2, 1, 12, 1, 0.5),  # outputs far beyond what units reach from the image
-        (1, 2, 3, 2, 8, 9, 1, 1, 0, 4, 14.0),  # a Gaussian too wide for the kernels
+        (1, 2, 3, 2, 20, 20, 1, 1, 0, 4, 14.0),  # a Gaussian too wide for the kernels
     ],
     ids=str,
 )
