@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <type_traits>
 
 #include "direct.h"
 #include "lanes.h"
@@ -23,21 +22,13 @@ struct Position {
     float y, x;
 };
 
-// Calls f(constant) for the rows of a tile.
-template <int TALL = TALLEST, class F>
-static void with_rows(int64_t tall, F f) {
-    if constexpr (TALL > 1)
-        if (tall < TALL) return with_rows<TALL - 1>(tall, f);
-    f(std::integral_constant<int, TALL>());
-}
-
-// Adds shifted windows to the pixels of tiles.
+// Adds shifted windows to the pixels of a part of tiles.
 template <int TALL, int STRIDE>
-static void add_units(const LaneUnit* units, int64_t count, const float* window, int64_t line, float* pixels) {
+static void add_units(const LaneUnit* units, const int32_t* counts, const float* window, int64_t line, float* pixels) {
     Vector totals[TALL][WIDE];
 #pragma GCC unroll 32
     for (int p = 0; p < TALL * WIDE; ++p) totals[p / WIDE][p % WIDE] = load(pixels + p * LANES);
-    for (int64_t k = 0; k < count; ++k) {
+    for (int64_t k = 0, count = counts[0]; k < count; ++k) {
         const float* row = window + units[k].place;
         const Vector ratio = units[k].ratio + Vector{}, upper = units[k].upper + Vector{}, lower = units[k].lower + Vector{};
         if constexpr (STRIDE == 1) {
@@ -94,6 +85,16 @@ static void add_units_back(const LaneUnit* units, const int32_t* counts, const f
     add_back<TALL, 1, 1>(units, counts[3], window, line, totals);
 #pragma GCC unroll 32
     for (int p = 0; p < TALL * WIDE; ++p) store(pixels + p * LANES, totals[p / WIDE][p % WIDE]);
+}
+
+typedef void (*AddUnits)(const LaneUnit*, const int32_t*, const float*, int64_t, float*);
+
+// The loop for parts of so many rows; with a stride of 0 the adjoint for one of 2.
+template <int TALL = TALLEST>
+static AddUnits adder(int64_t rows, int64_t stride) {
+    if constexpr (TALL > 1)
+        if (rows < TALL) return adder<TALL - 1>(rows, stride);
+    return stride == 0 ? add_units_back<TALL> : stride == 1 ? add_units<TALL, 1> : add_units<TALL, 2>;
 }
 
 // Finds units in windows. The loops have no branches, so that compilers make vectors of them.

@@ -10,6 +10,7 @@
 //   unit adds its output's gradient to every pixel of the blurred image once, which is blurred at the end.
 // - Gradients of units: products of the shifted gradient of the output with windows, smoothed and sloped, of one input channel.
 #include <cstdint>
+#include <type_traits>
 
 #include "direct.h"
 #include "gaussian.h"
@@ -74,6 +75,21 @@ class InLanes {
         int64_t y, x;
     };
 
+    // The parts of a tile, and how far the next one below and on the right is in a window.
+    struct Parts {
+        const int64_t rows, columns, line, down, right, pixels;
+        const AddUnits add_units;
+
+        Parts(const Tiles& tiles, const Window& window, AddUnits add_units)
+            : rows(tiles.tall / tiles.part), columns(tiles.wide / WIDE), line(window.line()), down(window.step_y * tiles.part / tiles.tall * line),
+              right(window.step_x * WIDE / tiles.wide * LANES), pixels(tiles.part * WIDE * LANES), add_units(add_units) {}
+
+        void add(const LaneUnit* units, const int32_t* counts, const float* windows, float* to) const {
+            for (int64_t y = 0; y < rows; ++y)
+                for (int64_t x = 0; x < columns; ++x, to += pixels) add_units(units, counts, windows + y * down + x * right, line, to);
+        }
+    };
+
     int64_t reach(const TorchdauDirectTensors& t) const {
         return farthest(t.displacement, 2 * d_.groups * d_.outputs * d_.inputs * d_.units, d_.bound);
     }
@@ -112,6 +128,7 @@ class InLanes {
         const LaneUnits places{window, sums.bound, turn, {d_.y.padding - r_, d_.x.padding - r_}};
         threads_.run(packed.jobs, [&](int64_t job, int64_t thread) { packed.fill(job, thread, places, *t); });
         const int64_t apart = d_.groups * pass.sources * pass.high * pass.wide, target_apart = d_.groups * pass.targets * tiles.rows * tiles.columns;
+        const Parts tile(tiles, window, adder(tiles.part, pass.steps ? 0 : pass.back ? 1 : stride_));
         const auto of = [&](int64_t thread) {
             Memory memory(rooms + counted.used() / sizeof(float) * thread);
             return room(memory);
@@ -139,29 +156,13 @@ class InLanes {
             for (int64_t block = 0; block < packed.blocks; ++block) {
                 const float* windows = shared ? of_block(of_few, block) : r.windows;
                 if (!shared) read(r, group, block, r.windows);
-                for (int64_t b = first; b < last; ++b) {
-                    const LaneUnit* units = packed.units(group, block, b);
-                    add(pass, tiles, window, units, packed.counts(group, block, b), windows, r.pixels + (b - first) * pixels);
-                }
+                for (int64_t b = first; b < last; ++b)
+                    tile.add(packed.units(group, block, b), packed.counts(group, block, b), windows, r.pixels + (b - first) * pixels);
             }
             for (int64_t b = first; b < last; ++b) {
                 const int64_t channel = group * pass.targets + b;
                 write_tiles(tiles, lanes, r.pixels + (b - first) * pixels, sums.bias ? sums.bias[channel] : 0, sums.target + channel * tiles.rows * tiles.columns, target_apart);
             }
-        });
-    }
-
-    // Adds units to a tile, part by part.
-    void add(const Pass& pass, const Tiles& tiles, const Window& window, const LaneUnit* units, const int32_t* counts, const float* windows, float* pixels) const {
-        const int64_t line = window.line(), down = window.step_y * tiles.part / tiles.tall * line, right = window.step_x * WIDE / tiles.wide * LANES;
-        with_rows(tiles.part, [&](auto rows) {
-            constexpr int TALL = decltype(rows)::value;
-            for (int64_t y = 0; y < tiles.tall / TALL; ++y)
-                for (int64_t x = 0; x < tiles.wide / WIDE; ++x, pixels += TALL * WIDE * LANES) {
-                    const float* from = windows + y * down + x * right;
-                    if (pass.steps) add_units_back<TALL>(units, counts, from, line, pixels);
-                    else (stride_ == 1 || pass.back ? add_units<TALL, 1> : add_units<TALL, 2>)(units, counts[0], from, line, pixels);
-                }
         });
     }
 
