@@ -138,7 +138,8 @@ def task(
     huge = kernel == "blurred" and _plane(output, stride, profile) * IMAGES >= 1 << 31
     wide = kernel != "separable" and profile.radius > RADIUS
     precise = torch.promote_types(input.dtype, torch.float32) != torch.float32
-    if input.device.type != "cpu" or precise or huge or wide or not available():  # an exported graph may run on any machine
+    elsewhere = input.device.type != "cpu"  # an exported graph may run on any machine
+    if elsewhere or precise or huge or wide or not available():
         kernel = None
     order = layout(input) if kernel == "narrow" else torch.contiguous_format
     return Task(kernel, input.shape, weight.shape, output, stride, padding, groups, profile, shared, order)
