@@ -202,7 +202,7 @@ class Direct {
         const Unsmoothed<1> lines{room, line_, first, last};
         smooth(gauss_, lines, plane_.rows, width(), [=, p = plane_](int64_t y, int64_t x, Vector total) {
             float* to = plane + y * p.row();
-            if (p.phases == 1) return x + LANES <= p.line ? store(to + x, total) : store_some(to + x, total, p.line - x);
+            if (p.phases == 1) return store_within(to + x, total, p.line - x);
             for (int64_t lane = 0; lane < LANES && x + lane < p.columns; ++lane) to[(x + lane) % p.phases * p.line + (x + lane) / p.phases] = total[lane];
         });
     }

@@ -1,7 +1,6 @@
 // The sampled Gaussian that all units of a layer share, and planes that are smoothed by it.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -30,12 +29,12 @@ struct Gaussian {
 
 // A Gaussian in registers. RADIUS is -1 where the compiler does not know it.
 template <int RADIUS>
-struct Taps {
+struct Smoother {
     static constexpr int64_t ROOM = RADIUS < 0 ? LARGEST_RADIUS : RADIUS;
     const int64_t radius;
     Vector value[ROOM + 1], slope[ROOM + 1];
 
-    explicit Taps(const Gaussian& gauss) : radius(RADIUS < 0 ? gauss.radius : RADIUS) {
+    explicit Smoother(const Gaussian& gauss) : radius(RADIUS < 0 ? gauss.radius : RADIUS) {
         for (int64_t j = 0; j <= radius; ++j) value[j] = Vector{} + gauss.value[j], slope[j] = Vector{} + gauss.slope[j];
     }
 
@@ -68,16 +67,16 @@ struct Unsmoothed {
 
 template <int RADIUS, int STEP, bool SLOPES, class Write>
 static inline void smooth_by(const Gaussian& gauss, const Unsmoothed<STEP> from, const int64_t rows, const int64_t columns, const Write write) {
-    const Taps<RADIUS> taps(gauss);
-    const int64_t r = taps.radius, around = 2 * r;
+    const Smoother<RADIUS> by(gauss);
+    const int64_t r = by.radius, around = 2 * r;
     for (int64_t x = 0; x < columns; x += LANES) {
-        Vector along[2 * Taps<RADIUS>::ROOM + 1], slope_along[SLOPES ? 2 * Taps<RADIUS>::ROOM + 1 : 1];  // of the rows around
+        Vector along[2 * Smoother<RADIUS>::ROOM + 1], slope_along[SLOPES ? 2 * Smoother<RADIUS>::ROOM + 1 : 1];  // of the rows around
         const float* centre = from.begin + r * STEP + x;
         const auto read = [&](int64_t row, int64_t j) {  // the j-th of the rows around
             const bool some = row >= from.first && row < from.last;
             const auto at = [&](int64_t k) { return load(centre + k * STEP); };
-            along[j] = some ? taps.smoothed(at) : Vector{};
-            if constexpr (SLOPES) slope_along[j] = some ? taps.sloped(at) : Vector{};
+            along[j] = some ? by.smoothed(at) : Vector{};
+            if constexpr (SLOPES) slope_along[j] = some ? by.sloped(at) : Vector{};
             centre += from.line;
         };
 #pragma GCC unroll 8
@@ -85,8 +84,8 @@ static inline void smooth_by(const Gaussian& gauss, const Unsmoothed<STEP> from,
         for (int64_t y = 0; y < rows; ++y) {
             read(y + around, around);
             const auto at = [&](int64_t k) { return along[r + k]; };
-            const Vector value = taps.smoothed(at);
-            if constexpr (SLOPES) write(y, x, value, taps.sloped(at), taps.smoothed([&](int64_t k) { return slope_along[r + k]; }));
+            const Vector value = by.smoothed(at);
+            if constexpr (SLOPES) write(y, x, value, by.sloped(at), by.smoothed([&](int64_t k) { return slope_along[r + k]; }));
             else write(y, x, value);
 #pragma GCC unroll 8
             for (int64_t j = 0; j < around; ++j) {

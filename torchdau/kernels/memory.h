@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -35,4 +36,28 @@ class Memory {
    private:
     uintptr_t begin_;
     int64_t used_;
+};
+
+// What every thread needs for itself: a Room(owner, memory) each.
+template <class Room, class Owner>
+class Rooms {
+   public:
+    Rooms(const Owner& owner, Memory& memory, int64_t threads) : owner_(owner), threads_(threads) {
+        Memory counted(nullptr);
+        Room(owner, counted);
+        size_ = counted.used() / int64_t(sizeof(float));
+        begin_ = memory.floats(size_ * threads);
+    }
+
+    void clear() const { std::memset(begin_, 0, sizeof(float) * size_ * threads_); }
+
+    Room of(int64_t thread) const {
+        Memory memory(begin_ + thread * size_);
+        return Room(owner_, memory);
+    }
+
+   private:
+    const Owner& owner_;
+    int64_t threads_, size_;
+    float* begin_;
 };

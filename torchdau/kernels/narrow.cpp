@@ -36,7 +36,7 @@ class Narrow {
           threads_{d.parallel_for, d.threads} {}
 
     int64_t forward(const TorchdauDirectTensors* tensors) {
-        const Rooms<OnPlanes::Forward> rooms(*this);
+        const Rooms<OnPlanes::Forward, OnPlanes> rooms(planes_, memory_, d_.threads);
         if (!tensors) return memory_.used();
         const TorchdauDirectTensors& t = *tensors;
         planes_.gauss.fill(t.sigma[0]), rooms.clear();
@@ -62,7 +62,7 @@ class Narrow {
     }
 
     int64_t backward(const TorchdauDirectTensors* tensors) {
-        const Rooms<OnPlanes::Backward> rooms(*this);
+        const Rooms<OnPlanes::Backward, OnPlanes> rooms(planes_, memory_, d_.threads);
         if (!tensors) return memory_.used();
         const TorchdauDirectTensors& t = *tensors;
         planes_.gauss.fill(t.sigma[0]), rooms.clear();
@@ -85,26 +85,6 @@ class Narrow {
     }
 
    private:
-    // As much of either for each thread, in the workspace.
-    template <class Room>
-    struct Rooms {
-        const Narrow& narrow;
-        int64_t size;
-        float* begin;
-
-        explicit Rooms(Narrow& narrow) : narrow(narrow) {
-            Memory counted(nullptr);
-            Room(narrow.planes_, counted);
-            size = counted.used() / sizeof(float);
-            begin = narrow.memory_.floats(size * narrow.d_.threads);
-        }
-        void clear() const { std::memset(begin, 0, sizeof(float) * size * narrow.d_.threads); }
-        Room of(int64_t thread) const {
-            Memory memory(begin + thread * size);
-            return Room(narrow.planes_, memory);
-        }
-    };
-
     // Calls job(number, thread) for every number below `jobs`. Threads take several at a time, which are neighbours in
     // memory: jobs are small, and write to the same lines of the cache.
     template <class Job>

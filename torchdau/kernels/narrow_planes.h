@@ -25,6 +25,11 @@ struct PlaneAxis {
           spread(straight + 2 * radius), first(-a.padding - radius),
           gradient(rounded_up(std::max<int64_t>(0, first + bound + 1), block)), image(gradient - (first + bound + 1)),
           around(std::max(gradient + rounded_up(spread, block), image + rounded_up(pixels, block) + 2 * bound + 3)) {}
+
+    // Writes the numbers of a vector that the stride does not leave out.
+    void write(float* row, int64_t x, Vector numbers) const {
+        for (int64_t lane = (stride - x % stride) % stride; lane < LANES && x + lane < straight; lane += stride) row[(x + lane) / stride] = numbers[lane];
+    }
 };
 
 struct OnPlanes {
@@ -114,12 +119,11 @@ struct OnPlanes {
         const float bias = t.bias ? t.bias[number] : 0;
         if (down.stride == 1 && across.stride == 1)
             smooth(gauss, sums, down.outputs, across.outputs, [=, line = across.outputs](int64_t y, int64_t x, Vector smoothed) {
-                float* to = output + y * line + x;
-                x + LANES <= line ? store(to, smoothed + bias) : store_some(to, smoothed + bias, line - x);
+                store_within(output + y * line + x, smoothed + bias, line - x);
             });
         else
-            smooth(gauss, sums, down.straight, across.straight, [&](int64_t y, int64_t x, Vector smoothed) {
-                if (y % down.stride == 0) write(output + y / down.stride * across.outputs, x, smoothed + bias);
+            smooth(gauss, sums, down.straight, across.straight, [=, step = down.stride, row = across](int64_t y, int64_t x, Vector smoothed) {
+                if (y % step == 0) row.write(output + y / step * row.outputs, x, smoothed + bias);
             });
     }
 
@@ -153,12 +157,5 @@ struct OnPlanes {
             some += (room.shifts[some] = back(weight[k], displacement + 2 * k, layer.bound, room.padded.line)).adds();
         const Plane from{room.padded.row(down.image) + across.image, room.padded.line};
         add_up(room.shifts, some, from, {target, across.pixels}, down.pixels, across.pixels, more);
-    }
-
-   private:
-    // The numbers of a vector that a stride does not leave out.
-    void write(float* row, int64_t x, Vector numbers) const {
-        for (int64_t lane = (across.stride - x % across.stride) % across.stride; lane < LANES && x + lane < across.straight; lane += across.stride)
-            row[(x + lane) / across.stride] = numbers[lane];
     }
 };

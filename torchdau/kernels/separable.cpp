@@ -32,9 +32,11 @@ class Separable {
 
     int64_t forward(const TorchdauDirectTensors* tensors) {
         const Side in = inputs(), out = outputs();
-        const Rooms rooms(*this, in, out, {d_.y.stride, d_.x.stride}, 1);
+        const Layout layout(*this, in, out, {d_.y.stride, d_.x.stride}, 1);
+        const Rooms<Room, Layout> rooms(layout, memory_, d_.threads);
         if (!tensors) return memory_.used();
         const TorchdauDirectTensors& t = *tensors;
+        rooms.clear();
         threads_.run(d_.images * d_.groups * d_.outputs, [&](int64_t number, int64_t thread) {
             const Room room = rooms.of(thread);
             const int64_t image = number / d_.outputs, filter = number % (d_.groups * d_.outputs);
@@ -71,51 +73,35 @@ class Separable {
     Side inputs() const { return {d_.y.pixels, d_.x.pixels}; }
     Side outputs() const { return {d_.y.outputs, d_.x.outputs}; }
 
-    // What a thread needs: an image with a margin of zeros, its rows after x, sums of outputs, and weights of units.
-    struct Room {
-        float *plane, *rows, *sums, *y, *x, *numbers;
-        int64_t line, top, left;          // of the plane: numbers of a row, and where the image begins
-        int64_t wide, rows_size, sums_size, plane_size;
-
-        void clear() const { std::memset(sums, 0, sizeof(float) * sums_size); }
-    };
-
-    // The same for all threads, for `source` images whose pixels are `apart`, and targets that read them every `steps`.
-    struct Rooms {
+    // Images whose pixels are `apart`, and targets that read them every `steps`.
+    struct Layout {
         const Separable& s;
         Side source, target;
         Steps steps;
-        int64_t kinds, size;
-        float* begin;
+        int64_t kinds;
 
-        Rooms(Separable& s, Side source, Side target, Steps steps, int64_t kinds, Steps apart = {1, 1})
-            : s(s), source{(source.high - 1) * apart.y + 1, (source.wide - 1) * apart.x + 1}, target(target), steps(steps), kinds(kinds) {
-            Memory counted(nullptr);
-            make(counted);
-            size = counted.used() / int64_t(sizeof(float));
-            begin = s.memory_.floats(size * s.d_.threads);
-        }
-        Room of(int64_t thread) const {
-            Memory memory(begin + thread * size);
-            Room room = make(memory);
-            std::memset(room.plane, 0, sizeof(float) * room.plane_size);
-            return room;
-        }
+        Layout(const Separable& s, Side source, Side target, Steps steps, int64_t kinds, Steps apart = {1, 1})
+            : s(s), source{(source.high - 1) * apart.y + 1, (source.wide - 1) * apart.x + 1}, target(target), steps(steps), kinds(kinds) {}
+    };
 
-       private:
-        Room make(Memory& memory) const {
-            Room r{};
+    // What a thread needs: an image with a margin of zeros, its rows after x, sums of outputs, and weights of units.
+    struct Room {
+        int64_t top, left, line;  // of the plane: where the image begins, and numbers of a row
+        int64_t wide, rows_size, sums_size;
+        float *plane, *rows, *sums, *y, *x, *numbers;
+
+        Room(const Layout& l, Memory& memory) : top(l.s.before(l.s.d_.y.padding)), left(l.s.before(l.s.d_.x.padding)) {
             // targets read from -padding - margin to the last one's place + margin, and so many more in a vector
-            const int64_t before_y = s.before(s.d_.y.padding), before_x = s.before(s.d_.x.padding);
-            const int64_t high = (rounded(target.high, TALL) - 1) * steps.y + 1, wide = rounded((target.wide - 1) * steps.x + 1, LANES);
-            r.top = before_y, r.left = before_x, r.wide = wide;
-            r.line = std::max(source.wide, wide) + before_x + s.after(s.d_.x.padding) + LANES;
-            r.plane_size = r.line * (std::max(source.high, high) + before_y + s.after(s.d_.y.padding) + 1);
-            r.rows_size = (high + s.taps_) * wide, r.sums_size = rounded(target.high, TALL) * wide;
-            r.plane = memory.floats(r.plane_size), r.rows = memory.floats(kinds * r.rows_size), r.sums = memory.floats(r.sums_size);
-            r.y = memory.floats(3 * s.taps_), r.x = memory.floats(3 * s.taps_), r.numbers = memory.floats(kinds * s.taps_);
-            return r;
+            const int64_t tall = rounded(l.target.high, TALL), high = (tall - 1) * l.steps.y + 1, after = l.s.after(l.s.d_.y.padding);
+            wide = rounded((l.target.wide - 1) * l.steps.x + 1, LANES);
+            line = std::max(l.source.wide, wide) + left + l.s.after(l.s.d_.x.padding) + LANES;
+            rows_size = (high + l.s.taps_) * wide, sums_size = tall * wide;
+            plane = memory.floats(line * (std::max(l.source.high, high) + top + after + 1));
+            rows = memory.floats(l.kinds * rows_size), sums = memory.floats(sums_size);
+            y = memory.floats(3 * l.s.taps_), x = memory.floats(3 * l.s.taps_), numbers = memory.floats(l.kinds * l.s.taps_);
         }
+
+        void clear() const { std::memset(sums, 0, sizeof(float) * sums_size); }
     };
 
     static int64_t rounded(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
@@ -180,9 +166,11 @@ class Separable {
 
     void inputs_back(const TorchdauDirectTensors* tensors) {
         const Side in = inputs(), out = outputs();
-        const Rooms rooms(*this, out, in, {1, 1}, 1, {d_.y.stride, d_.x.stride});
+        const Layout layout(*this, out, in, {1, 1}, 1, {d_.y.stride, d_.x.stride});
+        const Rooms<Room, Layout> rooms(layout, memory_, d_.threads);
         if (!tensors) return;
         const TorchdauDirectTensors& t = *tensors;
+        rooms.clear();
         threads_.run(d_.images * d_.groups * d_.inputs, [&](int64_t number, int64_t thread) {
             const Room room = rooms.of(thread);
             const int64_t image = number / d_.inputs, group = image % d_.groups, i = number % d_.inputs;
@@ -203,12 +191,14 @@ class Separable {
     void units_back(const TorchdauDirectTensors* tensors) {
         const Side in = inputs(), out = outputs();
         const int64_t kinds = d_.shared_sigma ? 2 : 3;
-        const Rooms rooms(*this, in, out, {d_.y.stride, d_.x.stride}, kinds);
+        const Layout layout(*this, in, out, {d_.y.stride, d_.x.stride}, kinds);
+        const Rooms<Room, Layout> rooms(layout, memory_, d_.threads);
         const int64_t line = rounded((out.wide - 1) * d_.x.stride + 1, LANES), all = d_.inputs * d_.units;
         float* grads = memory_.floats(d_.threads * out.high * line);
         double* totals = reinterpret_cast<double*>(memory_.floats(2 * d_.threads * 4 * all));
         if (!tensors) return;
         const TorchdauDirectTensors& t = *tensors;
+        rooms.clear();
         threads_.run(d_.groups * d_.outputs, [&](int64_t filter, int64_t thread) {
             const Room room = rooms.of(thread);
             float* grad = grads + thread * out.high * line;

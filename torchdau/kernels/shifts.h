@@ -4,7 +4,6 @@
 // and used for the row of the result above and below: 3 multiply-adds for each unit and pixel.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -53,13 +52,13 @@ static inline Shift back(float weight, const float* displacement, int64_t bound,
 
 constexpr int TALL_SUM = 8;  // most rows that are accumulated in registers
 
-// Rows of a vector of a sum of shifts: TALL of them at most, and `some` lanes of each; `more` adds to what is there.
+// The `rows` and `left` columns of a sum of shifts that are left, TALL rows of a vector at most; `more` adds to what is there.
 template <int TALL>
-static inline void add_rows(const Shift* shifts, int64_t count, const float* source, int64_t line, const Plane& target, float* to, int64_t rows, int64_t some, bool more) {
+static inline void add_rows(const Shift* shifts, int64_t count, const float* source, int64_t line, const Plane& target, float* to, int64_t rows, int64_t left, bool more) {
     Vector totals[TALL];
 #pragma GCC unroll 8
     for (int row = 0; row < TALL; ++row)
-        totals[row] = !more || row >= rows ? Vector{} : some == LANES ? load(to + row * target.line) : load_some(to + row * target.line, some);
+        totals[row] = more && row < rows ? load_within(to + row * target.line, left) : Vector{};
     for (int64_t k = 0; k < count; ++k) {
         const float* pixels = source + shifts[k].place;
         const float ratio = shifts[k].ratio, upper = shifts[k].upper, lower = shifts[k].lower;
@@ -74,7 +73,7 @@ static inline void add_rows(const Shift* shifts, int64_t count, const float* sou
     }
 #pragma GCC unroll 8
     for (int row = 0; row < TALL; ++row, to += target.line)
-        if (row < rows) some == LANES ? store(to, totals[row]) : store_some(to, totals[row], some);
+        if (row < rows) store_within(to, totals[row], left);
 }
 
 // A sum of shifts; blocks of TALL_SUM rows and whole vectors are read. `more` adds to what is there.
@@ -82,7 +81,7 @@ static inline void add_up(const Shift* shifts, int64_t count, const Plane& sourc
     for (int64_t x = 0; x < columns; x += LANES)
         for (int64_t y = 0; y < rows; y += TALL_SUM) {
             const auto add = rows - y > TALL_SUM / 2 ? add_rows<TALL_SUM> : add_rows<TALL_SUM / 2>;
-            add(shifts, count, source.row(y) + x, source.line, target, target.row(y) + x, rows - y, std::min<int64_t>(LANES, columns - x), more);
+            add(shifts, count, source.row(y) + x, source.line, target, target.row(y) + x, rows - y, columns - x, more);
         }
 }
 

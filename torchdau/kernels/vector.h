@@ -55,6 +55,9 @@ static inline void store_some(float* p, Vector v, int64_t count) {
 #endif
 }
 
+// As many numbers of a vector as there is room for, `left` at most.
+static inline void store_within(float* p, Vector v, int64_t left) { left >= LANES ? store(p, v) : store_some(p, v, left); }
+
 // The same of what is read; the others are zero.
 static inline Vector load_some(const float* p, int64_t count) {
 #if defined(__AVX512F__)
@@ -65,6 +68,8 @@ static inline Vector load_some(const float* p, int64_t count) {
     return v;
 #endif
 }
+
+static inline Vector load_within(const float* p, int64_t left) { return left >= LANES ? load(p) : load_some(p, left); }
 
 // Copies numbers; what is a vector or less behind them may become zero.
 static inline void copy(float* to, const float* from, int64_t count) {
