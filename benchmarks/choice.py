@@ -3,8 +3,9 @@
     uv run python benchmarks/choice.py [--training] [--csv FILE] [--repeats N] [--shape N,I,O,H,K,R,S ...]
 
 Measures forward passes, or training steps, of all algorithms on a grid of shapes: interleaved, medians. Prints the time
-of the chosen algorithm relative to the fastest, and to a 3 x 3 convolution of the same stride S. The dense algorithm is
-left out if it needs 10^11 multiply-adds or more.
+of the chosen algorithm relative to the fastest, and to a 3 x 3 convolution of the same stride S. The convolution runs
+in NCHW and in channels_last, and the faster counts. The dense algorithm is left out if it needs 10^11 multiply-adds or
+more.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from networks import LAYOUTS
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -56,9 +58,10 @@ GRID = [  # N, I, O, H, K, R, and the stride if it is not 1
 def measure(shape: tuple[int, ...], repeats: int, training: bool) -> dict[str, str | float]:
     """Return one row of the table, in milliseconds."""
     n, i, o, h, k, r, s = shape
-    x, weight, mu = torch.randn(n, i, h, h), torch.randn(o, i, k), torch.rand(o, i, k, 2) * 2 * r - r
-    kernel = torch.randn(o, i, 3, 3)
-    for leaf in (x, weight, mu, kernel):
+    x, kernel = torch.randn(n, i, h, h), torch.randn(o, i, 3, 3)
+    convolved = {name: [t.to(memory_format=order) for t in (x, kernel)] for name, order in LAYOUTS.items()}
+    weight, mu = torch.randn(o, i, k), torch.rand(o, i, k, 2) * 2 * r - r
+    for leaf in (x, weight, mu, *(t for tensors in convolved.values() for t in tensors)):
         leaf.requires_grad_(training)
     profile = Profile("bilinear", "smooth", float(r), SIGMA)
     calls: dict[str, Callable[[], Tensor]] = {
@@ -66,7 +69,7 @@ def measure(shape: tuple[int, ...], repeats: int, training: bool) -> dict[str, s
         for name in NAMES
         if name != "dense" or profile.size**2 * n * i * o * h * h < 1e11
     }
-    calls["conv2d"] = partial(F.conv2d, x, kernel, stride=s, padding=1)
+    calls |= {layout: partial(F.conv2d, *tensors, stride=s, padding=1) for layout, tensors in convolved.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(repeats + 1):
         for name, call in calls.items():
@@ -77,7 +80,7 @@ def measure(shape: tuple[int, ...], repeats: int, training: bool) -> dict[str, s
             if number:
                 seconds[name].append(time.perf_counter() - start)
     ms = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
-    conv2d = ms.pop("conv2d")
+    conv2d = min(ms.pop(layout) for layout in LAYOUTS)
     auto = choose(x, weight, torch.tensor(SIGMA), (-(-h // s), -(-h // s)), (s, s), 1, profile, training)
     row: dict[str, str | float] = {"shape": ",".join(map(str, shape)), "conv2d 3x3": conv2d}
     row |= {name: ms.get(name, float("nan")) for name in NAMES}

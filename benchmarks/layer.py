@@ -3,14 +3,15 @@
     uv run python benchmarks/layer.py [--csv FILE] [--repeats N] [--shape N,I,O,H,K ...]
     TORCHDAU_KERNELS=0 uv run python benchmarks/layer.py ...        # without kernels: plain PyTorch
 
-Prints one row per shape: medians, all forms interleaved in one run, R = 4, sigma 0.5, with bias. "learned sigma" and
-"gaussian" are the spectral algorithm with a sigma for each unit (up to 1) and with the Gaussian form. The dense
-algorithm comes in two forms. One folds the blur into the kernel (13 x 13, as in this package). The other blurs the
-image first, then uses a 9 x 9 kernel (the paper's order). Ratios are to the faster of the two. Similar layers run
-forward only. They are torchvision's deform_conv2d (3 x 3) and, if installed (uv pip install DCLS), a dilated
-convolution with learnable spacings. The latter has as many elements as there are units (9 x 9, version v1). Peak memory
-is measured in a separate process that makes two training steps. It includes the tensors, but not the memory that the
-process held before (Linux). For a GPU, run benchmarks/gpu.py.
+Prints one row per shape: medians, all forms interleaved in one run, R = 4, sigma 0.5, with bias. Images are NCHW. The
+convolution also runs in channels_last, and ratios are to the faster of the two. "learned sigma" and "gaussian" are the
+spectral algorithm with a sigma for each unit (up to 1) and with the Gaussian form. The dense algorithm comes in two
+forms. One folds the blur into the kernel (13 x 13, as in this package). The other blurs the image first, then uses a
+9 x 9 kernel (the paper's order). Ratios are to the faster of the two. Similar layers run forward only. They are
+torchvision's deform_conv2d (3 x 3) and, if installed (uv pip install DCLS), a dilated convolution with learnable
+spacings. The latter has as many elements as there are units (9 x 9, version v1). Peak memory is measured in a separate
+process that makes two training steps. It includes the tensors, but not the memory that the process held before (Linux).
+For a GPU, run benchmarks/gpu.py.
 """
 
 import argparse
@@ -77,8 +78,10 @@ def forms(shape: Shape) -> dict[str, tuple[Callable[..., Tensor], list[Tensor]]]
 
     units = [x, weight, displacement, bias]
     sigma = torch.full_like(displacement[..., 0], SIGMA)
+    last = [t.contiguous(memory_format=torch.channels_last) for t in (x, kernel)]
     return {
         "conv2d": (lambda x, k, b: F.conv2d(x, k, b, padding=1), [x, kernel, bias]),
+        "conv2d channels_last": (lambda x, k, b: F.conv2d(x, k, b, padding=1), [*last, bias]),
         "spectral": (layer("spectral"), units),
         "learned sigma": (layer("spectral", max_sigma=2 * SIGMA), [*units, sigma]),
         "gaussian": (layer("spectral", interpolation="gaussian"), units),
@@ -107,7 +110,7 @@ def steps(shape: Shape) -> dict[str, Callable[[], object]]:
     made: dict[str, Callable[[], object]] = {}
     for name, (function, tensors) in forms(shape).items():
         leaves = [t.clone().requires_grad_() for t in tensors]
-        upstream = torch.randn(shape[0], shape[2], shape[3], shape[3])
+        upstream = torch.randn_like(function(*tensors))
 
         def forward(function: Callable[..., Tensor] = function, tensors: list[Tensor] = tensors) -> None:
             with torch.no_grad():
@@ -206,7 +209,7 @@ def measure(shape: Shape, options: argparse.Namespace) -> dict[str, str | float]
         row |= {f"{name} ms": time for name, time in ms.items() if name.endswith(kind)}
         spectral, dense = ms[f"spectral {kind}"], min(ms[f"dense {kind}"], ms[f"blur first {kind}"])
         row[f"{kind} dense / spectral"] = dense / spectral
-        row[f"{kind} conv2d / spectral"] = ms[f"conv2d {kind}"] / spectral
+        row[f"{kind} conv2d / spectral"] = min(ms[f"conv2d {kind}"], ms[f"conv2d channels_last {kind}"]) / spectral
         for name in ("learned sigma", "gaussian"):
             row[f"{kind} {name} / spectral"] = ms[f"{name} {kind}"] / spectral
         for name in ("deform_conv2d", "DCLS"):
