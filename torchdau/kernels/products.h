@@ -33,13 +33,23 @@ static inline void write_factors(const float* spectra, int64_t count, float* fac
         }
 }
 
-template <int COUNT>
-static inline void multiply_add(
-    const Vector (&vectors)[VECTORS], const float* scalars, Vector (&totals)[COUNT][VECTORS], int64_t step = 3 * BLOCK) {
+// Adds the three products of COUNT by two vectors. `numbers` are re and im of a block, of which k1 takes re + im, or im - re if
+// SIGN is -1. `factors` of the COUNT others are `step` apart. Of `numbers` only one pair of vectors is in registers at a time.
+template <int COUNT, int SIGN>
+static inline void add_products(const float* numbers, const float* factors, int64_t step, Vector (&k1)[COUNT][VECTORS], Vector (&k2)[COUNT][VECTORS], Vector (&k3)[COUNT][VECTORS]) {
+    Vector now[VECTORS];
+    const auto multiply = [&](const float* scalars, Vector (&totals)[COUNT][VECTORS]) {
 #pragma GCC unroll 4
-    for (int n = 0; n < COUNT; ++n)
+        for (int n = 0; n < COUNT; ++n)
 #pragma GCC unroll 2
-        for (int v = 0; v < VECTORS; ++v) totals[n][v] += vectors[v] * scalars[n * step];
+            for (int v = 0; v < VECTORS; ++v) totals[n][v] += now[v] * scalars[n * step];
+    };
+    for (int v = 0; v < VECTORS; ++v) now[v] = loaded(numbers + v * LANES);
+    multiply(factors + BLOCK, k2);
+    for (int v = 0; v < VECTORS; ++v) now[v] = load(numbers + BLOCK + v * LANES) + (SIGN > 0 ? now[v] : -now[v]);
+    multiply(factors, k1);
+    for (int v = 0; v < VECTORS; ++v) now[v] = loaded(numbers + BLOCK + v * LANES);
+    multiply(factors + 2 * BLOCK, k3);
 }
 
 // Sources whose filters are applied to a panel of images at a time: their factors stay in the first cache.
@@ -63,17 +73,7 @@ static inline void filter_tile(const float* filter, int64_t sources, const float
     for (int64_t first = 0; first < sources; first += BLOCK, factors += COUNT * 3 * BLOCK) {
         const float* scalars = factors;
         const int64_t count = sources - first < BLOCK ? sources - first : BLOCK;
-        for (int64_t s = 0; s < count; ++s, ++scalars, filter += 2 * BLOCK) {
-            Vector re[VECTORS], im[VECTORS], both[VECTORS];
-#pragma GCC unroll 2
-            for (int v = 0; v < VECTORS; ++v) {
-                re[v] = loaded(filter + v * LANES), im[v] = loaded(filter + BLOCK + v * LANES);
-                both[v] = re[v] + im[v];
-            }
-            multiply_add<COUNT>(re, scalars + BLOCK, k2);
-            multiply_add<COUNT>(im, scalars + 2 * BLOCK, k3);
-            multiply_add<COUNT>(both, scalars, k1);
-        }
+        for (int64_t s = 0; s < count; ++s, ++scalars, filter += 2 * BLOCK) add_products<COUNT, 1>(filter, scalars, 3 * BLOCK, k1, k2, k3);
     }
     if (after) return move_sums(after, k1, k2, k3, [](float* sum, const Vector& k) { store(sum, k); });
 #pragma GCC unroll 4
@@ -129,17 +129,7 @@ static void apply_filters(const float* filters, int64_t count, int64_t sources, 
 template <int COUNT>
 static inline void gradient_tile(const float* images, const float* factors, int64_t count, float* out) {
     Vector k1[COUNT][VECTORS] = {}, k2[COUNT][VECTORS] = {}, k3[COUNT][VECTORS] = {};
-    for (int64_t n = 0; n < count; ++n, images += 2 * BLOCK, factors += 3 * BLOCK) {
-        Vector re[VECTORS], difference[VECTORS], im[VECTORS];
-#pragma GCC unroll 2
-        for (int v = 0; v < VECTORS; ++v) {
-            re[v] = loaded(images + v * LANES), im[v] = loaded(images + BLOCK + v * LANES);
-            difference[v] = im[v] - re[v];
-        }
-        multiply_add<COUNT>(re, factors + BLOCK, k2, 1);
-        multiply_add<COUNT>(difference, factors, k1, 1);
-        multiply_add<COUNT>(im, factors + 2 * BLOCK, k3, 1);
-    }
+    for (int64_t n = 0; n < count; ++n, images += 2 * BLOCK, factors += 3 * BLOCK) add_products<COUNT, -1>(images, factors, 1, k1, k2, k3);
 #pragma GCC unroll 4
     for (int s = 0; s < COUNT; ++s)
 #pragma GCC unroll 2

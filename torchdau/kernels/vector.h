@@ -34,6 +34,8 @@ static inline Vector loaded(const float* p) {
     Vector v = load(p);
 #if defined(__AVX512F__)
     asm("" : "+v"(v));
+#elif defined(__AVX__)
+    asm("" : "+x"(v));
 #endif
     return v;
 }
