@@ -24,11 +24,11 @@ static inline void keep(const Vector (&totals)[SUMS], float* sums, bool more) {
 // between that row and the one above.
 template <int WIDE>
 static void add_products(const Position* units, int64_t count, const float* windows, const Window& window, int64_t tall, const float* pixels, float* sums, bool more) {
-    constexpr int PARTS = 3;  // sums that do not wait for each other
+    constexpr int PARTS = WIDEST > 4 ? 3 : 2;  // sums that do not wait for each other
     const int64_t line = window.line(), size = window.size();
     for (int64_t k = 0; k < count; ++k, sums += SUMS * LANES) {
         const float y = units[k].y, x = units[k].x, factor = (1 - y) * (1 - x);
-        const Vector down = y / (1 - y) + Vector{}, right = x / (1 - x) + Vector{};
+        const Vector down = y / (1 - y) - Vector{}, right = x / (1 - x) - Vector{};
         const float *row[SUMS], *from = pixels;
         for (int kind = 0; kind < SUMS; ++kind) row[kind] = kept(windows + units[k].place + kind * size);
         Vector above[WIDE + 1] = {}, parts[SUMS][PARTS] = {};
@@ -51,7 +51,7 @@ static void add_products(const Position* units, int64_t count, const float* wind
         for (int column = 0; column <= WIDE; ++column) multiply(column, above[column] * down);
         Vector totals[SUMS];
         for (int kind = 0; kind < SUMS; ++kind)  // an image's slope is against the displacement's
-            totals[kind] = (parts[kind][0] + parts[kind][1] + parts[kind][2]) * (kind ? -factor : factor);
+            totals[kind] = (parts[kind][0] + parts[kind][1] + (PARTS > 2 ? parts[kind][PARTS - 1] : Vector{})) * (kind ? -factor : factor);
         keep(totals, sums, more);
     }
 }

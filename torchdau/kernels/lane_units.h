@@ -30,7 +30,7 @@ static void add_units(const LaneUnit* units, const int32_t* counts, const float*
     for (int p = 0; p < TALL * WIDE; ++p) totals[p / WIDE][p % WIDE] = load(pixels + p * LANES);
     for (int64_t k = 0, count = counts[0]; k < count; ++k) {
         const float* row = window + units[k].place;
-        const Vector ratio = units[k].ratio + Vector{}, upper = units[k].upper + Vector{}, lower = units[k].lower + Vector{};
+        const Vector ratio = units[k].ratio - Vector{}, upper = units[k].upper - Vector{}, lower = units[k].lower - Vector{};
         if constexpr (STRIDE == 1) {
 #pragma GCC unroll 8
             for (int y = 0; y <= TALL; ++y, row += line) {
@@ -65,7 +65,7 @@ static inline __attribute__((always_inline)) void add_back(const LaneUnit* units
     for (int64_t k = 0; k < count; ++k) {
         const LaneUnit& u = units[k];
         const float* from = window + u.place;
-        const Vector factors[2][2] = {{u.upper + Vector{}, u.upper * u.ratio + Vector{}}, {u.lower + Vector{}, u.lower * u.ratio + Vector{}}};
+        const Vector factors[2][2] = {{u.upper - Vector{}, u.upper * u.ratio - Vector{}}, {u.lower - Vector{}, u.lower * u.ratio - Vector{}}};
 #pragma GCC unroll 8
         for (int y = 0; y < TALL; ++y)
 #pragma GCC unroll 4
