@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
+from torch.autograd import forward_ad
 from torch.nn import Module, Parameter
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
@@ -70,6 +70,9 @@ Sides = tuple[tuple[int, int], tuple[int, int]]
 
 def sides(name: str, value: Any) -> Sides:
     """Check ``value``, given for all sides, for each axis (y, x) or for each side, and return it for each side."""
+    if type(value) is tuple and [*map(type, value)] == [int, int]:
+        y, x = value
+        return (y, y), (x, x)  # the fast path of nearly all calls
     axes: Any = (value, value) if isinstance(value, int | torch.SymInt) else value
     if not isinstance(axes, Sequence) or isinstance(axes, str) or len(axes) != 2:
         raise TypeError(
@@ -79,8 +82,7 @@ def sides(name: str, value: Any) -> Sides:
     for axis in axes:
         if not isinstance(axis, int | torch.SymInt) and (not isinstance(axis, Sequence) or len(axis) != 2):
             raise TypeError(f"{name} must have an integer or a pair of integers for each axis, got {name}={value!r}.")
-    y, x = (pair(name, axis) for axis in axes)
-    return y, x
+    return pair(name, axes[0]), pair(name, axes[1])
 
 
 def check_input(input: Any) -> None:
@@ -187,7 +189,9 @@ def under_transform(*tensors: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     transforms: bool = torch._C._are_functorch_transforms_active()
-    return transforms or any(unpack_dual(tensor).tangent is not None for tensor in tensors)
+    if transforms or forward_ad._current_level < 0:
+        return transforms
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
 def is_channels_last(input: Tensor) -> bool:

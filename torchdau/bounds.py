@@ -31,7 +31,7 @@ def _within(values: Tensor, low: float, high: float) -> bool:
     if values.device.type != "cpu" or is_observed(values) or under_transform(values) or not values.numel():
         return False
     least, most = torch.aminmax(values.detach())
-    return bool(least >= low) and bool(most <= high)
+    return least.item() >= low and most.item() <= high
 
 
 def check_loaded(state_dict: dict[str, Any], prefix: str, bounds: Mapping[str, tuple[float, float]]) -> str | None:

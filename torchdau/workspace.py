@@ -8,6 +8,9 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
+LINE = 64
+"""Bytes of a cache line."""
+
 HUGE_PAGE = 2 << 20
 """Bytes of a large page on Linux: it causes fewer page faults at first and fewer address translations afterwards."""
 
@@ -15,6 +18,7 @@ HUGE_PAGE = 2 << 20
 class _Buffers(threading.local):
     def __init__(self) -> None:
         self.by_name: dict[tuple[str, torch.dtype], Tensor] = {}
+        self.addresses: dict[str, tuple[int, int]] = {}
 
 
 _buffers = _Buffers()
@@ -49,3 +53,18 @@ def workspace(name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         with torch.inference_mode(False):  # training must be able to reuse it after a call in inference mode
             _buffers.by_name[key] = _allocate(size, like)
     return _buffers.by_name[key][:size].view(shape)
+
+
+def address(name: str, length: int) -> int:
+    """Return the address of uninitialised memory of the CPU, valid like a :func:`workspace` of this name.
+
+    Args:
+        name: purpose of the memory.
+        length: bytes from the address on, which is the start of a cache line.
+    """
+    first, held = _buffers.addresses.get(name, (0, -1))
+    if held < length:
+        memory = workspace(name, (length + LINE,), torch.empty(0, dtype=torch.uint8, device="cpu"))
+        first = -(-memory.data_ptr() // LINE) * LINE
+        _buffers.addresses[name] = first, length
+    return first

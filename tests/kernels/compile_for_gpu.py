@@ -124,11 +124,11 @@ def run_depthwise(layers, dtype, allow_tf32, sigma) -> None:
     """A forward and a backward pass of some layers; without ``sigma``, each unit learns its own."""
     torch.backends.cudnn.allow_tf32 = allow_tf32
     for c, h, stride in layers:
-        x, size, learned = torch.zeros(64, c, h, h, dtype=dtype), -(-h // stride), sigma is None
+        x, learned = torch.zeros(64, c, h, h, dtype=dtype), sigma is None
         weight = torch.zeros(c, 1, 2)
         units = weight, torch.zeros(c, 1, 2, 2), torch.ones_like(weight) if learned else torch.tensor(sigma)
         profile = Profile("bilinear", "exact" if learned else "smooth", 8.0, sigma or 1.0)
-        layer = direct.Layer(x, weight, not learned, (64, c, size, size), (stride, stride), (0, 0), c, profile)
+        layer = direct.Layer(x, weight, (stride, stride), (0, 0), c, profile, not learned)
         grad = layer.forward(x, units, torch.zeros(c))
         layer.backward(grad, x, units, [True, True, True, learned])
 

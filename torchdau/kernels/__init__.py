@@ -17,13 +17,10 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from torchdau.workspace import workspace
+from torchdau.workspace import address
 
 VARIANTS = {"AVX512": ("avx512", "avx2", "baseline"), "AVX2": ("avx2", "baseline")}
 """Usable libraries, the fastest first, by the processor's capability in torch; any processor has the baseline."""
-
-LINE = 64
-"""Bytes of a cache line, to which the memory of a kernel is aligned."""
 
 INTERFACE = 5
 """Version of the arguments of a library's functions; ``spectral.cpp`` has the same number."""
@@ -76,7 +73,6 @@ def _find() -> Kernels:
 
 
 _FOUND = _find()
-_NUMBERS = torch.empty(0, dtype=torch.float32, device="cpu")
 
 
 def kernels() -> Kernels:
@@ -91,18 +87,16 @@ def available() -> bool:
 
 def call(name: str, layer: ctypes.Structure, tensors: Sequence[Tensor | None]) -> None:
     """Call a kernel with its arguments, its tensors (contiguous float32) and the memory that it asks for."""
-    function = _function(kernels().library, f"torchdau_{name}")
-    size = function(ctypes.byref(layer), None, None)
-    memory = workspace("kernels", (size // 4 + LINE // 4,), _NUMBERS)
-    aligned = memory.data_ptr() + -memory.data_ptr() % LINE
-    pointers = (ctypes.c_void_p * len(tensors))(*(None if t is None else t.data_ptr() for t in tensors))
-    function(ctypes.byref(layer), pointers, ctypes.c_void_p(aligned))
+    function, arguments = _function(kernels().library, name), ctypes.byref(layer)
+    memory = address("kernels", function(arguments, None, None))
+    pointers = (ctypes.c_void_p * len(tensors))(*[None if t is None else t.data_ptr() for t in tensors])
+    function(arguments, pointers, memory)
 
 
 @functools.cache
 def _function(library: Any, name: str) -> Callable[..., int]:
-    function = library[name]
-    function.restype = ctypes.c_int64
+    function = library[f"torchdau_{name}"]
+    function.restype, function.argtypes = ctypes.c_int64, [ctypes.c_void_p] * 3
     return cast("Callable[..., int]", function)
 
 

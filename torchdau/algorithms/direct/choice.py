@@ -7,7 +7,6 @@
 """
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 FEW = 16
@@ -52,14 +51,12 @@ class Shape(NamedTuple):
     shared: bool = True  # one Gaussian for all units
 
 
-@lru_cache
 def forward_kernel(shape: Shape) -> str | None:
     """Return the fastest kernel for a forward pass, or None if there is none."""
     costs = _costs(shape)
     return min(costs, key=costs.__getitem__, default=None)
 
 
-@lru_cache
 def backward_kernel(shape: Shape) -> str | None:
     """Return the fastest kernel for the gradients, or None if there is none."""
     costs = _backward_costs(shape)

@@ -2,13 +2,14 @@
 
 import ctypes
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.direct.choice import Shape, backward_kernel, forward_kernel
-from torchdau.algorithms.registered import layout
+from torchdau.algorithms.direct.choice import Pair, Shape, backward_kernel, forward_kernel
+from torchdau.algorithms.registered import layout, output_size
 from torchdau.kernels import available, call, parallel_for
 from torchdau.profile import Profile
 
@@ -43,28 +44,18 @@ class Task(NamedTuple):
     """A layer and the kernel that computes it.
 
     Attributes:
-        kernel: name of the kernel, or None if none can compute the layer.
-        input: shape of the images (N, G * I, H, W).
-        weight: shape of the amplitudes (G * O, I, K).
+        kernel: name of the kernel.
         output: shape of the output (N, G * O, H_out, W_out).
-        stride: input pixels between two outputs (y, x).
-        padding: zeros around the image (y, x); a negative padding crops.
-        groups: groups of channels.
-        profile: form of the units.
         shared: whether all units have one sigma.
         order: layout in memory of the images for the kernel.
+        layer: the same for the kernel, but for the number of threads.
     """
 
-    kernel: str | None
-    input: Sequence[int]
-    weight: Sequence[int]
-    output: Sequence[int]
-    stride: Sequence[int]
-    padding: Sequence[int]
-    groups: int
-    profile: Profile
+    kernel: str
+    output: tuple[int, int, int, int]
     shared: bool
     order: torch.memory_format
+    layer: _Layer
 
     def forward(self, input: Tensor, units: Sequence[Tensor], bias: Tensor | None) -> Tensor:
         """Return the output for ``input`` and ``units``: weight, displacement and sigma."""
@@ -81,7 +72,7 @@ class Task(NamedTuple):
         The gradient of sigma is per unit; it is None if all units share one sigma.
         """
         image, (weight, displacement, sigma) = self._image(input), _plain(units)
-        room = torch.empty_like if len(input) else torch.zeros_like
+        room = torch.empty_like if self.output[0] else torch.zeros_like
         any_unit = any(needed[1:])  # the gradients of units are computed together
         wanted = needed[0], any_unit, any_unit, any_unit and not self.shared
         made = [room(t) if need else None for t, need in zip((image, weight, displacement, sigma), wanted, strict=True)]
@@ -92,62 +83,80 @@ class Task(NamedTuple):
         return tensor.float().contiguous(memory_format=self.order)
 
     def _call(self, name: str, tensors: list[Tensor | None]) -> None:
-        n, _, *size = self.input
-        if not n:
+        if not self.output[0]:
             return
-        bound = _bound(self.profile)
-        axes = zip(size, self.output[2:], self.stride, self.padding, strict=True)
-        plane = 4 * self.input[1] * _plane(self.output, self.stride, self.profile)
-        layer = _Layer(
-            images=n,
-            groups=self.groups,
-            inputs=self.weight[1],
-            outputs=self.weight[0] // self.groups,
-            units=self.weight[2],
-            planes=max(1, min(n, PLANES // plane)),
-            **{name: _Axis(*axis) for name, axis in zip("yx", axes, strict=True)},
-            bound=bound,
-            radius=self.profile.radius,
-            exact=self.profile.displacement_gradient == "exact",
-            gaussian=self.profile.interpolation == "gaussian",
-            shared_sigma=self.shared,
-            channels_last=self.order == torch.channels_last,
-            threads=torch.get_num_threads(),
-            parallel_for=parallel_for(),
-        )
+        layer = _Layer.from_buffer_copy(self.layer)  # other Python threads may have other numbers
+        layer.threads = torch.get_num_threads()
         call(f"{self.kernel}_{name}", layer, tensors)
 
 
 def task(
     input: Tensor,
     weight: Tensor,
-    output: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
     groups: int,
     profile: Profile,
     shared: bool,
     backward: bool,
-) -> Task:
-    """Return a layer by the fastest kernel for a forward or a backward pass."""
-    filters, channels, units = weight.shape
-    size, steps = (output[2], output[3]), (stride[0], stride[1])
-    one = shared and profile.interpolation == "bilinear"
-    shape = Shape(len(input), groups, channels, filters // groups, units, size, steps, profile.size, one)
-    kernel = backward_kernel(shape) if backward else forward_kernel(shape)
-    huge = kernel == "blurred" and _plane(output, stride, profile) * IMAGES >= 1 << 31
-    wide = kernel != "separable" and profile.radius > RADIUS
+) -> Task | None:
+    """Return a layer by the fastest kernel for a forward or a backward pass, or None if no kernel can compute it."""
     precise = torch.promote_types(input.dtype, torch.float32) != torch.float32
     elsewhere = input.device.type != "cpu"  # an exported graph may run on any machine
-    if elsewhere or precise or huge or wide or not available():
-        kernel = None
-    order = layout(input) if kernel == "narrow" else torch.contiguous_format
-    return Task(kernel, input.shape, weight.shape, output, stride, padding, groups, profile, shared, order)
+    if elsewhere or precise or not available():
+        return None
+    images, step, zeros = tuple(input.shape), (stride[0], stride[1]), (padding[0], padding[1])
+    return _task(images, tuple(weight.shape), step, zeros, groups, profile, shared, layout(input), backward)
 
 
-def _plane(output: Sequence[int], stride: Sequence[int], profile: Profile) -> int:
+@lru_cache(maxsize=1024)
+def _task(
+    images: tuple[int, ...],
+    weight: tuple[int, ...],
+    stride: Pair,
+    padding: Pair,
+    groups: int,
+    profile: Profile,
+    shared: bool,
+    order: torch.memory_format,
+    backward: bool,
+) -> Task | None:
+    n, _, high, wide = images
+    filters, channels, units = weight
+    size = output_size(high, stride[0], padding[0]), output_size(wide, stride[1], padding[1])
+    one = shared and profile.interpolation == "bilinear"
+    shape = Shape(n, groups, channels, filters // groups, units, size, stride, profile.size, one)
+    kernel = backward_kernel(shape) if backward else forward_kernel(shape)
+    plane = _plane(size, stride, profile)
+    if kernel is None or (kernel == "blurred" and plane * IMAGES >= 1 << 31):
+        return None
+    if kernel != "separable" and profile.radius > RADIUS:
+        return None
+    if kernel != "narrow":
+        order = torch.contiguous_format
+    layer = _Layer(
+        images=n,
+        groups=groups,
+        inputs=channels,
+        outputs=filters // groups,
+        units=units,
+        planes=max(1, min(n, PLANES // (4 * groups * channels * plane))),
+        y=_Axis(high, size[0], stride[0], padding[0]),
+        x=_Axis(wide, size[1], stride[1], padding[1]),
+        bound=_bound(profile),
+        radius=profile.radius,
+        exact=profile.displacement_gradient == "exact",
+        gaussian=profile.interpolation == "gaussian",
+        shared_sigma=shared,
+        channels_last=order == torch.channels_last,
+        parallel_for=parallel_for(),
+    )
+    return Task(kernel, (n, filters, *size), shared, order, layer)
+
+
+def _plane(size: Pair, stride: Pair, profile: Profile) -> int:
     """Return the pixels of a blurred image with its margin."""
-    rows, columns = ((p - 1) * t + 2 * _bound(profile) + 65 for p, t in zip(output[2:], stride, strict=True))
+    rows, columns = ((p - 1) * t + 2 * _bound(profile) + 65 for p, t in zip(size, stride, strict=True))
     return rows * columns
 
 

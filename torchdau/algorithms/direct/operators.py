@@ -8,7 +8,7 @@ from torch import Tensor
 
 from torchdau.algorithms.direct import elsewhere, triton
 from torchdau.algorithms.direct.native import task
-from torchdau.algorithms.registered import Backward, Operator, layout, plain
+from torchdau.algorithms.registered import Backward, Operator, layout, output_shape, plain
 from torchdau.profile import Profile
 
 
@@ -27,13 +27,13 @@ def _forward(
     max_sigma: float,
 ) -> Tensor:
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
-    layer = input, weight, _output_shape(input, weight, stride, padding), stride, padding, groups, profile
-    on_gpu = _on_gpu(sigma, *layer)
+    layer = input, weight, stride, padding, groups, profile, sigma.ndim == 0
+    on_gpu = _on_gpu(*layer)
     output: Tensor
     if on_gpu is not None:
         with plain(input):
             output = on_gpu.forward(input, (weight, displacement, sigma), bias)
-    elif (native := task(*layer, sigma.ndim == 0, backward=False)).kernel:
+    elif native := task(*layer, backward=False):
         output = native.forward(input, (weight, displacement, sigma), bias)
     else:
         tensors = input, weight, displacement, sigma, bias
@@ -42,7 +42,7 @@ def _forward(
 
 
 def _fake(input, weight, displacement, sigma, bias, stride, padding, *options):  # type: ignore[no-untyped-def]
-    return input.new_empty(_output_shape(input, weight, stride, padding)).to(memory_format=layout(input))
+    return input.new_empty(output_shape(input, weight, stride, padding)).to(memory_format=layout(input))
 
 
 def _backward(
@@ -62,13 +62,13 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of input, weight, displacement and sigma; an empty tensor for one not ``needed``."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
-    layer, units = (input, weight, grad.shape, stride, padding, groups, profile), (weight, displacement, sigma)
-    on_gpu = _on_gpu(sigma, *layer)
+    layer, units = (input, weight, stride, padding, groups, profile, sigma.ndim == 0), (weight, displacement, sigma)
+    on_gpu = _on_gpu(*layer)
     grads: Sequence[Tensor | None]
     if on_gpu is not None:
         with plain(input):
             grads = on_gpu.backward(grad, input, units, needed)
-    elif (native := task(*layer, sigma.ndim == 0, backward=True)).kernel and not (needed[3] and sigma.ndim == 0):
+    elif not (needed[3] and sigma.ndim == 0) and (native := task(*layer, backward=True)):
         grads = native.backward(grad, input, units, needed)
     else:  # no kernel has gradients, or all units share a learned sigma
         options = stride, padding, groups, *profile.options
@@ -89,19 +89,21 @@ def _fake_backward(grad, input, weight, displacement, sigma, *options):  # type:
     )
 
 
-def _output_shape(input: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> list[int]:
-    """Return the shape (N, O, H_out, W_out) of the output."""
-    axes = zip(input.shape[2:], stride, padding, strict=True)
-    return [input.shape[0], weight.shape[0], *((size + 2 * before - 1) // step + 1 for size, step, before in axes)]
-
-
-def _on_gpu(sigma: Tensor, input: Tensor, weight: Tensor, *layer: Any) -> Any:
+def _on_gpu(
+    input: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+    profile: Profile,
+    shared: bool,
+) -> Any:
     """Return the layer by Triton kernels, or None if they do not support it."""
-    if input.device.type != "cuda" or not len(input) or triton.unsuitable(input, weight, layer[-1]):
+    if input.device.type != "cuda" or not len(input) or triton.unsuitable(input, weight, profile):
         return None
     from torchdau.algorithms.direct.triton.layer import Layer
 
-    return Layer(input, weight, sigma.ndim == 0, *layer)
+    return Layer(input, weight, stride, padding, groups, profile, shared)
 
 
 _compute_gradients = Backward("torchdau::direct_backward", _backward, _fake_backward)

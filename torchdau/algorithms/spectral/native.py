@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.registered import layout
+from torchdau.algorithms.registered import layout, output_size
 from torchdau.algorithms.spectral.planning import KERNELS, SPECTRA, narrow, plan
 from torchdau.algorithms.spectral.task import Layer, Tensors
-from torchdau.algorithms.spectral.tiling import Axis, output_size
+from torchdau.algorithms.spectral.tiling import Axis
 from torchdau.kernels import call, parallel_for
 
 TABLES = 16 << 20

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.registered import Backward, Operator, layout, plain
+from torchdau.algorithms.registered import Backward, Operator, layout, output_shape, plain
 from torchdau.algorithms.spectral import native, triton
 from torchdau.algorithms.spectral.task import Layer, Task, Tensors
-from torchdau.algorithms.spectral.tiling import output_size
 from torchdau.arguments import is_exporting, needs_gradient
 from torchdau.gpu import tf32_allowed
 from torchdau.kernels import advise, available
@@ -117,8 +116,7 @@ def serves(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profil
 
 
 def _fake(input, weight, displacement, sigma, bias, stride, padding, groups, *options):  # type: ignore[no-untyped-def]
-    size = [output_size(*axis) for axis in zip(input.shape[2:], stride, padding, strict=True)]
-    output = input.new_empty(input.shape[0], weight.shape[0], *size).to(memory_format=layout(input))
+    output = input.new_empty(output_shape(input, weight, stride, padding)).to(memory_format=layout(input))
     layer = _layer(input, weight, stride, padding, groups, Profile(*options[:4]))
     keep = options[4] and triton.fits(layer)
     return output, _room(triton.kept_spectra(layer) if keep else (0,), input)

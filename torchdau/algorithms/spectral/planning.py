@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from torchdau.algorithms.spectral.tiling import Axis, cut, output_size
+from torchdau.algorithms.registered import output_size
+from torchdau.algorithms.spectral.tiling import Axis, cut
 
 SPECTRA = 64 << 20
 """Most bytes of spectra of images in the kernels, beside twice the input and output; more are processed in pieces."""

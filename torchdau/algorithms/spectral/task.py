@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.registered import layout
+from torchdau.algorithms.registered import layout, output_size
 from torchdau.algorithms.spectral import bases
 from torchdau.algorithms.spectral.filters import Filters
 from torchdau.algorithms.spectral.planning import plan
 from torchdau.algorithms.spectral.products import product
-from torchdau.algorithms.spectral.tiling import Axis, Tiles, output_size
+from torchdau.algorithms.spectral.tiling import Axis, Tiles
 from torchdau.algorithms.spectral.transforms import Side
 from torchdau.profile import Profile
 

@@ -57,11 +57,6 @@ class Axis:
     whole: bool
 
 
-def output_size(size: int, stride: int, padding: int) -> int:
-    """Return the pixels of the output along an axis, as for a 1 x 1 convolution."""
-    return (size + 2 * padding - 1) // stride + 1
-
-
 def whole_length(size: int, outputs: int, stride: int, padding: int, first: int, last: int) -> int:
     """Return the transform length of a whole axis; as the convolution is circular, both sides share their zeros."""
     return max(size - min(first - padding, 0), stride * (outputs - 1) - padding + last + 1)

@@ -7,6 +7,7 @@ import triton
 from torch import Tensor
 
 from torchdau.algorithms.direct.triton.kernels import _filtered, _unit_gradients
+from torchdau.algorithms.registered import output_shape
 from torchdau.gpu import tf32_allowed
 from torchdau.gpu.blocks import block, launch
 from torchdau.profile import Profile
@@ -21,26 +22,25 @@ class Layer:
     Args:
         input: images (N, G * I, H, W); only shape and type count.
         weight: amplitudes (G * O, I, K); only the shape counts.
-        shared: whether all units have one sigma.
-        output: shape of the output (N, G * O, H_out, W_out).
         stride: input pixels between two outputs (y, x).
         padding: zeros around the image (y, x); a negative padding crops.
         groups: groups of channels.
         profile: form of the units, bilinear.
+        shared: whether all units have one sigma.
     """
 
     def __init__(
         self,
         input: Tensor,
         weight: Tensor,
-        shared: bool,
-        output: Sequence[int],
         stride: Sequence[int],
         padding: Sequence[int],
         groups: int,
         profile: Profile,
+        shared: bool,
     ) -> None:
-        self._input, self._output, self._stride, self._padding = tuple(input.shape), tuple(output), stride, padding
+        self._input, self._stride, self._padding = tuple(input.shape), stride, padding
+        self._output = tuple(output_shape(input, weight, stride, padding))
         self._channels = len(weight) // groups, weight.shape[1]
         self._groups, self._units, self._profile = groups, weight.shape[2], profile
         exactly = input.dtype == torch.float32 and not tf32_allowed()

@@ -2,9 +2,10 @@
 
 import torch
 
+from torchdau.algorithms.registered import output_size
 from torchdau.algorithms.spectral.planning import narrow
 from torchdau.algorithms.spectral.task import Layer
-from torchdau.algorithms.spectral.tiling import output_size, whole_length
+from torchdau.algorithms.spectral.tiling import whole_length
 from torchdau.gpu import available
 
 LONGEST = 128

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from torchdau.algorithms.registered import output_size
 from torchdau.algorithms.spectral import task, triton
-from torchdau.algorithms.spectral.tiling import Axis, Tiles, cut, output_size, whole_length
+from torchdau.algorithms.spectral.tiling import Axis, Tiles, cut, whole_length
 from torchdau.algorithms.spectral.triton.filters import Filters
 from torchdau.algorithms.spectral.triton.products import product
 from torchdau.algorithms.spectral.triton.transforms import Analysis, Kept, Side
