@@ -106,12 +106,11 @@ class Sums {
 
     // Those sums into images.
     void write(int64_t few, int64_t first, int64_t last, const float* bias, float* target, const Room& room) const {
-        Tiles::Tile lanes[LANES];
-        for (int lane = 0; lane < LANES; ++lane) lanes[lane] = tiles_.tile(few % tiles_.vectors, lane);
         const int64_t size = tiles_.rows * tiles_.columns, begin = few / tiles_.vectors * pass_.targets;
-        for (int64_t channel = begin + first; channel < begin + last; ++channel) {
-            const float* pixels = room.pixels + (channel - begin - first) * tiles_.pixels() * LANES;
-            write_tiles(tiles_, lanes, pixels, bias ? bias[channel] : 0, target + channel * size, d_.groups * pass_.targets * size);
+        const Writer writer(tiles_, few % tiles_.vectors, d_.groups * pass_.targets * size);
+        for (int64_t channel = first; channel < last; ++channel) {
+            float* to = target + (begin + channel) * size;
+            writer.write(room.pixels + (channel - first) * tiles_.pixels() * LANES, bias ? bias[begin + channel] : 0, to, channel + 1 < last ? to + size : to);
         }
     }
 

@@ -162,29 +162,49 @@ class Blurred {
     Window raw_;
 };
 
-// Writes tiles of a channel into its images, which are `apart` numbers from each other: pixels of a tile in lanes, part by part.
-static inline void write_tiles(const Tiles& tiles, const Tiles::Tile (&lanes)[LANES], const float* pixels, float bias, float* channel, int64_t apart) {
-    alignas(64) float numbers[LANES][LARGEST + LANES];
-    for (int64_t p = 0; p < tiles.pixels(); p += LANES) {
-        Vector columns[LANES];
-#pragma GCC unroll 16
-        for (int j = 0; j < LANES; ++j) columns[j] = p + j < tiles.pixels() ? load(pixels + (p + j) * LANES) + bias : Vector{};
-        transpose(columns);
-#pragma GCC unroll 16
-        for (int lane = 0; lane < LANES; ++lane) store(&numbers[lane][p], columns[lane]);
+// Writes a vector of tiles into images of channels, which are `apart` numbers from each other.
+class Writer {
+   public:
+    Writer(const Tiles& tiles, int64_t vector, int64_t apart) : tiles_(tiles) {
+        for (int lane = 0; lane < LANES; ++lane) {
+            const Tiles::Tile tile = tiles.tile(vector, lane);
+            const int64_t y = tile.y * tiles.tall, x = tile.x * tiles.wide;
+            lanes_[lane] = {tile.image * apart + y * tiles.columns + x, tile.real ? tiles.rows - y : 0, tiles.columns - x};
+            whole_ = whole_ && lanes_[lane].rows >= tiles.tall && lanes_[lane].columns >= tiles.wide;
+        }
     }
-    for (int lane = 0; lane < LANES && lanes[lane].real; ++lane) {
-        const Tiles::Tile& tile = lanes[lane];
-        const float* from = numbers[lane];
-        for (int64_t part = 0; part < tiles.tall; part += tiles.part)
-            for (int64_t x = tile.x * tiles.wide, end = x + tiles.wide; x < end; x += WIDE) {
-                const int64_t columns = std::min<int64_t>(WIDE, tiles.columns - x);
-                float* to = channel + tile.image * apart + (tile.y * tiles.tall + part) * tiles.columns + x;
-                for (int64_t y = tile.y * tiles.tall + part, last = y + tiles.part; y < last; ++y, from += WIDE, to += tiles.columns) {
-                    if (y >= tiles.rows) continue;
-                    if (columns == WIDE) std::memcpy(to, from, sizeof(float) * WIDE);
-                    else for (int64_t j = 0; j < columns; ++j) to[j] = from[j];
+
+    // The pixels of a channel, part by part in lanes. `next` is a channel whose lines of the cache will be needed then.
+    void write(const float* pixels, float bias, float* channel, const float* next) const { whole_ ? write<true>(pixels, bias, channel, next) : write<false>(pixels, bias, channel, next); }
+
+   private:
+    template <bool WHOLE>
+    void write(const float* pixels, float bias, float* channel, const float* next) const {
+        for (int64_t part = 0; part < tiles_.tall; part += tiles_.part)
+            for (int64_t x = 0; x < tiles_.wide; x += WIDE)
+                for (int64_t y = part; y < part + tiles_.part; ++y, pixels += WIDE * LANES) {
+                    Vector columns[WIDE];
+#pragma GCC unroll 4
+                    for (int j = 0; j < WIDE; ++j) columns[j] = load(pixels + j * LANES) + bias;
+                    transpose<WIDE / 2>(columns);  // afterwards a lane's columns are side by side
+#pragma GCC unroll 16
+                    for (int lane = 0; lane < LANES; ++lane) {
+                        const Lane& l = lanes_[lane];
+                        if (!WHOLE && (y >= l.rows || x >= l.columns)) continue;
+                        const int64_t place = l.place + y * tiles_.columns + x, count = WHOLE ? WIDE : std::min<int64_t>(WIDE, l.columns - x);
+                        float row[WIDE];
+                        std::memcpy(row, reinterpret_cast<const float*>(&columns[lane % WIDE]) + lane / WIDE * WIDE, sizeof row);
+                        if (count == WIDE) std::memcpy(channel + place, row, sizeof row);
+                        else for (int64_t j = 0; j < count; ++j) channel[place + j] = row[j];
+                        __builtin_prefetch(next + place, 1);
+                    }
                 }
-            }
     }
-}
+
+    struct Lane {
+        int64_t place, rows, columns;  // of the first pixel in the channel; pixels of the image from there on
+    };
+    const Tiles& tiles_;
+    Lane lanes_[LANES];
+    bool whole_ = true;
+};

@@ -151,11 +151,11 @@ static inline float sum(Vector v) {
     return v[0];
 }
 
-// Rows to columns: afterwards lane j of rows[i] is what lane i of rows[j] was.
-template <int WIDTH = LANES / 2>
-static inline void transpose(Vector (&rows)[LANES]) {
+// Rows to columns: afterwards lane j of rows[i] is what lane i of rows[j] was. Fewer rows than lanes: of each block of as many lanes.
+template <int WIDTH = LANES / 2, int COUNT>
+static inline void transpose(Vector (&rows)[COUNT]) {
 #pragma GCC unroll 16
-    for (int row = 0; row < LANES; ++row) {
+    for (int row = 0; row < COUNT; ++row) {
         if (row & WIDTH) continue;
         const Vector a = rows[row], b = rows[row + WIDTH];
         rows[row] = halves<WIDTH, false>(a, b, Lanes());
