@@ -66,7 +66,7 @@ struct Unsmoothed {
 };
 
 template <int RADIUS, int STEP, bool SLOPES, class Write>
-static inline void smooth_by(const Gaussian& gauss, const Unsmoothed<STEP> from, const int64_t rows, const int64_t columns, const Write write) {
+static inline void smooth_by(const Gaussian& gauss, const Unsmoothed<STEP> from, const int64_t rows, const int64_t columns, const Write write, const int64_t step) {
     const Smoother<RADIUS> by(gauss);
     const int64_t r = by.radius, around = 2 * r;
     for (int64_t x = 0; x < columns; x += LANES) {
@@ -81,12 +81,15 @@ static inline void smooth_by(const Gaussian& gauss, const Unsmoothed<STEP> from,
         };
 #pragma GCC unroll 8
         for (int64_t j = 0; j < around; ++j) read(j, j);
-        for (int64_t y = 0; y < rows; ++y) {
+        for (int64_t y = 0, written = 0; y < rows; ++y) {
             read(y + around, around);
-            const auto at = [&](int64_t k) { return along[r + k]; };
-            const Vector value = by.smoothed(at);
-            if constexpr (SLOPES) write(y, x, value, by.sloped(at), by.smoothed([&](int64_t k) { return slope_along[r + k]; }));
-            else write(y, x, value);
+            if (y == written * step) {
+                const auto at = [&](int64_t k) { return along[r + k]; };
+                const Vector value = by.smoothed(at);
+                if constexpr (SLOPES) write(written, x, value, by.sloped(at), by.smoothed([&](int64_t k) { return slope_along[r + k]; }));
+                else write(written, x, value);
+                ++written;
+            }
 #pragma GCC unroll 8
             for (int64_t j = 0; j < around; ++j) {
                 along[j] = along[j + 1];
@@ -96,15 +99,16 @@ static inline void smooth_by(const Gaussian& gauss, const Unsmoothed<STEP> from,
     }
 }
 
-// Calls write(y, x, smoothed) for each vector of rows and columns; with SLOPES write(y, x, smoothed, slope along y, along x).
+// Calls write(y, x, smoothed) for each vector of rows and columns; with SLOPES write(y, x, smoothed, slope along y, along x). Of
+// the rows only every `step`-th is written, and y counts those.
 // What `write` needs it should hold by value: what it refers to is read again after each vector that it stores.
 template <bool SLOPES = false, int STEP, class Write>
-static inline void smooth(const Gaussian& gauss, const Unsmoothed<STEP>& from, int64_t rows, int64_t columns, Write write) {
+static inline void smooth(const Gaussian& gauss, const Unsmoothed<STEP>& from, int64_t rows, int64_t columns, Write write, int64_t step = 1) {
     switch (gauss.radius) {
-        case 0: return smooth_by<0, STEP, SLOPES>(gauss, from, rows, columns, write);
-        case 1: return smooth_by<1, STEP, SLOPES>(gauss, from, rows, columns, write);
-        case 2: return smooth_by<2, STEP, SLOPES>(gauss, from, rows, columns, write);
-        case 3: return smooth_by<3, STEP, SLOPES>(gauss, from, rows, columns, write);
-        default: return smooth_by<-1, STEP, SLOPES>(gauss, from, rows, columns, write);
+        case 0: return smooth_by<0, STEP, SLOPES>(gauss, from, rows, columns, write, step);
+        case 1: return smooth_by<1, STEP, SLOPES>(gauss, from, rows, columns, write, step);
+        case 2: return smooth_by<2, STEP, SLOPES>(gauss, from, rows, columns, write, step);
+        case 3: return smooth_by<3, STEP, SLOPES>(gauss, from, rows, columns, write, step);
+        default: return smooth_by<-1, STEP, SLOPES>(gauss, from, rows, columns, write, step);
     }
 }

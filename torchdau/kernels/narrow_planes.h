@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "direct.h"
 #include "gaussian.h"
@@ -28,7 +29,13 @@ struct PlaneAxis {
 
     // Writes the numbers of a vector that the stride does not leave out.
     void write(float* row, int64_t x, Vector numbers) const {
-        for (int64_t lane = (stride - x % stride) % stride; lane < LANES && x + lane < straight; lane += stride) row[(x + lane) / stride] = numbers[lane];
+        if (stride == 2) {
+            const Vector even = even_lanes(numbers);
+            std::memcpy(row + x / 2, &even, sizeof(float) * std::min<int64_t>(LANES / 2, outputs - x / 2));
+        } else {
+            const int64_t first = (x + stride - 1) / stride;
+            for (int64_t number = first, lane = first * stride - x; lane < LANES && number < outputs; lane += stride) row[number++] = numbers[lane];
+        }
     }
 };
 
@@ -122,9 +129,9 @@ struct OnPlanes {
                 store_within(output + y * line + x, smoothed + bias, line - x);
             });
         else
-            smooth(gauss, sums, down.straight, across.straight, [=, step = down.stride, row = across](int64_t y, int64_t x, Vector smoothed) {
-                if (y % step == 0) row.write(output + y / step * row.outputs, x, smoothed + bias);
-            });
+            smooth(gauss, sums, down.straight, across.straight, [=, row = across](int64_t y, int64_t x, Vector smoothed) {
+                row.write(output + y * row.outputs, x, smoothed + bias);
+            }, down.stride);
     }
 
     // The Gaussian of an output channel's gradient with its margin, and its slopes along y and x.

@@ -48,22 +48,13 @@ static inline const float* kept(const float* p) {
 
 static inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 
-// The first numbers of a vector, fewer than it has.
-static inline void store_some(float* p, Vector v, int64_t count) {
-#if defined(__AVX512F__)
-    _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), reinterpret_cast<__m512>(v));
-#else
-    std::memcpy(p, &v, sizeof(float) * count);
-#endif
-}
-
-// As many numbers of a vector as there is room for, `left` at most.
-static inline void store_within(float* p, Vector v, int64_t left) { left >= LANES ? store(p, v) : store_some(p, v, left); }
-
-// The same of what is read; the others are zero.
+// The first numbers of a vector, fewer than it has; the others are zero.
 static inline Vector load_some(const float* p, int64_t count) {
 #if defined(__AVX512F__)
     return reinterpret_cast<Vector>(_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p));
+#elif defined(__AVX__)
+    static const int32_t mask[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return reinterpret_cast<Vector>(_mm256_maskload_ps(p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(mask + LANES - count))));
 #else
     Vector v{};
     std::memcpy(&v, p, sizeof(float) * count);
@@ -75,12 +66,8 @@ static inline Vector load_within(const float* p, int64_t left) { return left >= 
 
 // Copies numbers; what is a vector or less behind them may become zero.
 static inline void copy(float* to, const float* from, int64_t count) {
-#if defined(__AVX512F__)
     for (; count >= LANES; count -= LANES, to += LANES, from += LANES) store(to, load(from));
-    _mm512_storeu_ps(to, _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from));
-#else
-    std::memcpy(to, from, sizeof(float) * count);
-#endif
+    store(to, load_some(from, count));
 }
 
 // Stores past the caches what is read again only after much else: p is aligned to the vector.
@@ -123,8 +110,29 @@ static inline Vector rotated(Vector v, std::integer_sequence<int, LANE...>) {
 }
 typedef std::make_integer_sequence<int, LANES> Lanes;
 
+// The first numbers of a vector, fewer than it has.
+template <int WIDTH = LANES / 2>
+static inline void store_some(float* p, Vector v, int64_t count) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), reinterpret_cast<__m512>(v));
+#else
+    if (count & WIDTH) std::memcpy(p, &v, sizeof(float) * WIDTH), p += WIDTH, v = swapped<WIDTH>(v, Lanes());
+    if constexpr (WIDTH > 1) store_some<WIDTH / 2>(p, v, count);
+#endif
+}
+
+// As many numbers of a vector as there is room for, `left` at most.
+static inline void store_within(float* p, Vector v, int64_t left) { left >= LANES ? store(p, v) : store_some(p, v, left); }
+
 // Each lane's right neighbour; the last lane gets the first one.
 static inline Vector next_lanes(Vector v) { return rotated(v, Lanes()); }
+
+// Every other lane from the first on, and then those again.
+template <int... LANE>
+static inline Vector every_other(Vector v, std::integer_sequence<int, LANE...>) {
+    return __builtin_shufflevector(v, v, (2 * LANE)...);
+}
+static inline Vector even_lanes(Vector v) { return every_other(v, Lanes()); }
 
 // Where PICKS: the numbers of a table of 2 * LANES at places of each lane's own.
 #if defined(__AVX512F__)
