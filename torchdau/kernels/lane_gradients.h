@@ -32,10 +32,9 @@ class UnitGradients {
     // Displacements are within `bound`.
     void compute(const TorchdauDirectTensors& t, int64_t bound) const {
         const Threads threads{d_.parallel_for, d_.threads};
-        threads.run(d_.groups * tiles_.vectors, [&](int64_t job, int64_t thread) { store_gradients(t, job, rooms_.of(thread)); });
+        threads.run(d_.groups * tiles_.vectors, rooms_, [&](int64_t job, Room& room) { store_gradients(t, job, room); });
         const LaneUnits places{window_, bound, 1, {}};
-        threads.run(d_.groups * blocks_, [&](int64_t job, int64_t thread) {
-            Room room = rooms_.of(thread);
+        threads.run(d_.groups * blocks_, rooms_, [&](int64_t job, Room& room) {
             const int64_t group = job / blocks_, first = job % blocks_ * each_;
             const Channels channels{group, first, std::min(each_, d_.inputs - first)};
             find(t, channels, places, room);
@@ -75,7 +74,7 @@ class UnitGradients {
     }
 
     // The output's gradient of a vector of tiles of a group, in lanes.
-    void store_gradients(const TorchdauDirectTensors& t, int64_t job, Room room) const {
+    void store_gradients(const TorchdauDirectTensors& t, int64_t job, Room& room) const {
         const int64_t size = int64_t(d_.y.outputs) * d_.x.outputs, group = job / tiles_.vectors;
         room.reader.take(tiles_, job % tiles_.vectors, d_.y.outputs, d_.x.outputs);
         for (int64_t o = 0; o < d_.outputs; ++o) {

@@ -48,14 +48,12 @@ class Sums {
         const LaneUnits places{window_, bound, sign, {d_.y.padding - d_.radius, d_.x.padding - d_.radius}};
         threads.run(packed_.jobs, [&](int64_t job, int64_t thread) { packed_.fill(job, thread, places, t); });
         if (shared_)
-            threads.run(few_ * packed_.blocks, [&](int64_t job, int64_t thread) {
-                Room room = rooms_.of(thread);
+            threads.run(few_ * packed_.blocks, rooms_, [&](int64_t job, Room& room) {
                 const int64_t few = job / packed_.blocks, block = job % packed_.blocks;
                 take(few, room), read(few, block, source, room, shared_block(few, block));
             });
         const Parts parts(tiles_, window_, adder(tiles_.part, pass_.steps ? 0 : pass_.back ? 1 : d_.y.stride));
-        threads.run(few_ * chunks_, [&](int64_t job, int64_t thread) {
-            Room room = rooms_.of(thread);
+        threads.run(few_ * chunks_, rooms_, [&](int64_t job, Room& room) {
             const int64_t few = job % few_, first = job / few_ * each_, last = std::min(pass_.targets, first + each_);
             add(few, first, last, source, parts, room);
             write(few, first, last, bias, target, room);

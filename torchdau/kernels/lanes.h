@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "gaussian.h"
 #include "memory.h"
@@ -67,6 +68,7 @@ class Reader {
 
     // Takes the next tiles, of images of `high` by `wide` pixels.
     void take(const Tiles& tiles, int64_t vector, int64_t high, int64_t wide) {
+        if (std::exchange(taken_, vector) == vector) return;
         top_ = window_.rows, left_ = window_.columns, bottom_ = right_ = 0;
         for (int lane = 0; lane < LANES; ++lane) {
             const Tiles::Tile tile = tiles.tile(vector, lane);
@@ -129,7 +131,7 @@ class Reader {
     float* target_;
     Lane lanes_[LANES];
     int64_t top_ = 0, bottom_ = 0, left_ = 0, right_ = 0;  // what lies in any lane's image
-    int64_t wide_ = 0, pixels_ = 0;
+    int64_t wide_ = 0, pixels_ = 0, taken_ = -1;
 };
 
 // Smoothed windows, and with them the slopes along y and x.

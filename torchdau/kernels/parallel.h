@@ -30,4 +30,14 @@ struct Threads {
         };
         if (parallel_for(0, count, 1, work, &shared)) work(0, count, &shared);  // an error: do what is left
     }
+
+    // The same with what a thread needs, made once for all its jobs: calls job(number, room).
+    template <class Rooms, class Job>
+    void run(int64_t jobs, const Rooms& rooms, Job job) const {
+        std::atomic<int64_t> next{0};
+        run(jobs < count ? jobs : count, [&](int64_t, int64_t thread) {
+            auto room = rooms.of(thread);
+            for (int64_t number; (number = next.fetch_add(1)) < jobs;) job(number, room);
+        });
+    }
 };

@@ -45,11 +45,11 @@ struct Channels {
     static void transposed_block(const float* from, int64_t apart, int64_t high, int64_t wide, float* to, int64_t to_apart) {
         Vector block[LANES];
 #pragma GCC unroll 16
-        for (int j = 0; j < LANES; ++j, from += apart) block[j] = WHOLE ? load(from) : j < high ? load_some(from, wide) : Vector{};
+        for (int j = 0; j < LANES; ++j, from += apart) block[j] = WHOLE ? load(from) : j < high ? load_within(from, wide) : Vector{};
         transpose(block);
 #pragma GCC unroll 16
         for (int j = 0; j < LANES; ++j, to += to_apart)
             if (WHOLE) store(to, block[j]);
-            else if (j < wide) store_some(to, block[j], high);
+            else if (j < wide) store_within(to, block[j], high);
     }
 };
