@@ -22,7 +22,7 @@ from torchdau.workspace import address
 VARIANTS = {"AVX512": ("avx512", "avx2", "baseline"), "AVX2": ("avx2", "baseline")}
 """Usable libraries, the fastest first, by the processor's capability in torch; any processor has the baseline."""
 
-INTERFACE = 5
+INTERFACE = 6
 """Version of the arguments of a library's functions; ``spectral.cpp`` has the same number."""
 
 NOT_BUILT = "not built"
@@ -73,6 +73,9 @@ def _find() -> Kernels:
 
 
 _FOUND = _find()
+
+LANES: int = _FOUND.library.torchdau_lanes() if _FOUND.library else 16
+"""Numbers that the kernels of this process compute together, on which their time depends."""
 
 
 def kernels() -> Kernels:

@@ -279,7 +279,10 @@ class Layer {
 extern "C" {
 
 // What these functions take, as a number that changes with it (torchdau/kernels/__init__.py).
-EXPORT int64_t torchdau_interface() { return 5; }
+EXPORT int64_t torchdau_interface() { return 6; }
+
+// Numbers of a vector.
+EXPORT int64_t torchdau_lanes() { return LANES; }
 
 // Each returns the bytes of workspace, at the start of a cache line, that it needs; without tensors it does nothing else.
 EXPORT int64_t torchdau_spectral_forward(const TorchdauLayer* layer, const TorchdauTensors* tensors, void* workspace) {

@@ -9,6 +9,8 @@
 import math
 from typing import NamedTuple
 
+from torchdau.kernels import LANES
+
 FEW = 16
 """Most input channels of a group for ``narrow`` and ``separable``."""
 
@@ -111,16 +113,16 @@ def _in_lanes(shape: Shape) -> bool:
 
 def _narrow(s: Shape) -> float:
     rows, columns = (pixels * step + 4 for pixels, step in zip(s.size, s.stride, strict=True))
-    return 2.8 * s.n * s.groups * rows * 16 * -(-columns // 16) * (4 * s.i + s.o * (3 * s.k * s.i + 12))
+    return 2.8 * s.n * s.groups * rows * LANES * -(-columns // LANES) * (4 * s.i + s.o * (3 * s.k * s.i + 12))
 
 
 def _separable(s: Shape) -> float:
     rows, columns = (pixels * step + TAPS for pixels, step in zip(s.size, s.stride, strict=True))
-    return 2 * s.n * s.groups * s.o * s.i * s.k * rows * 16 * -(-columns // 16) * 2 * min(TAPS, s.window)
+    return 2 * s.n * s.groups * s.o * s.i * s.k * rows * LANES * -(-columns // LANES) * 2 * min(TAPS, s.window)
 
 
 def _blurred(s: Shape) -> float:
-    rows, columns = s.size[0] + 2 * (-(-s.size[0] // 14)), 16 * (-(-s.size[1] // 15))  # as the kernel does
+    rows, columns = s.size[0] + 2 * (-(-s.size[0] // 14)), LANES * (-(-s.size[1] // (LANES - 1)))  # as the kernel does
     plane = (s.size[0] * s.stride[0] + s.window) * (s.size[1] * s.stride[1] + s.window)
     each = 4.4 if max(s.stride) == 1 else 12
     blur = 78 if s.groups * s.i * s.n * plane < CACHED else 170
@@ -129,6 +131,7 @@ def _blurred(s: Shape) -> float:
 
 def _lanes(s: Shape, unit: float, packing: float, around: float, start: float) -> float:
     pixels = s.size[0] * 4 * -(-s.size[1] // 4)
-    lanes = 64 * -(-s.n * pixels // 64)  # pixels of tiles of 4 or more, 16 at a time
+    tiles = 4 * LANES  # pixels of tiles of 4 or more in the lanes of a vector
+    lanes = tiles * -(-s.n * pixels // tiles)
     units = s.o * s.k * (unit * lanes + packing)
     return s.groups * s.i * (units + around * lanes * (s.window + 4) ** 2) + start

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torchdau.algorithms.registered import output_size
 from torchdau.algorithms.spectral.tiling import Axis, cut
+from torchdau.kernels import LANES
 
 SPECTRA = 64 << 20
 """Most bytes of spectra of images in the kernels, beside twice the input and output; more are processed in pieces."""
@@ -93,7 +94,7 @@ def native_cost(
     n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
 ) -> float:
     """Estimate the same for the native kernels: products, filters and their tables, transforms of images."""
-    channels = 32 * (-(-i // 32)), 32 * (-(-o // 32))  # channels, as the kernels pad them
+    channels = [2 * LANES * -(-c // (2 * LANES)) for c in (i, o)]  # as the kernels pad them
     least = None
     for whole in (True, False):
         lengths, tiles = [], n
