@@ -118,7 +118,7 @@ def _narrow(s: Shape) -> float:
 
 def _separable(s: Shape) -> float:
     rows, columns = (pixels * step + TAPS for pixels, step in zip(s.size, s.stride, strict=True))
-    return 2 * s.n * s.groups * s.o * s.i * s.k * rows * LANES * -(-columns // LANES) * 2 * min(TAPS, s.window)
+    return 2 * s.n * s.groups * s.o * s.i * s.k * rows * 16 * -(-columns // 16) * 2 * min(TAPS, s.window)
 
 
 def _blurred(s: Shape) -> float:
