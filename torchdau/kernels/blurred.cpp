@@ -85,23 +85,23 @@ void add_unit_in_steps(const Units& units, int64_t unit, const float* plane, int
     }
 }
 
-// Adds `count` units to COUNT rows of outputs of one vector.
-template <int COUNT>
-void add_units(const Units& units, int64_t count, const float* planes, const Plane& plane, int64_t step, float* totals) {
+// Adds `count` units to COUNT rows of outputs of one vector, whose pixels are `step` numbers apart in images with rows of `row`.
+template <int COUNT, bool STEPS>
+void add_units(const Units& units, int64_t count, const float* planes, int64_t row, int64_t step, float* totals) {
     Vector total[COUNT];
+#pragma GCC unroll 14
     for (int r = 0; r < COUNT; ++r) total[r] = load(totals + r * LANES);
     for (int64_t unit = 0; unit < count; ++unit)
-        if (step == plane.line)  // stride 1
-            add_unit<COUNT>(units, unit, planes, step, total);
-        else
-            add_unit_in_steps<COUNT>(units, unit, planes, plane.row(), step, total);
+        if constexpr (STEPS) add_unit_in_steps<COUNT>(units, unit, planes, row, step, total);
+        else add_unit<COUNT>(units, unit, planes, row, total);
+#pragma GCC unroll 14
     for (int r = 0; r < COUNT; ++r) store(totals + r * LANES, total[r]);
 }
 
-typedef void (*AddUnits)(const Units&, int64_t, const float*, const Plane&, int64_t, float*);
-template <int... COUNT>
-AddUnits add_units_to(int rows, std::integer_sequence<int, COUNT...>) {
-    static constexpr AddUnits functions[] = {add_units<COUNT + 1>...};
+typedef void (*AddUnits)(const Units&, int64_t, const float*, int64_t, int64_t, float*);
+template <bool STEPS, int... COUNT>
+AddUnits add_units_to(int64_t rows, std::integer_sequence<int, COUNT...>) {
+    static constexpr AddUnits functions[] = {add_units<COUNT + 1, STEPS>...};
     return functions[rows - 1];
 }
 
@@ -210,10 +210,12 @@ class Direct {
     // A tile of outputs: some channels, `rows` rows from y on, and the columns of a vector from x on.
     void tile(const TorchdauDirectTensors& t, int64_t first, int64_t image, int64_t group, int64_t output, int64_t y, int64_t rows, int64_t x, float* totals) const {
         const int64_t some = least(OUTPUTS, d_.outputs - output), k = d_.units;
-        const AddUnits add = add_units_to(int(rows), std::make_integer_sequence<int, TALL>());
+        const std::make_integer_sequence<int, TALL> counts;
+        const int64_t row = plane_.row(), step = d_.y.stride * row;
+        const AddUnits add = step == plane_.line ? add_units_to<false>(rows, counts) : add_units_to<true>(rows, counts);
         for (int64_t o = 0; o < some; ++o)
             for (int64_t v = 0; v < rows * LANES; ++v) totals[o * TALL * LANES + v] = t.bias ? t.bias[group * d_.outputs + output + o] : 0;
-        const float* planes = planes_ + (image * d_.groups + group) * d_.inputs * plane_.size() + y * d_.y.stride * plane_.row() + x;
+        const float* planes = planes_ + (image * d_.groups + group) * d_.inputs * plane_.size() + y * step + x;
         for (int64_t first = 0, all = d_.inputs * k; first < all; first += UNITS) {
             const int64_t count = least(UNITS, all - first), input = first / k;
             int32_t places[UNITS];
@@ -222,7 +224,7 @@ class Direct {
                 const int64_t unit = (group * d_.outputs + output + o) * all + first;
                 Units units;
                 const int64_t here = read(t.weight + unit, t.displacement + 2 * unit, places, count, units);
-                add(units, here, planes + input * plane_.size(), plane_, d_.y.stride * plane_.row(), totals + o * TALL * LANES);
+                add(units, here, planes + input * plane_.size(), row, step, totals + o * TALL * LANES);
             }
         }
         const int64_t columns = least(this->columns(), d_.x.outputs - x);

@@ -67,7 +67,8 @@ static inline void add_rows(const Shift* shifts, int64_t count, const float* sou
         for (int row = 0; row < TALL; ++row) {
             pixels += line;
             const Vector below = load(pixels) + load(pixels + 1) * ratio;
-            totals[row] += above * upper + below * lower;
+            totals[row] += above * upper;
+            totals[row] += below * lower;
             above = below;
         }
     }
