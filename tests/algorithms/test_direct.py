@@ -36,6 +36,7 @@ pytestmark = built
         *((24, 1, 4, 20, 17, 23, 2, stride, 1, 2, 0.5) for stride in (1, 2)),  # tiles in lanes with several parts
         *((2, 9, 1, 1, 9, 20, 2, stride, 0, 4, 0.5) for stride in (1, 2)),  # groups enough to go back in one pass
         (2, 8, 2, 3, 18, 12, 2, 1, -1, 4, 0.8),
+        (1, 2, 2, 2, 5, 60, 2, 3, 0, 2, 0.5),  # a stride that begins at another lane in each vector
         (2, 3, 1, 1, 7, 9, 2, 1, 12, 1, 0.5),  # outputs far beyond what units reach from the image
         (1, 2, 3, 2, 20, 20, 1, 1, 0, 4, 14.0),  # a Gaussian too wide for the kernels
     ],
