@@ -276,3 +276,11 @@ def test_channels_last_stays(padding_mode):
     x = torch.randn(2, 3, 16, 16).to(memory_format=torch.channels_last)
     assert DAUConv2d(3, 4, padding_mode=padding_mode)(x).is_contiguous(memory_format=torch.channels_last)
     assert DAUConv2d(3, 4, padding_mode=padding_mode)(x.contiguous()).is_contiguous()
+
+
+@pytest.mark.parametrize("value", [2.01, -2.01])
+def test_a_displacement_just_beyond_its_bound_is_clipped(value):
+    layer = DAUConv2d(1, 1, max_displacement=2)
+    layer.displacement.data.fill_(value)
+    layer(torch.zeros(1, 1, 3, 3))
+    assert layer.displacement.abs().max() == 2
