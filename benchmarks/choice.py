@@ -25,6 +25,7 @@ from torch import Tensor
 
 from torchdau import dau_conv2d
 from torchdau.algorithms import choose
+from torchdau.algorithms.layer import Layer
 from torchdau.profile import Profile
 
 NAMES = ("spectral", "direct", "dense")
@@ -81,7 +82,7 @@ def measure(shape: tuple[int, ...], repeats: int, training: bool) -> dict[str, s
                 seconds[name].append(time.perf_counter() - start)
     ms = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
     conv2d = min(ms.pop(layout) for layout in LAYOUTS)
-    auto = choose(x, weight, torch.tensor(SIGMA), (-(-h // s), -(-h // s)), (s, s), 1, profile, training)
+    auto = choose(Layer.of(x, weight, torch.tensor(SIGMA), (s, s), (0, 0), 1, profile), training)
     row: dict[str, str | float] = {"shape": ",".join(map(str, shape)), "conv2d 3x3": conv2d}
     row |= {name: ms.get(name, float("nan")) for name in NAMES}
     return row | {"auto": auto, "auto / fastest": ms[auto] / min(ms.values()), "auto / conv2d": ms[auto] / conv2d}

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchdau.algorithms.spectral.task import Layer, Tensors
+from torchdau.algorithms.layer import Layer
+from torchdau.algorithms.spectral.task import Tensors
 from torchdau.algorithms.spectral.triton import filters, products, transforms
 from torchdau.algorithms.spectral.triton.task import Task
 from torchdau.profile import Profile
@@ -114,7 +115,7 @@ def passes(channels: int, side: int, stride: int) -> tuple[list[Launch], list[La
     shape = channels, channels, UNITS
     profile = Profile("bilinear", "smooth", BOUND, SIGMA)
     units = torch.zeros(shape), torch.zeros(*shape, 2), torch.tensor(SIGMA)
-    layer = Layer(tuple(x.shape), shape, (stride, stride), (0, 0), 1, profile, x.dtype, x.device)
+    layer = Layer.of(x, units[0], units[2], (stride, stride), (0, 0), 1, profile)
     task, tensors = Task(layer, tf32=True), Tensors(x, *units, None)
     kept = x.new_empty(task.kept)
     with Launches(run=False) as forward:

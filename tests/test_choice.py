@@ -5,6 +5,7 @@ import torch
 
 from torchdau import dau_conv2d, functional, kernels
 from torchdau.algorithms import ALGORITHMS, choose, direct
+from torchdau.algorithms.layer import Layer
 from torchdau.algorithms.spectral import operators, triton
 from torchdau.profile import Profile
 
@@ -12,8 +13,8 @@ PROFILE = Profile("bilinear", "smooth", 4.0, 0.5)
 
 
 def chosen(n, i, o, side, k, profile=PROFILE, dtype=torch.float32, sigma=()):
-    tensors = torch.empty(n, i, side, side, dtype=dtype), torch.empty(o, i, k, dtype=dtype), torch.empty(sigma)
-    return choose(*tensors, (side, side), (1, 1), 1, profile)
+    axes = (1, 1), (0, 0)
+    return choose(Layer((n, i, side, side), (o, i, k), *axes, 1, profile, dtype, torch.device("cpu"), not sigma))
 
 
 @pytest.mark.parametrize(
@@ -59,12 +60,8 @@ def test_on_a_gpu(monkeypatch, n, i, o, side, stride, groups, expected):
     for module in (triton, direct.triton):
         monkeypatch.setattr(module, "available", lambda device: True)
 
-    class Images:
-        shape, dtype, device = (n, i, side, side), torch.bfloat16, torch.device("cuda")
-
-    outputs = -(-side // stride)
-    weight, sigma = torch.empty(o, i // groups, 2), torch.empty(())
-    assert choose(Images(), weight, sigma, (outputs, outputs), (stride, stride), groups, PROFILE) == expected
+    shapes, axes = ((n, i, side, side), (o, i // groups, 2)), ((stride, stride), (0, 0))
+    assert choose(Layer(*shapes, *axes, groups, PROFILE, torch.bfloat16, torch.device("cuda"), True)) == expected
 
 
 @pytest.mark.skipif(not kernels.available(), reason="the kernels are not built: no C++ compiler")
@@ -102,10 +99,9 @@ def test_with_kernels(n, i, o, side, k, expected):
 )
 def test_a_backward_pass_counts(n, i, o, side, stride, forward, training):
     """What benchmarks/choice.py found faster, forward and in training."""
-    outputs = side // stride
-    tensors = torch.empty(n, i, side, side), torch.empty(o, i, 2), torch.empty(())
-    layer = *tensors, (outputs, outputs), (stride, stride), 1, PROFILE
-    assert (choose(*layer), choose(*layer, training=True)) == (forward, training)
+    shapes, axes = ((n, i, side, side), (o, i, 2)), ((stride, stride), (0, 0))
+    layer = Layer(*shapes, *axes, 1, PROFILE, torch.float32, torch.device("cpu"), True)
+    assert (choose(layer), choose(layer, training=True)) == (forward, training)
 
 
 def test_the_choice_is_told_of_a_backward_pass(monkeypatch):

@@ -119,11 +119,11 @@ def check_tensors(input: Any, weight: Any, displacement: Any, sigma: Any, bias: 
             f"weight must be (O, I, K) with no size of 0, got weight of shape {tuple(weight.shape)}. "
             "O are output channels, I input channels of one group, K units."
         )
-    _check_shape("displacement", displacement, (*weight.shape, 2), "weight", weight)
+    _check_shape("displacement", displacement, (*weight.shape, 2), weight)
     if isinstance(sigma, Tensor) and sigma.ndim:
-        _check_shape("sigma", sigma, tuple(weight.shape), "weight", weight)
+        _check_shape("sigma", sigma, weight.shape, weight)
     if bias is not None:
-        _check_shape("bias", bias, (weight.shape[0],), "weight", weight)
+        _check_shape("bias", bias, weight.shape[:1], weight)
     if weight.shape[0] % groups:
         raise ValueError(f"groups must divide the output channels, got groups={groups} for {weight.shape[0]} of them.")
     if input.shape[-3] != weight.shape[1] * groups:
@@ -149,11 +149,11 @@ def check_output_size(input: Tensor, padding: Sides) -> None:
             )
 
 
-def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], other: str, fits: Tensor) -> None:
-    if tuple(tensor.shape) != tuple(shape):
+def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], weight: Tensor) -> None:
+    if tensor.shape != shape:
         raise ValueError(
-            f"{name} must be of shape {tuple(shape)}, got {name} of shape {tuple(tensor.shape)} for {other} of shape "
-            f"{tuple(fits.shape)}."
+            f"{name} must be of shape {tuple(shape)}, got {name} of shape {tuple(tensor.shape)} for weight of shape "
+            f"{tuple(weight.shape)}."
         )
 
 
@@ -182,6 +182,11 @@ def needs_gradient(*tensors: Tensor | None) -> bool:
 def is_exporting() -> bool:
     """Return whether torch.export runs; PyTorch 2.10 and 2.11 take torch.compile for it, but this flag does not."""
     return torch.compiler._is_exporting_flag
+
+
+def is_exporting_to_onnx(input: Tensor) -> bool:
+    """Return whether torch.onnx.export runs."""
+    return is_observed(input) and torch.onnx.is_in_onnx_export()
 
 
 def under_transform(*tensors: Tensor) -> bool:

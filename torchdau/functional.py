@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torchdau.algorithms import ALGORITHMS, choose
+from torchdau.algorithms import ALGORITHMS, choose, direct
+from torchdau.algorithms.layer import Layer
 from torchdau.arguments import (
     check_integer,
     check_number,
@@ -19,10 +20,10 @@ from torchdau.arguments import (
     is_autocast_enabled,
     is_channels_last,
     is_exporting,
+    is_exporting_to_onnx,
     needs_gradient,
     pair,
     sides,
-    under_autocast,
     under_transform,
 )
 from torchdau.bounds import bounded
@@ -128,7 +129,7 @@ def dau_conv2d(
     batched = input if input.ndim == 4 else input.unsqueeze(0)
     check_output_size(batched, margins)
 
-    displacement = displacement.to(torch.promote_types(displacement.dtype, torch.float32))
+    displacement = _precise(displacement)
     if max_displacement is None:
         max_displacement = _largest("displacement", displacement, MAX_DISPLACEMENT)
     else:
@@ -147,8 +148,8 @@ def dau_conv2d(
         sigma = torch.full((), sigma, dtype=displacement.dtype, device=displacement.device)
     profile = Profile(interpolation, displacement_gradient, float(max_displacement), float(max_sigma))
 
-    device = input.device.type
-    if under_autocast(input):
+    device, autocast = input.device.type, is_autocast_enabled(input)
+    if autocast and input.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
         batched, weight = batched.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
@@ -158,19 +159,21 @@ def dau_conv2d(
             'algorithm must be "dense" or "auto" for torch.func and for forward-mode differentiation, got '
             f"algorithm={algorithm!r}. Pass another to the layer or function that is transformed."
         )
-    height = (batched.shape[2] + top + bottom - 1) // stride[0] + 1
-    width = (batched.shape[3] + left + right - 1) // stride[1] + 1
-    channels_last = is_channels_last(batched)
-    if bottom > top or right > left:
+    channels_last, uneven = is_channels_last(batched), (top, left) != (bottom, right)
+    if uneven:
+        height = (batched.shape[2] + top + bottom - 1) // stride[0] + 1
+        width = (batched.shape[3] + left + right - 1) // stride[1] + 1
         batched = F.pad(batched, (0, max(right - left, 0), 0, max(bottom - top, 0)))
-    if algorithm == "auto" and (transformed or torch.onnx.is_in_onnx_export()):
+    layer = Layer.of(batched, weight, sigma, stride, (top, left), groups, profile)
+    if algorithm == "direct" and (reason := direct.unsuitable(layer)):
+        raise ValueError(f'algorithm="direct" {reason}. Take "auto", which chooses an algorithm that serves.')
+    if algorithm == "auto" and (transformed or is_exporting_to_onnx(batched)):
         algorithm = "dense"
     elif algorithm == "auto" and is_exporting():
         algorithm = "spectral"  # for all sizes, because they may be dynamic
     elif algorithm == "auto":
-        training = needs_gradient(batched, weight, displacement, sigma, bias)
-        algorithm = choose(batched, weight, sigma, (height, width), stride, groups, profile, training)
-    with torch.autocast(device, enabled=False) if is_autocast_enabled(input) else nullcontext():
+        algorithm = choose(layer, needs_gradient(batched, weight, displacement, sigma, bias))
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
         output: Tensor = ALGORITHMS[algorithm].dau_conv2d(
             batched,
             weight,
@@ -182,11 +185,16 @@ def dau_conv2d(
             groups=groups,
             profile=profile,
         )
-    if bottom < top or right < left:
+    if uneven:
         output = output[..., :height, :width]
     if channels_last:
         output = output.contiguous(memory_format=torch.channels_last)
     return output if input.ndim == 4 else output.squeeze(0)
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32 or better."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _largest(name: str, tensor: Tensor, limit: int, positive: bool = False) -> float:

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +20,7 @@ MAX_DISPLACEMENT = 1 << 14
 """Upper bound of any displacement in pixels: a larger one is a mistake in the arguments, not an image size."""
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """The shape of a unit along one axis: one of the paper's two forms, and the window that holds it.
 
     Along an axis, a unit at displacement ``mu`` is a row of samples ``g(q; mu, sigma)`` at the integers ``q`` of the
@@ -38,11 +37,6 @@ class Profile:
     displacement_gradient: str
     max_displacement: float
     max_sigma: float
-
-    @property
-    def options(self) -> tuple[str, str, float, float]:
-        """The attributes as plain values for operators."""
-        return self.interpolation, self.displacement_gradient, self.max_displacement, self.max_sigma
 
     @property
     def radius(self) -> int:

@@ -9,6 +9,7 @@ from tests.algorithms.libraries import built, needs_kernels
 from tests.operands import images, units
 from torchdau import dau_conv2d, kernels
 from torchdau.algorithms import choose, direct
+from torchdau.algorithms.layer import Layer
 from torchdau.kernels import Kernels
 from torchdau.profile import Profile
 
@@ -44,9 +45,8 @@ def test_a_gradient_of_a_gradient_is_refused():
 @needs_kernels
 @pytest.mark.parametrize(("n", "c", "side", "stride"), [(8, 96, 56, 1), (8, 64, 64, 2), (8, 960, 4, 1), (1, 4, 8, 1)])
 def test_auto_takes_it(n, c, side, stride):
-    tensors = torch.empty(n, c, side, side), torch.empty(c, 1, 2), torch.empty(())
-    outputs, profile = -(-side // stride), Profile("bilinear", "smooth", 4.0, 0.5)
-    assert choose(*tensors, (outputs, outputs), (stride, stride), c, profile) == "direct"
+    tensors, axes = (torch.empty(n, c, side, side), torch.empty(c, 1, 2), torch.empty(())), ((stride, stride), (0, 0))
+    assert choose(Layer.of(*tensors, *axes, c, Profile("bilinear", "smooth", 4.0, 0.5))) == "direct"
 
 
 @needs_kernels

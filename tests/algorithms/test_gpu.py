@@ -8,6 +8,7 @@ import torch
 from tests.algorithms.gpu import DEVICE, compare
 from tests.operands import images, units
 from torchdau import dau_conv2d
+from torchdau.algorithms.layer import Layer
 from torchdau.algorithms.spectral import operators, triton
 from torchdau.profile import Profile
 
@@ -132,11 +133,14 @@ def test_which_layers_fit(monkeypatch):
     x, w, profile = torch.empty(2, 64, 8, 8, device="meta"), torch.empty(64, 64, 2), Profile("bilinear", "smooth", 4, 1)
     x = _pretended("cuda", x)
 
-    def fits(x, w, stride=(1, 1), profile=profile):
-        return triton.fits(operators._layer(x, w, stride, (0, 0), 1, profile))
+    def layer(x, w, stride=(1, 1), profile=profile):
+        return Layer.of(x, w, torch.tensor(0.5), stride, (0, 0), 1, profile)
+
+    def fits(*args, **options):
+        return triton.fits(layer(*args, **options))
 
     assert fits(x, w)
-    assert operators.serves(x, w, (1, 1), profile)
+    assert operators.serves(layer(x, w))
     assert not fits(x, w, (8, 1))
     assert not fits(x, w[:, :1])
     assert not fits(x, torch.empty(64, 64, 17))

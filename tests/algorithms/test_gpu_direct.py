@@ -9,10 +9,11 @@ from tests.algorithms.gpu import DEVICE, compare
 from tests.operands import images, units
 from torchdau import dau_conv2d
 from torchdau.algorithms.direct import operators, triton
+from torchdau.algorithms.layer import Layer
 from torchdau.profile import Profile
 
 pytest.importorskip("triton")
-from torchdau.algorithms.direct.triton import layer
+from torchdau.algorithms.direct.triton.task import Task
 
 # N, I, O, H, W, K, stride, padding, groups
 CASES = [
@@ -29,9 +30,9 @@ def served(monkeypatch, tensor_cores):
     """The Triton kernels compute what the direct algorithm is asked for, as exactly as they can."""
     used = []
 
-    def on_gpu(*args):
-        used.append(args)
-        return layer.Layer(*args)
+    def on_gpu(layer):
+        used.append(layer)
+        return Task(layer)
 
     monkeypatch.setattr(operators, "_on_gpu", on_gpu)
     monkeypatch.setattr("torchdau.algorithms.direct.unsuitable", lambda *args: None)
@@ -132,7 +133,8 @@ def test_which_layers_fit(monkeypatch):
     profile = Profile("bilinear", "smooth", 4, 1)
 
     def reason(i=1, dtype=torch.float32, profile=profile):
-        return triton.unsuitable(torch.empty(2, 8, 8, 8, dtype=dtype, device="meta"), torch.empty(8, i, 2), profile)
+        shapes, axes = ((2, 8, 8, 8), (8, i, 2)), ((1, 1), (0, 0))
+        return triton.unsuitable(Layer(*shapes, *axes, 1, profile, dtype, torch.device("cuda"), True))
 
     assert reason() is None
     assert "interpolation='bilinear' on a GPU, got 'gaussian'" in reason(profile=Profile("gaussian", "smooth", 4, 1))

@@ -6,7 +6,8 @@ import torch
 from tests.algorithms.gpu import DEVICE
 from tests.operands import images, units
 from torchdau import dau_conv2d
-from torchdau.algorithms.spectral import operators, triton
+from torchdau.algorithms.layer import Layer
+from torchdau.algorithms.spectral import triton
 from torchdau.algorithms.spectral.task import Tensors
 from torchdau.profile import Profile
 
@@ -22,7 +23,7 @@ def test_few_launches(tensor_cores, layout):
     x = x.contiguous(memory_format=layout).to(DEVICE)
     w, mu, bias, sigma = (t.float().to(DEVICE) for t in (w, mu, bias, torch.tensor(0.3)))
     profile = Profile("bilinear", "smooth", 1.0, 0.5)
-    made = task.Task(operators._layer(x, w, (1, 1), (0, 0), 1, profile), tf32=True)
+    made = task.Task(Layer.of(x, w, sigma, (1, 1), (0, 0), 1, profile), tf32=True)
     tensors, kept = Tensors(x, w, mu, sigma, bias), x.new_empty(made.kept)
     with Launches(run=True) as launches:
         output = made.forward(tensors, kept)
@@ -59,7 +60,7 @@ def test_registered_operators(layout):
     torch.library.opcheck(torch.ops.torchdau.spectral.default, (*leaves, *options, True), test_utils=tests)
     plain = [t.detach() for t in leaves]
     output, spectra = torch.ops.torchdau.spectral(*plain, *options, True)
-    assert spectra.shape == triton.kept_spectra(operators._layer(x, w, *options[:3], Profile(*options[3:])))
+    assert spectra.shape == triton.kept_spectra(Layer.of(x, w, plain[3], *options[:3], Profile(*options[3:])))
     assert output.is_contiguous(memory_format=layout)
     torch.library.opcheck(
         torch.ops.torchdau.spectral_backward.default, (output, *plain, *options, spectra, [True] * 5), test_utils=tests

@@ -7,6 +7,7 @@ import torch
 
 from tests.algorithms.gpu import compare
 from tests.operands import images, units
+from torchdau.algorithms.layer import Layer
 from torchdau.algorithms.spectral import operators, triton
 from torchdau.algorithms.spectral.tiling import cut
 from torchdau.profile import Profile
@@ -50,7 +51,7 @@ def test_pieces(groups, spectra, room, size, monkeypatch):
 def test_no_transform_is_too_long(size, stride, padding):
     x, w = torch.empty(1, 1, size, 9), torch.empty(1, 1, 1)
     profile = Profile("bilinear", "smooth", 1.0, 0.3)
-    made = task.Task(operators._layer(x, w, (stride, 1), (padding, 0), 1, profile), tf32=True)
+    made = task.Task(Layer.of(x, w, torch.tensor(0.3), (stride, 1), (padding, 0), 1, profile), tf32=True)
     assert max(made.lengths) <= triton.LONGEST
     assert made.y.whole == (size <= triton.LONGEST - profile.reach)
     assert made.y.outputs.count * made.y.outputs.size >= made.output_shape[2]

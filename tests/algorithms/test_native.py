@@ -16,6 +16,7 @@ from tests.algorithms.libraries import built
 from tests.operands import gradients, images, relative, units
 from torchdau import dau_conv2d
 from torchdau import kernels as kernels_module
+from torchdau.algorithms.layer import Layer
 from torchdau.algorithms.spectral import native, operators, planning
 from torchdau.kernels import ADVICE, NOT_BUILT, TURNED_OFF, Kernels
 from torchdau.profile import Profile
@@ -69,11 +70,11 @@ def test_error_at_the_shapes_that_are_timed(shape):
 
 def test_they_are_used(variant):
     """What the other tests compare is computed by the kernels and not by PyTorch."""
-    x, (w, _) = images(1, 8, 6, 6), units(8, 8, 1)
+    x, (w, _), sigma = images(1, 8, 6, 6), units(8, 8, 1), torch.tensor(0.5)
     profile = Profile("bilinear", "smooth", 2.0, 0.5)
 
     def serves(x, w):
-        return operators.serves(x, w, (1, 1), profile)
+        return operators.serves(Layer.of(x, w, sigma, (1, 1), (0, 0), 1, profile))
 
     assert serves(x.float(), w.float())
     assert serves(x.bfloat16(), w.bfloat16())

@@ -14,8 +14,9 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
-from torchdau.algorithms.direct.triton import layer as direct
-from torchdau.algorithms.spectral.task import Layer, Tensors
+from torchdau.algorithms.direct.triton import task as direct
+from torchdau.algorithms.layer import Layer
+from torchdau.algorithms.spectral.task import Tensors
 from torchdau.algorithms.spectral.triton import filters, products, transforms
 from torchdau.algorithms.spectral.triton.task import Task
 from torchdau.profile import Profile
@@ -113,8 +114,7 @@ def run(n, layers, k, dtype, allow_tf32, learned) -> None:
         sigma = torch.ones(o, i, k) if learned else torch.tensor(0.5)
         profile = Profile("bilinear", "smooth", 4.0, 1.0 if learned else 0.5)
         weight, displacement, bias = torch.zeros(o, i, k), torch.zeros(o, i, k, 2), torch.zeros(o)
-        axes = (stride, stride), (0, 0)
-        layer = Layer(tuple(x.shape), tuple(weight.shape), *axes, 1, profile, x.dtype, x.device)
+        layer = Layer.of(x, weight, sigma, (stride, stride), (0, 0), 1, profile)
         tensors, kept = Tensors(x, weight, displacement, sigma, bias), x.new_empty(0)
         task = Task(layer, allow_tf32)
         task.backward(tensors, torch.zeros_like(task.forward(tensors, kept)), [True] * 5, kept)
@@ -128,9 +128,9 @@ def run_depthwise(layers, dtype, allow_tf32, sigma) -> None:
         weight = torch.zeros(c, 1, 2)
         units = weight, torch.zeros(c, 1, 2, 2), torch.ones_like(weight) if learned else torch.tensor(sigma)
         profile = Profile("bilinear", "exact" if learned else "smooth", 8.0, sigma or 1.0)
-        layer = direct.Layer(x, weight, (stride, stride), (0, 0), c, profile, not learned)
-        grad = layer.forward(x, units, torch.zeros(c))
-        layer.backward(grad, x, units, [True, True, True, learned])
+        task = direct.Task(Layer.of(x, weight, units[2], (stride, stride), (0, 0), c, profile))
+        grad = task.forward(x, units, torch.zeros(c))
+        task.backward(grad, x, units, [True, True, True, learned])
 
 
 if __name__ == "__main__":

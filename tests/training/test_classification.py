@@ -1,5 +1,6 @@
 """The classification task: who learns how fast, and what is measured."""
 
+import copy
 import math
 from functools import partial
 
@@ -78,6 +79,19 @@ class Constant(nn.Module):
 
     def forward(self, images):
         return self.logits.expand(len(images), -1)
+
+
+def test_channels_last():
+    """Weights and images have the layout in all layers, and the result is the same."""
+    plain = dau_cifarnet(num_units=2, image_size=8, widths=(4, 4, 4), num_classes=3).eval()
+    task, seen = Classification(copy.deepcopy(plain), channels_last=True), []
+    for layer in task.modules():
+        if isinstance(layer, DAUConv2d):
+            layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    images = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(task(images), plain(images))
+    assert len(seen) == 3
+    assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in seen)
 
 
 def test_loss_accuracy_and_probabilities(tmp_path):

@@ -19,10 +19,10 @@ from functools import lru_cache
 from types import ModuleType
 
 import torch
-from torch import Tensor
 
 from torchdau.algorithms import dense, direct, reference, spectral
-from torchdau.profile import Profile
+from torchdau.algorithms.layer import Layer
+from torchdau.kernels import available
 
 ALGORITHMS: dict[str, ModuleType] = {
     "reference": reference,
@@ -42,51 +42,26 @@ TRAINING = 3.2
 """Time of a training step in forward passes, for all algorithms except "direct"."""
 
 
-def choose(
-    input: Tensor,
-    weight: Tensor,
-    sigma: Tensor,
-    size: tuple[int, int],
-    stride: tuple[int, int],
-    groups: int,
-    profile: Profile,
-    training: bool = False,
-) -> str:
-    """Return the name of the algorithm with the lowest cost.
-
-    Args:
-        input: images (N, C, H, W); only shape, type and device count, as for the other tensors.
-        weight: amplitudes (O, I, K).
-        sigma: a scalar, or one number for each unit.
-        size: output pixels (y, x).
-        stride: input pixels between two outputs (y, x).
-        groups: groups of channels.
-        profile: form of the units.
-        training: whether there will be a backward pass.
-    """
-    o, i, k = weight.shape
-    layer = input.shape[0], groups, i, o // groups, k, size, stride, profile.size
-    kernels = spectral.serves(input, weight, stride, profile)
-    serves = direct.unsuitable(input, weight, sigma, profile) is None
+def choose(layer: Layer, training: bool = False) -> str:
+    """Return the name of the algorithm with the lowest cost, forward or, in ``training``, with a backward pass."""
     compare = _cheapest.__wrapped__ if torch.compiler.is_compiling() else _cheapest  # sizes may be symbols
-    shared = sigma.ndim == 0 and profile.interpolation == "bilinear"
-    return compare(layer, input.device.type, kernels, serves, training, shared)
-
-
-_Size = tuple[int, int, int, int, int, tuple[int, int], tuple[int, int], int]  # the arguments of cost functions
+    return compare(layer, training, available())
 
 
 @lru_cache(maxsize=1024)
-def _cheapest(layer: _Size, device: str, kernels: bool, serves: bool, training: bool, shared: bool) -> str:
-    """Compare costs: "spectral" may have ``kernels`` for the layer, and "direct" may support it (``serves``)."""
-    _, groups, i, *_ = layer
-    best, least = "dense", dense.cost(*layer)
-    spectral_cost = spectral.native_cost(*layer) if kernels else spectral.cost(*layer)
-    if device == "cuda":
+def _cheapest(layer: Layer, training: bool, _: bool) -> str:
+    """Compare costs; the last argument tells whether there are native kernels."""
+    (o, i, k), groups, profile = layer.weight, layer.groups, layer.profile
+    sizes = layer.input[0], groups, i, o // groups, k, layer.output[2:], layer.stride, profile.size
+    kernels, serves, on_gpu = spectral.serves(layer), not direct.unsuitable(layer), layer.device.type == "cuda"
+    best, least = "dense", dense.cost(*sizes)
+    spectral_cost = spectral.native_cost(*sizes) if kernels else spectral.cost(*sizes)
+    if on_gpu:
         spectral_cost *= ON_GPU[kernels]
     if spectral_cost <= least:  # torch.compile cannot trace min(key=) for dynamic sizes
         best, least = "spectral", spectral_cost
-    if serves and device == "cuda":
+    if serves and on_gpu:
         return "direct" if groups > 1 or i == 1 else best
     least *= TRAINING if training else 1
-    return "direct" if serves and direct.cost(*layer, training, shared) < least else best
+    shared = layer.shared and profile.interpolation == "bilinear"
+    return "direct" if serves and direct.cost(*sizes, training, shared) < least else best

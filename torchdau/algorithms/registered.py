@@ -100,16 +100,6 @@ def layout(images: Tensor) -> torch.memory_format:
     return torch.channels_last if is_channels_last(images) else torch.contiguous_format
 
 
-def output_size(size: int, stride: int, padding: int) -> int:
-    """Return the pixels of the output along an axis, as for a 1 x 1 convolution."""
-    return (size + 2 * padding - 1) // stride + 1
-
-
-def output_shape(input: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> list[int]:
-    """Return the shape (N, O, H_out, W_out) of the output."""
-    return [input.shape[0], weight.shape[0], *map(output_size, input.shape[2:], stride, padding)]
-
-
 @contextmanager
 def plain(input: Tensor) -> Iterator[None]:
     """Disable autocast, on the device of the input."""

@@ -8,6 +8,7 @@ PyTorch's threads through its stable C interface.
 import ctypes
 import functools
 import os
+import struct
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -92,7 +93,7 @@ def call(name: str, layer: ctypes.Structure, tensors: Sequence[Tensor | None]) -
     """Call a kernel with its arguments, its tensors (contiguous float32) and the memory that it asks for."""
     function, arguments = _function(kernels().library, name), ctypes.byref(layer)
     memory = address("kernels", function(arguments, None, None))
-    pointers = (ctypes.c_void_p * len(tensors))(*[None if t is None else t.data_ptr() for t in tensors])
+    pointers = struct.pack(f"{len(tensors)}P", *[0 if t is None else t.data_ptr() for t in tensors])
     function(arguments, pointers, memory)
 
 

@@ -47,7 +47,7 @@ class Task(LightningModule):
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.network = network.to(memory_format=self.memory_format)
         self.classes: list[str] | None = None
         self.lr = lr
         self.weight_decay = weight_decay

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchdau.algorithms.direct import triton
 from torchdau.algorithms.direct.choice import FEW, cost
 from torchdau.algorithms.direct.operators import compute
+from torchdau.algorithms.layer import Layer
 from torchdau.kernels import available, kernels
 from torchdau.profile import Profile
 
@@ -30,24 +31,22 @@ def dau_conv2d(
     profile: Profile,
 ) -> Tensor:
     """Compute the operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
-    reason = unsuitable(input, weight, sigma, profile)
-    if reason:
-        raise ValueError(f'algorithm="direct" {reason}. Take "auto", which chooses an algorithm that serves.')
-    return compute(input, weight, displacement, sigma, bias, stride, padding, groups, *profile.options)
+    return compute(input, weight, displacement, sigma, bias, stride, padding, groups, *profile)
 
 
-def unsuitable(input: Tensor, weight: Tensor, sigma: Tensor, profile: Profile) -> str | None:
+def unsuitable(layer: Layer) -> str | None:
     """Return the reason why the kernels cannot compute this layer, or None."""
-    if input.device.type == "cuda":
-        return triton.unsuitable(input, weight, profile)
-    if weight.shape[1] > FEW and profile.interpolation != "bilinear":
-        return f"must have interpolation='bilinear' for more than {FEW} input channels, got {profile.interpolation!r}"
-    if weight.shape[1] > FEW and sigma.ndim:
-        return f"must have one sigma for more than {FEW} input channels, got sigma of shape {tuple(sigma.shape)}"
-    if input.device.type != "cpu":
-        return f"must have its input on a CPU or an NVIDIA GPU, got device={input.device}"
-    if torch.promote_types(input.dtype, torch.float32) != torch.float32:
-        return f"must have input of float32 or less, got dtype={input.dtype}"
+    if layer.device.type == "cuda":
+        return triton.unsuitable(layer)
+    few, form = layer.weight[1] <= FEW, layer.profile.interpolation
+    if not few and form != "bilinear":
+        return f"must have interpolation='bilinear' for more than {FEW} input channels, got {form!r}"
+    if not few and not layer.shared:
+        return f"must have one sigma for more than {FEW} input channels, got sigma of shape {layer.weight}"
+    if layer.device.type != "cpu":
+        return f"must have its input on a CPU or an NVIDIA GPU, got device={layer.device}"
+    if torch.promote_types(layer.dtype, torch.float32) != torch.float32:
+        return f"must have input of float32 or less, got dtype={layer.dtype}"
     if not available():
         return f"needs the native kernels, which are {kernels().reason}"
     return None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torchdau.algorithms.direct.choice import Pair, Shape, backward_kernel, forward_kernel
-from torchdau.algorithms.registered import layout, output_size
+from torchdau.algorithms.layer import Layer
 from torchdau.kernels import available, call, parallel_for
 from torchdau.profile import Profile
 
@@ -48,14 +48,14 @@ class Task(NamedTuple):
         output: shape of the output (N, G * O, H_out, W_out).
         shared: whether all units have one sigma.
         order: layout in memory of the images for the kernel.
-        layer: the same for the kernel, but for the number of threads.
+        arguments: the layer for the kernel, but for the number of threads.
     """
 
     kernel: str
     output: tuple[int, int, int, int]
     shared: bool
     order: torch.memory_format
-    layer: _Layer
+    arguments: _Layer
 
     def forward(self, input: Tensor, units: Sequence[Tensor], bias: Tensor | None) -> Tensor:
         """Return the output for ``input`` and ``units``: weight, displacement and sigma."""
@@ -85,45 +85,30 @@ class Task(NamedTuple):
     def _call(self, name: str, tensors: list[Tensor | None]) -> None:
         if not self.output[0]:
             return
-        layer = _Layer.from_buffer_copy(self.layer)  # other Python threads may have other numbers
-        layer.threads = torch.get_num_threads()
-        call(f"{self.kernel}_{name}", layer, tensors)
+        arguments = _Layer.from_buffer_copy(self.arguments)  # other Python threads may have other numbers
+        arguments.threads = torch.get_num_threads()
+        call(f"{self.kernel}_{name}", arguments, tensors)
 
 
-def task(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    groups: int,
-    profile: Profile,
-    shared: bool,
-    backward: bool,
-) -> Task | None:
-    """Return a layer by the fastest kernel for a forward or a backward pass, or None if no kernel can compute it."""
-    precise = torch.promote_types(input.dtype, torch.float32) != torch.float32
-    elsewhere = input.device.type != "cpu"  # an exported graph may run on any machine
-    if elsewhere or precise or not available():
-        return None
-    images, step, zeros = tuple(input.shape), (stride[0], stride[1]), (padding[0], padding[1])
-    return _task(images, tuple(weight.shape), step, zeros, groups, profile, shared, layout(input), backward)
+def task(layer: Layer, order: torch.memory_format, backward: bool) -> Task | None:
+    """Return a layer by the fastest kernel for a forward or a backward pass, or None if no kernel can compute it.
+
+    Args:
+        layer: shapes, type and device.
+        order: layout in memory of the images.
+        backward: whether it is the backward pass.
+    """
+    return _task(layer, order, backward, available())
 
 
 @lru_cache(maxsize=1024)
-def _task(
-    images: tuple[int, ...],
-    weight: tuple[int, ...],
-    stride: Pair,
-    padding: Pair,
-    groups: int,
-    profile: Profile,
-    shared: bool,
-    order: torch.memory_format,
-    backward: bool,
-) -> Task | None:
-    n, _, high, wide = images
-    filters, channels, units = weight
-    size = output_size(high, stride[0], padding[0]), output_size(wide, stride[1], padding[1])
+def _task(layer: Layer, order: torch.memory_format, backward: bool, kernels: bool) -> Task | None:
+    precise = torch.promote_types(layer.dtype, torch.float32) != torch.float32
+    elsewhere = layer.device.type != "cpu"  # an exported graph may run on any machine
+    if elsewhere or precise or not kernels:
+        return None
+    (n, _, high, wide), (filters, channels, units), stride, padding, groups, profile, _, _, shared = layer
+    size = layer.output[2:]
     one = shared and profile.interpolation == "bilinear"
     shape = Shape(n, groups, channels, filters // groups, units, size, stride, profile.size, one)
     kernel = backward_kernel(shape) if backward else forward_kernel(shape)
@@ -134,7 +119,7 @@ def _task(
         return None
     if kernel != "narrow":
         order = torch.contiguous_format
-    layer = _Layer(
+    arguments = _Layer(
         images=n,
         groups=groups,
         inputs=channels,
@@ -151,7 +136,7 @@ def _task(
         channels_last=order == torch.channels_last,
         parallel_for=parallel_for(),
     )
-    return Task(kernel, (n, filters, *size), shared, order, layer)
+    return Task(kernel, layer.output, shared, order, arguments)
 
 
 def _plane(size: Pair, stride: Pair, profile: Profile) -> int:

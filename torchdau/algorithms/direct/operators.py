@@ -8,7 +8,8 @@ from torch import Tensor
 
 from torchdau.algorithms.direct import elsewhere, triton
 from torchdau.algorithms.direct.native import task
-from torchdau.algorithms.registered import Backward, Operator, layout, output_shape, plain
+from torchdau.algorithms.layer import Layer
+from torchdau.algorithms.registered import Backward, Operator, layout, plain
 from torchdau.profile import Profile
 
 
@@ -27,22 +28,23 @@ def _forward(
     max_sigma: float,
 ) -> Tensor:
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
-    layer = input, weight, stride, padding, groups, profile, sigma.ndim == 0
-    on_gpu = _on_gpu(*layer)
+    layer = Layer.of(input, weight, sigma, stride, padding, groups, profile)
+    on_gpu = _on_gpu(layer)
     output: Tensor
     if on_gpu is not None:
         with plain(input):
             output = on_gpu.forward(input, (weight, displacement, sigma), bias)
-    elif native := task(*layer, backward=False):
+    elif native := task(layer, layout(input), backward=False):
         output = native.forward(input, (weight, displacement, sigma), bias)
     else:
         tensors = input, weight, displacement, sigma, bias
-        output = elsewhere.forward(*tensors, stride, padding, groups, *profile.options)
+        output = elsewhere.forward(*tensors, stride, padding, groups, *profile)
     return output.contiguous(memory_format=layout(input))
 
 
-def _fake(input, weight, displacement, sigma, bias, stride, padding, *options):  # type: ignore[no-untyped-def]
-    return input.new_empty(output_shape(input, weight, stride, padding)).to(memory_format=layout(input))
+def _fake(input, weight, displacement, sigma, bias, stride, padding, groups, *options):  # type: ignore[no-untyped-def]
+    layer = Layer.of(input, weight, sigma, stride, padding, groups, Profile(*options))
+    return input.new_empty(layer.output).to(memory_format=layout(input))
 
 
 def _backward(
@@ -62,16 +64,16 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of input, weight, displacement and sigma; an empty tensor for one not ``needed``."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
-    layer, units = (input, weight, stride, padding, groups, profile, sigma.ndim == 0), (weight, displacement, sigma)
-    on_gpu = _on_gpu(*layer)
+    layer, units = Layer.of(input, weight, sigma, stride, padding, groups, profile), (weight, displacement, sigma)
+    on_gpu = _on_gpu(layer)
     grads: Sequence[Tensor | None]
     if on_gpu is not None:
         with plain(input):
             grads = on_gpu.backward(grad, input, units, needed)
-    elif not (needed[3] and sigma.ndim == 0) and (native := task(*layer, backward=True)):
+    elif not (needed[3] and sigma.ndim == 0) and (native := task(layer, layout(input), backward=True)):
         grads = native.backward(grad, input, units, needed)
     else:  # no kernel has gradients, or all units share a learned sigma
-        options = stride, padding, groups, *profile.options
+        options = stride, padding, groups, *profile
         grads = elsewhere.gradients(grad, (input, *units, None), options, [*needed, False])[:4]
     made = [
         d.to(t.dtype) if d is not None and need else grad.new_empty(0)
@@ -89,21 +91,13 @@ def _fake_backward(grad, input, weight, displacement, sigma, *options):  # type:
     )
 
 
-def _on_gpu(
-    input: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    groups: int,
-    profile: Profile,
-    shared: bool,
-) -> Any:
+def _on_gpu(layer: Layer) -> Any:
     """Return the layer by Triton kernels, or None if they do not support it."""
-    if input.device.type != "cuda" or not len(input) or triton.unsuitable(input, weight, profile):
+    if layer.device.type != "cuda" or not layer.input[0] or triton.unsuitable(layer):
         return None
-    from torchdau.algorithms.direct.triton.layer import Layer
+    from torchdau.algorithms.direct.triton.task import Task
 
-    return Layer(input, weight, stride, padding, groups, profile, shared)
+    return Task(layer)
 
 
 _compute_gradients = Backward("torchdau::direct_backward", _backward, _fake_backward)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.registered import layout, output_size
+from torchdau.algorithms.layer import Layer
+from torchdau.algorithms.registered import layout
 from torchdau.algorithms.spectral.planning import KERNELS, SPECTRA, narrow, plan
-from torchdau.algorithms.spectral.task import Layer, Tensors
+from torchdau.algorithms.spectral.task import Tensors
 from torchdau.algorithms.spectral.tiling import Axis
 from torchdau.kernels import call, parallel_for
 
@@ -51,7 +52,7 @@ class Task:
     def __init__(self, layer: Layer) -> None:
         (n, channels, *size), (o, i, k), stride, padding, groups, profile, *_ = layer
         axes = tuple(zip(size, stride, padding, strict=True))
-        self.output_shape = n, o, *(output_size(*axis) for axis in axes)
+        self.output_shape = layer.output
         y, x = plan(n, groups, i, o // groups, k, axes, profile.first, profile.last, rates=KERNELS)
         self.whole = y.inputs.count * x.inputs.count == 1  # each pixel belongs to one tile, and is written once
         self.layer = _Layer(

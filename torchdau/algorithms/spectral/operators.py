@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.registered import Backward, Operator, layout, output_shape, plain
+from torchdau.algorithms.layer import Layer
+from torchdau.algorithms.registered import Backward, Operator, layout, plain
 from torchdau.algorithms.spectral import native, triton
-from torchdau.algorithms.spectral.task import Layer, Task, Tensors
+from torchdau.algorithms.spectral.task import Task, Tensors
 from torchdau.arguments import is_exporting, needs_gradient
 from torchdau.gpu import tf32_allowed
 from torchdau.kernels import advise, available
@@ -30,7 +31,7 @@ def dau_conv2d(
 ) -> Tensor:
     """Compute the operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
     keep = needs_gradient(weight, displacement, sigma) and not is_exporting()
-    options = stride, padding, groups, *profile.options
+    options = stride, padding, groups, *profile
     return _compute(input, weight, displacement, sigma, bias, *options, keep)
 
 
@@ -51,7 +52,8 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     """Return the output and the spectra of the input for the backward pass, which are empty unless ``keep``."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
-    task = _task(_layer(input, weight, stride, padding, groups, profile), tf32_allowed(), available())
+    layer = Layer.of(input, weight, sigma, stride, padding, groups, profile)
+    task = _task(layer, tf32_allowed(), available())
     with plain(input):
         kept = _room(task.kept if keep else (0,), input)
         return task.forward(Tensors(input, weight, displacement, sigma, bias), kept), kept
@@ -76,18 +78,12 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return gradients of input, weight, displacement, sigma and bias; an empty tensor for one not ``needed``."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
-    task = _task(_layer(input, weight, stride, padding, groups, profile), tf32_allowed(), available())
+    layer = Layer.of(input, weight, sigma, stride, padding, groups, profile)
+    task = _task(layer, tf32_allowed(), available())
     with plain(input):
         grads = task.backward(Tensors(input, weight, displacement, sigma, bias), grad, needed, spectra)
         d_input, d_weight, d_displacement, d_sigma, d_bias = (grad.new_empty(0) if g is None else g for g in grads)
     return d_input, d_weight, d_displacement, d_sigma, d_bias
-
-
-def _layer(
-    input: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], groups: int, profile: Profile
-) -> Layer:
-    axes = tuple(stride), tuple(padding)
-    return Layer(tuple(input.shape), tuple(weight.shape), *axes, groups, profile, input.dtype, input.device)
 
 
 @lru_cache(maxsize=1024)
@@ -109,15 +105,14 @@ def _room(shape: Sequence[int], input: Tensor) -> Tensor:
     return input.new_empty(shape, dtype=triton.spectra_dtype(input.dtype))
 
 
-def serves(input: Tensor, weight: Tensor, stride: Sequence[int], profile: Profile) -> bool:
+def serves(layer: Layer) -> bool:
     """Return whether kernels, and not PyTorch, compute the layer."""
-    layer = _layer(input, weight, stride, (0, 0), 1, profile)
     return triton.fits(layer) or (native.fits(layer) and available())
 
 
 def _fake(input, weight, displacement, sigma, bias, stride, padding, groups, *options):  # type: ignore[no-untyped-def]
-    output = input.new_empty(output_shape(input, weight, stride, padding)).to(memory_format=layout(input))
-    layer = _layer(input, weight, stride, padding, groups, Profile(*options[:4]))
+    layer = Layer.of(input, weight, sigma, stride, padding, groups, Profile(*options[:4]))
+    output = input.new_empty(layer.output).to(memory_format=layout(input))
     keep = options[4] and triton.fits(layer)
     return output, _room(triton.kept_spectra(layer) if keep else (0,), input)
 

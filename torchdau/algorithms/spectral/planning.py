@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from torchdau.algorithms.registered import output_size
+from torchdau.algorithms.layer import output_size
 from torchdau.algorithms.spectral.tiling import Axis, cut
 from torchdau.kernels import LANES
 

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.registered import layout, output_size
+from torchdau.algorithms.layer import Layer
+from torchdau.algorithms.registered import layout
 from torchdau.algorithms.spectral import bases
 from torchdau.algorithms.spectral.filters import Filters
 from torchdau.algorithms.spectral.planning import plan
 from torchdau.algorithms.spectral.products import product
 from torchdau.algorithms.spectral.tiling import Axis, Tiles
 from torchdau.algorithms.spectral.transforms import Side
-from torchdau.profile import Profile
 
 IMAGE_WORKSPACE = 256 << 20
 """Most bytes of half-transformed tiles; more are processed in pieces of images and rows of tiles."""
@@ -36,30 +36,6 @@ class Tensors(NamedTuple):
     displacement: Tensor
     sigma: Tensor
     bias: Tensor | None
-
-
-class Layer(NamedTuple):
-    """The properties that calls with the same :class:`Task` share.
-
-    Attributes:
-        input: shape of the images (N, C, H, W).
-        weight: shape of the amplitudes (O, I, K).
-        stride: input pixels between two outputs, per axis.
-        padding: zeros before each axis.
-        groups: groups of channels.
-        profile: form of the units.
-        dtype: type of the images.
-        device: device of the images.
-    """
-
-    input: tuple[int, ...]
-    weight: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    groups: int
-    profile: Profile
-    dtype: torch.dtype
-    device: torch.device
 
 
 class Task:
@@ -84,7 +60,7 @@ class Task:
         self.groups, (o, self.i, self.k) = layer.groups, layer.weight
         self.o = o // self.groups
         axes = tuple(zip(size, layer.stride, layer.padding, strict=True))
-        self.output_shape = self.n, o, *(output_size(*axis) for axis in axes)
+        self.output_shape = layer.output
         self.y, self.x = y, x = self._axes(axes)
         self.lengths = y.length, x.length
         self.columns = bases.columns(x.length)

@@ -2,9 +2,8 @@
 
 import torch
 
-from torchdau.algorithms.registered import output_size
+from torchdau.algorithms.layer import Layer, output_size
 from torchdau.algorithms.spectral.planning import narrow
-from torchdau.algorithms.spectral.task import Layer
 from torchdau.algorithms.spectral.tiling import whole_length
 from torchdau.gpu import available
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchdau.algorithms.registered import output_size
+from torchdau.algorithms.layer import Layer, output_size
 from torchdau.algorithms.spectral import task, triton
 from torchdau.algorithms.spectral.tiling import Axis, Tiles, cut, whole_length
 from torchdau.algorithms.spectral.triton.filters import Filters
@@ -31,7 +31,7 @@ class Task(task.Task):
         tf32: whether products of float32 may be made in TF32.
     """
 
-    def __init__(self, layer: task.Layer, tf32: bool) -> None:
+    def __init__(self, layer: Layer, tf32: bool) -> None:
         self._precision = "tf32" if tf32 or layer.dtype != torch.float32 else "tf32x3"
         self._spectra_dtype = triton.spectra_dtype(layer.dtype)
         super().__init__(layer)

@@ -7,45 +7,25 @@ import triton
 from torch import Tensor
 
 from torchdau.algorithms.direct.triton.kernels import _filtered, _unit_gradients
-from torchdau.algorithms.registered import output_shape
+from torchdau.algorithms.layer import Layer
 from torchdau.gpu import tf32_allowed
 from torchdau.gpu.blocks import block, launch
-from torchdau.profile import Profile
 
 LONGEST = 64
 """Side of the largest tile in pixels; half of it for exact products or a sigma per unit, which need more registers."""
 
 
-class Layer:
-    """Tiles of a layer, and their launches.
+class Task:
+    """Tiles of a layer of the bilinear form, and their launches."""
 
-    Args:
-        input: images (N, G * I, H, W); only shape and type count.
-        weight: amplitudes (G * O, I, K); only the shape counts.
-        stride: input pixels between two outputs (y, x).
-        padding: zeros around the image (y, x); a negative padding crops.
-        groups: groups of channels.
-        profile: form of the units, bilinear.
-        shared: whether all units have one sigma.
-    """
-
-    def __init__(
-        self,
-        input: Tensor,
-        weight: Tensor,
-        stride: Sequence[int],
-        padding: Sequence[int],
-        groups: int,
-        profile: Profile,
-        shared: bool,
-    ) -> None:
-        self._input, self._stride, self._padding = tuple(input.shape), stride, padding
-        self._output = tuple(output_shape(input, weight, stride, padding))
-        self._channels = len(weight) // groups, weight.shape[1]
-        self._groups, self._units, self._profile = groups, weight.shape[2], profile
-        exactly = input.dtype == torch.float32 and not tf32_allowed()
+    def __init__(self, layer: Layer) -> None:
+        o, i, self._units = layer.weight
+        self._input, self._output = layer.input, layer.output
+        self._stride, self._padding = layer.stride, layer.padding
+        self._groups, self._channels, self._profile = layer.groups, (o // layer.groups, i), layer.profile
+        exactly = layer.dtype == torch.float32 and not tf32_allowed()
         self._precision = "tf32x3" if exactly else "tf32"
-        self._longest = LONGEST if shared and not exactly else LONGEST // 2
+        self._longest = LONGEST if layer.shared and not exactly else LONGEST // 2
 
     def forward(self, input: Tensor, units: Sequence[Tensor], bias: Tensor | None) -> Tensor:
         """Return the output for ``input`` and ``units``: weight, displacement and sigma."""
