@@ -44,6 +44,7 @@ OUTSIDE = {
     "training": {
         *(
             "PIL",
+            "cv2",
             "jinja2",
             "tensorboard",
             "vl_convert",

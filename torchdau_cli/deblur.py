@@ -26,8 +26,8 @@ def deblur(
 ) -> None:
     """Deblur pictures of any size and format by a trained network.
 
-    Write NAME.png for each picture, upright, with its transparency and its colour profile. Grey pictures stay grey, of
-    16 bits if they have them. Colours have 8 bits. Animations are refused.
+    Write NAME.png for each picture, upright, with its transparency and its colour profile. Grey pictures stay grey.
+    16 bits stay 16 bits, in colours if OpenCV is installed. Animations are refused.
 
     Args:
         checkpoint: a file that torchdau fit wrote for a deblurring network.
@@ -40,13 +40,13 @@ def deblur(
         device: cpu, cuda, mps, ... Default: the accelerator of this machine, else its CPU.
     """
     import torch
-    from PIL import Image
     from rich.console import Console
     from rich.progress import track
 
+    from torchdau.training.data.deep_colours import has_opencv
     from torchdau.training.data.faults import failures
     from torchdau.training.data.photograph import read_photograph
-    from torchdau.training.data.pictures import distinct_names, pictures_in, rgb, save_picture
+    from torchdau.training.data.pictures import distinct_names, pictures_in
     from torchdau.training.restoring import restore_network, task_name
     from torchdau.training.sharp import deblurred
 
@@ -79,18 +79,13 @@ def deblur(
             continue
         with torch.inference_mode():
             sharp = deblurred(network, photograph.pixels[None].to(where), tile, overlap)[0].cpu()
-        result = photograph.restored(sharp)
         lost += photograph.lost
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_picture(result, target, photograph.profile)
+        photograph.save(sharp, target)
         if compare:
-            before = photograph.picture
-            both = Image.new("RGB", (2 * before.width, before.height))
-            both.paste(before, (0, 0))
-            both.paste(rgb(result), (before.width, 0))
-            save_picture(both, target.with_name(f"{target.stem}_compare.png"), photograph.profile)
+            photograph.save_comparison(sharp, target.with_name(f"{target.stem}_compare.png"))
     Console().print(f"written: {len(files) - len(failed)} pictures in {output}", soft_wrap=True)
     if lost:
-        Console().print(f"of {lost} pictures with more than 8 bits per colour, 8 were read", soft_wrap=True)
+        remedy = "" if has_opencv() else "; pip install opencv-python-headless to keep them all"
+        Console().print(f"of {lost} pictures with more than 8 bits per colour, 8 were read{remedy}", soft_wrap=True)
     if failed:
         raise ValueError(failures(failed))

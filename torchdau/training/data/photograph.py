@@ -2,13 +2,15 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from torchdau.training.data.pictures import GREY, opened, pixels_of, rgb
+from torchdau.training.data.deep_colours import read_deep_colours, write_deep_colours
+from torchdau.training.data.pictures import GREY, opened, picture_of, pixels_of, rgb, save_picture
 
 DEEPEST = 65535
 """Largest intensity of 16 bits."""
@@ -22,7 +24,7 @@ class Photograph:
         picture: the photograph in RGB with 8 bits, transparency on white.
         pixels: its intensities in [0, 1], of shape (3, H, W).
         grey: whether it has no colours.
-        deep: whether it has 16 bits, which it keeps; so far only grey ones do.
+        deep: whether its intensities have 16 bits, which it keeps.
         lost: whether it had 16 bits of which 8 were read.
         opacity: opacity of each pixel, 8 bits, or None.
     """
@@ -34,17 +36,31 @@ class Photograph:
     lost: bool
     opacity: Image.Image | None
 
-    @property
-    def profile(self) -> bytes | None:
-        """Colour profile, or None."""
-        return self.picture.info.get("icc_profile")
+    def save(self, pixels: Tensor, path: Path) -> None:
+        """Write other intensities (3, H, W) in [0, 1] as a PNG file of the same kind as the photograph."""
+        profile: bytes | None = self.picture.info.get("icc_profile")
+        if self.deep and not self.grey:
+            colours = _whole_numbers(pixels, DEEPEST).movedim(0, -1).numpy().astype(np.uint16)
+            if self.opacity is not None:
+                opacity = np.array(self.opacity).astype(np.uint16) * (DEEPEST // 255)
+                colours = np.concatenate([colours, opacity[..., None]], 2)
+            write_deep_colours(colours, path, profile)
+        elif self.deep:
+            grey = _whole_numbers(pixels.mean(0), DEEPEST).numpy().astype(np.uint16)
+            save_picture(Image.fromarray(grey), path, profile)
+        else:
+            save_picture(self._shallow(pixels), path, profile)
 
-    def restored(self, pixels: Tensor) -> Image.Image:
-        """Return the picture with other intensities (3, H, W) in [0, 1], of the same kind as the photograph."""
-        if self.deep:
-            intensities = pixels.mean(0).clamp(0, 1).mul(DEEPEST).round()
-            return Image.fromarray(intensities.numpy().astype(np.uint16))
-        result = Image.fromarray(pixels.clamp(0, 1).mul(255).round().to(torch.uint8).movedim(0, -1).numpy())
+    def save_comparison(self, pixels: Tensor, path: Path) -> None:
+        """Write the photograph and other intensities side by side, in 8 bits."""
+        width, height = self.picture.size
+        both = Image.new("RGB", (2 * width, height))
+        both.paste(self.picture, (0, 0))
+        both.paste(rgb(self._shallow(pixels)), (width, 0))
+        save_picture(both, path, self.picture.info.get("icc_profile"))
+
+    def _shallow(self, pixels: Tensor) -> Image.Image:
+        result = picture_of(_whole_numbers(pixels, 255).to(torch.uint8))
         if self.grey:
             result = result.convert("L")
         if self.opacity is not None:
@@ -61,10 +77,22 @@ def read_photograph(file: str | os.PathLike[str]) -> Photograph:
     whole = opened(file)
     with Image.open(file) as header:
         sixteen = ";16" in str(header.tile)
-    deep = whole.mode.startswith("I")
-    picture = rgb(whole)
-    pixels = pixels_of(picture) / 255
-    if deep:
-        pixels = torch.from_numpy(np.array(whole).astype(np.float32) / DEEPEST).expand(3, -1, -1)
+    grey, picture = whole.mode in GREY, rgb(whole)
     opacity = whole.convert("RGBA").getchannel("A") if whole.has_transparency_data else None
-    return Photograph(picture, pixels, whole.mode in GREY, deep, sixteen and not deep, opacity)
+    deep = np.array(whole) if whole.mode.startswith("I") else None
+    if sixteen and whole.mode in ("RGB", "RGBA"):
+        deep = read_deep_colours(file, whole)
+    pixels = pixels_of(picture) / 255 if deep is None else _intensities(deep, opacity)
+    return Photograph(picture, pixels, grey, deep is not None, sixteen and deep is None, opacity)
+
+
+def _intensities(deep: np.ndarray, opacity: Image.Image | None) -> Tensor:
+    """Return intensities (3, H, W) in [0, 1] of 16 bits, (H, W) or (H, W, 3), with transparency on white."""
+    pixels = torch.from_numpy(np.atleast_3d(deep).astype(np.float32) / DEEPEST).movedim(-1, 0)
+    if opacity is not None:
+        pixels = 1 - torch.from_numpy(np.array(opacity)) / 255 * (1 - pixels)
+    return pixels.expand(3, -1, -1)
+
+
+def _whole_numbers(intensities: Tensor, most: int) -> Tensor:
+    return intensities.clamp(0, 1).mul(most).round()
