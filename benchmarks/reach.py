@@ -45,7 +45,7 @@ RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 
 
 def in_pixels(model: nn.Module, make: Make, lr: float, displacement_lr: float = 0.05) -> torch.optim.Optimizer:
-    return torchdau.optimizer(model, make, lr, displacement_lr=displacement_lr)
+    return torchdau.optimizer(model, make, lr, weight_decay=0, displacement_lr=displacement_lr)
 
 
 def by_factor(model: nn.Module, make: Make, lr: float) -> torch.optim.Optimizer:

@@ -44,7 +44,7 @@ def test_padding_same_is_no_padding():
     assert str(layer) == str(DAUConv2d(3, 8))
     with pytest.raises(ValueError, match=r"padding must be numbers of pixels .*, got 'same' .*\(2, 2\)"):
         DAUConv2d(3, 8, padding="same", stride=2)
-    with pytest.raises(TypeError, match=r"padding must be an integer, .* got padding='valid'"):
+    with pytest.raises(ValueError, match=r"padding must be numbers of pixels or 'same', got 'valid'. Pass .* -1"):
         DAUConv2d(3, 8, padding="valid")
 
 
@@ -88,6 +88,21 @@ def test_tensors_of_other_kinds(make, said):
         DAUConv2d(4, 8)(make(torch.randn(2, 4, 8, 8)))
 
 
+def test_weights_of_a_convolution_and_a_layer_for_its_displacements():
+    with pytest.raises(RuntimeError, match=r"\bweight is of an nn.Conv2d. Load it into the plain model, and then call"):
+        DAUConv2d(3, 8).load_state_dict(nn.Conv2d(3, 8, 3).state_dict())
+    for place in (torchdau.init.uniform_, torchdau.init.normal_, torchdau.init.grid_):
+        with pytest.raises(TypeError, match=r"must be a tensor, got a DAUConv2d. Of a layer, pass layer.displacement."):
+            place(DAUConv2d(3, 8))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit:FutureWarning")
+def test_traced_without_gradients():
+    layer, image = DAUConv2d(3, 8).eval(), torch.randn(1, 3, 9, 7)
+    with torch.no_grad():
+        assert torch.equal(torch.jit.trace(layer, image)(image), layer(image))
+
+
 def test_layers_that_are_used_twice_stay_one(tmp_path):
     class Twice(nn.Module):
         def __init__(self):
@@ -115,7 +130,7 @@ def test_converting():
     with pytest.raises(TypeError, match=r"got xyz. There are learn_sigma, max_sigma"):
         torchdau.convert_(model, xyz=True)
     torchdau.convert_(model)
-    with pytest.raises(ValueError, match="got 0 and 1 unit layers, which need no conversion"):
+    with pytest.raises(ValueError, match=r"got none. 1 layers already are units"):
         torchdau.convert_(model)
     with pytest.raises(ValueError, match=r"got '9'. The model has no convolution"):
         torchdau.convert_(model, select="9")

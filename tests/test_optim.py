@@ -1,5 +1,7 @@
 import copy
 import io
+import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -168,6 +170,28 @@ def test_schedulers_scale_displacements_too():
     train(net, optimizer, steps=1)
     cycle.step()
     assert optimizer.param_groups[2]["lr"] > optimizer.param_groups[2]["min_lr"]
+
+
+def test_a_schedule_that_sets_one_rate_for_all_is_warned_of_once():
+    net = wide()
+    optimizer = torchdau.optimizer(net, **SGD)
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=4)
+    with pytest.warns(UserWarning, match=r"displacements step 0.004 pixels, the rate of the weights") as warned:
+        train(net, optimizer, steps=2)
+    assert len(warned) == 1
+    optimizer = torchdau.optimizer(net, **SGD | {"lr": 0.05})  # equal from the start
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(net, optimizer, steps=1)
+
+
+def test_weights_decay_as_the_class_does():
+    net = wide()
+    for make, decay in ((torch.optim.AdamW, 0.01), (torch.optim.SGD, 0), (partial(torch.optim.SGD, momentum=0.9), 0)):
+        groups = torchdau.optimizer(net, make, lr=0.1).param_groups
+        assert [group["weight_decay"] for group in groups] == [decay, 0, 0]
+    with pytest.raises(TypeError, match=r"optimizer_class must be a class such as torch.optim.SGD, got 'sgd'"):
+        torchdau.optimizer(net, "sgd", lr=0.1)
 
 
 @pytest.mark.parametrize("fused", [False, True])

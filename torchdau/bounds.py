@@ -121,6 +121,13 @@ class Bounded(nn.Module):
                 f"{prefix}weight was saved by a pruned layer. Apply prune_units_(model, 0) before loading."
             )
             return
+        kernels = state_dict.get(f"{prefix}weight")
+        if isinstance(kernels, Tensor) and kernels.ndim == 4:
+            error_msgs.append(
+                f"{prefix}weight is of an nn.Conv2d. Load it into the plain model, and then call convert_(model, "
+                "init='fit')."
+            )
+            return
         if error := check_loaded(state_dict, prefix, self._bounds()):
             error_msgs.append(error)
             return

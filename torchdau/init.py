@@ -1,6 +1,7 @@
 """Placements of units: functions that fill a tensor of displacements in place, as torch.nn.init does for weights."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ def uniform_(displacement: Tensor, bound: float = 1.5) -> Tensor:
     Reference:
         Section 5.2 of the paper.
     """
+    _check(displacement)
     return displacement.uniform_(-bound, bound)
 
 
@@ -40,6 +42,7 @@ def normal_(displacement: Tensor, std: float = 0.5) -> Tensor:
     Reference:
         Section 7 of the paper.
     """
+    _check(displacement)
     return displacement.normal_(0, std)
 
 
@@ -68,6 +71,7 @@ def grid_(displacement: Tensor, max_displacement: float = 4.0) -> Tensor:
                   [ 1.7500, -1.7500],
                   [ 1.7500,  1.7500]]]])
     """
+    _check(displacement)
     if displacement.ndim != 4 or displacement.shape[3] != 2 or not displacement.shape[2]:
         raise ValueError(
             "displacement must be of shape (O, I, K, 2) with at least one unit, got displacement of shape "
@@ -78,6 +82,13 @@ def grid_(displacement: Tensor, max_displacement: float = 4.0) -> Tensor:
     rows = next(n for n in range(math.isqrt(num_units), 0, -1) if num_units % n == 0)
     ys, xs = (_centres(n, max_displacement, displacement) for n in (rows, num_units // rows))
     return displacement.copy_(torch.cartesian_prod(ys, xs).view(num_units, 2))
+
+
+def _check(displacement: Any) -> None:
+    if not isinstance(displacement, Tensor):
+        raise TypeError(
+            f"displacement must be a tensor, got a {type(displacement).__name__}. Of a layer, pass layer.displacement."
+        )
 
 
 def _centres(count: int, max_displacement: float, like: Tensor) -> Tensor:

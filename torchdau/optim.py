@@ -1,5 +1,6 @@
 """Optimizers for models with units: parameter groups, weight decay and the steps of displacements."""
 
+import inspect
 import re
 import warnings
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def optimizer(
     model: nn.Module,
     optimizer_class: Callable[..., torch.optim.Optimizer],
     lr: float,
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     displacement_lr: float = 0.05,
     **options: Any,
 ) -> torch.optim.Optimizer:
@@ -42,8 +43,10 @@ def optimizer(
         optimizer_class: class for all other parameters: ``torch.optim.SGD``, ``torch.optim.AdamW``, or any other that
             takes parameter groups, ``lr`` and ``weight_decay``.
         lr: learning rate of all parameters but displacements.
-        weight_decay: decay of the weights.
-        displacement_lr: learning rate of displacements, in pixels per step. Schedulers scale it like the other rates.
+        weight_decay: decay of the weights. Default: that of the class, such as 0 for SGD and 0.01 for AdamW.
+        displacement_lr: learning rate of displacements, in pixels per step. Schedulers that multiply rates scale it
+            like the others. Those that set rates need one for each group: ``OneCycleLR(optimizer, max_lr=[group["lr"]
+            for group in optimizer.param_groups])``.
         **options: further arguments of the class, such as ``momentum``, ``betas``, ``foreach`` or ``fused``.
 
     Returns:
@@ -51,7 +54,7 @@ def optimizer(
         complete state.
 
     Raises:
-        TypeError: a rate or the decay is not a number.
+        TypeError: a rate or the decay is not a number, or the class is none.
         ValueError: a rate or the decay is negative or not finite, or no parameter of the model requires a gradient.
 
     Example:
@@ -60,6 +63,11 @@ def optimizer(
         >>> [(group["name"], group["lr"]) for group in optimizer.param_groups]
         [('weights', 0.1), ('no_decay', 0.1), ('displacements', 0.05)]
     """
+    if not callable(optimizer_class):
+        raise TypeError(f"optimizer_class must be a class such as torch.optim.SGD, got {optimizer_class!r}.")
+    if weight_decay is None:
+        default = inspect.signature(optimizer_class).parameters.get("weight_decay")
+        weight_decay = default.default if default and isinstance(default.default, int | float) else 0.0
     return _UnitOptimizer(parameter_groups(model, lr, weight_decay, displacement_lr), optimizer_class, options)
 
 
@@ -82,6 +90,7 @@ class _UnitOptimizer(torch.optim.Optimizer):
             shared = {name: options[name] for name in ("foreach", "fused", "capturable", "maximize") if name in options}
             self._parts.append(torch.optim.Adam(displacements, eps=EPS, **shared))
         super().__init__([group for part in self._parts for group in part.param_groups], self._parts[0].defaults)
+        self._first_rates = self._rates()
         # GradScaler leaves scaled gradients to an optimizer that can undo the scale.
         self._step_supports_amp_scaling = all(
             getattr(part, "_step_supports_amp_scaling", False) for part in self._parts
@@ -89,7 +98,7 @@ class _UnitOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         amp = {"_step_supports_amp_scaling": self._step_supports_amp_scaling}
-        return {**super().__getstate__(), "_parts": self._parts, **amp}
+        return {**super().__getstate__(), "_parts": self._parts, "_first_rates": self._first_rates, **amp}
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Perform one step and return the loss, which ``closure`` evaluates first if it is given."""
@@ -97,6 +106,7 @@ class _UnitOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._warn_of_a_single_rate()
         for part in self._parts:
             pixels = _steps_in_pixels(part.param_groups[0])
             part.param_groups = [group for group in self.param_groups if _steps_in_pixels(group) == pixels]
@@ -105,6 +115,25 @@ class _UnitOptimizer(torch.optim.Optimizer):
                 setattr(part, name, getattr(self, name, None))
             part.step()
         return loss
+
+    def _rates(self) -> list[float]:
+        """Return the different rates of weights and displacements."""
+        return sorted({float(group["lr"]) for group in self.param_groups if group.get("name") != "no_decay"})
+
+    def _warn_of_a_single_rate(self) -> None:
+        """Warn once if displacements got the rate of the weights after the optimizer was made with two rates."""
+        if torch.compiler.is_compiling() or len(self._first_rates) < 2:
+            return
+        if any(isinstance(group["lr"], torch.Tensor) for group in self.param_groups):
+            return  # reading it would wait for the GPU
+        if len(rates := self._rates()) == 1 and rates[0] > 0:
+            self._first_rates = []
+            warnings.warn(
+                f"displacements step {rates[0]:g} pixels, the rate of the weights, because a scheduler or a loop set "
+                "one for all groups. Give each group its own, as in OneCycleLR(optimizer, max_lr=[group['lr'] for "
+                "group in optimizer.param_groups]).",
+                stacklevel=4,
+            )
 
 
 def _warn_of_shared_groups(optimizer: torch.optim.Optimizer, *_: Any) -> None:

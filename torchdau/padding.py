@@ -14,12 +14,20 @@ def layer_padding(padding: Any, stride: tuple[int, int]) -> tuple[int, int] | Si
 
     Raises:
         TypeError: the padding is not a number of pixels.
-        ValueError: the padding is ``"same"`` in a layer with a stride.
+        ValueError: the padding is ``"same"`` in a layer with a stride, or ``"valid"``.
     """
     if isinstance(padding, str) and padding == "same":
         if stride != (1, 1):
-            raise ValueError(f"padding must be numbers of pixels for a strided layer, got 'same' for stride={stride}.")
+            raise ValueError(
+                f"padding must be numbers of pixels for a strided layer, got 'same' for stride={stride}. With "
+                "padding=0, the output has size / stride pixels, rounded up."
+            )
         return 0, 0
+    if isinstance(padding, str) and padding == "valid":
+        raise ValueError(
+            "padding must be numbers of pixels or 'same', got 'valid'. Pass the pixels to crop: -1 in place of a 3 x 3 "
+            "kernel."
+        )
     y, x = sides("padding", padding)
     return (y[0], x[0]) if y[0] == y[1] and x[0] == x[1] else (y, x)
 

@@ -39,12 +39,19 @@ def test_select():
 
     for select, expected in (
         ("1.*", [False, True, True]),
+        ("1", [False, True, True]),
         (["0", "1.1"], [True, False, True]),
         (lambda name, conv: conv.kernel_size == (5, 5), [False, False, True]),
     ):
         converted = convert_(model(), select=select)
         assert [isinstance(m, DAUConv2d) for m in (converted[0], *converted[1])] == expected
     assert [c.reason for c in convolutions(model(), "0")] == ["", "not selected", "not selected"]
+
+
+def test_tables_of_models_without_convolutions():
+    assert str(convolutions(nn.Linear(2, 2))) == "no 2-D convolutions"
+    model = convert_(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1)))
+    assert str(convolutions(model)).splitlines()[-1] == "1 layers already are units"
 
 
 def test_what_gains_nothing_stays_unless_it_is_selected():

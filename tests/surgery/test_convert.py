@@ -134,11 +134,15 @@ def test_folding_says_what_it_will_cost(caplog):
 def test_nothing_to_convert_leaves_the_model_as_it_was():
     model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Linear(4, 4))
     before = list(model)
-    with pytest.raises(ValueError, match=r"model must have a convolution to convert, got 1. .* its kernel is 1 x 1"):
+    with pytest.raises(
+        ValueError, match=r"model must have a convolution to convert, got none. 1 left: its kernel is 1 x 1"
+    ):
         convert_(model)
     assert list(model) == before
-    with pytest.raises(ValueError, match=r"got 0. 1 left: it is quantized \(convert first\)"):
+    with pytest.raises(ValueError, match=r"got none. 1 left: it is quantized \(convert first\)"):
         convert_(nn.Sequential(torch.ao.nn.quantized.Conv2d(2, 2, 3)))
+    with pytest.raises(ValueError, match=r"got none. 1 ConvTranspose2d, for which there are no units"):
+        convert_(nn.Sequential(nn.ConvTranspose2d(4, 4, 3)))
     with pytest.raises(ValueError, match=r"got a bare Conv2d. Wrap it in nn.Sequential"):
         convert_(nn.Conv2d(4, 4, 3))
     with pytest.raises(ValueError, match=r"got a bare DAUConv2d. Wrap it"):

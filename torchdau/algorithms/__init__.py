@@ -44,7 +44,8 @@ TRAINING = 3.2
 
 def choose(layer: Layer, training: bool = False) -> str:
     """Return the name of the algorithm with the lowest cost, forward or, in ``training``, with a backward pass."""
-    compare = _cheapest.__wrapped__ if torch.compiler.is_compiling() else _cheapest  # sizes may be symbols
+    symbols = torch.compiler.is_compiling() or torch._C._is_tracing()
+    compare = _cheapest.__wrapped__ if symbols else _cheapest
     return compare(layer, training, available())
 
 
@@ -62,6 +63,6 @@ def _cheapest(layer: Layer, training: bool, _: bool) -> str:
         best, least = "spectral", spectral_cost
     if serves and on_gpu:
         return "direct" if groups > 1 or i == 1 else best
-    least *= TRAINING if training else 1
+    least = least * TRAINING if training else least  # not in place: of a traced image, sizes are tensors
     shared = layer.shared and profile.interpolation == "bilinear"
     return "direct" if serves and direct.cost(*sizes, training, shared) < least else best

@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
 from torchdau.arguments import FLOATS, check_model
+from torchdau.conv import DAUConv2d
 from torchdau.surgery.replace import has_hooks
 from torchdau.surgery.timing import Times, step_times
 from torchdau.surgery.units import SAME, geometry
@@ -62,10 +63,22 @@ class Convolution(NamedTuple):
 
 
 class Convolutions(list[Convolution]):
-    """A list of the convolutions of a model, which prints as a table."""
+    """A list of the convolutions of a model, which prints as a table.
+
+    Attributes:
+        unit_layers: number of layers of the model that already are units.
+    """
+
+    def __init__(self, convolutions: Iterable[Convolution], unit_layers: int) -> None:
+        super().__init__(convolutions)
+        self.unit_layers = unit_layers
 
     def __str__(self) -> str:
         """Return one line for each convolution, and the sums of their parameters and times."""
+        already = [f"{self.unit_layers} layers already are units"] if self.unit_layers else []
+        return "\n".join([self._table() if self else "no 2-D convolutions", *already])
+
+    def _table(self) -> str:
         rows: list[tuple[str, ...]] = [("layer", "convolution", "becomes", "parameters", "then", "ms", "then")]
         for convolution in self:
             conv = convolution.module
@@ -105,8 +118,9 @@ def convolutions(
     Args:
         model: any module.
         select: which convolutions to replace: a predicate of name and module, or one or more shell-style patterns of
-            names, ``"layer3.*"``. Default: all that gain from units. Kernels of fewer than 6 weights, such as 2 x 2,
-            and kernels no larger than their stride, as in patch embeddings, do not.
+            names, of convolutions or of modules that hold some: ``"layer3"``, ``"*.conv2"``. Default: all that gain
+            from units. Kernels of fewer than 6 weights, such as 2 x 2, and kernels no larger than their stride, as in
+            patch embeddings, do not.
         num_units: units per filter, as in :func:`convert_`.
         images: a batch of the images that the model will get. With it, the model runs once, and every convolution and
             its units are timed in a training step, each in its faster memory layout; nothing else should run
@@ -136,7 +150,7 @@ def convolutions(
             names.setdefault(module, []).append(name)
     selected = _selection(select, [name for each in names.values() for name in each])
     owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
-    found = Convolutions()
+    found = []
     for module, each in names.items():
         reason = _obstacle(module) or ("" if select else _needless(module))
         if not reason and any(owners[id(parameter)] > 1 for parameter in module.parameters()):
@@ -148,8 +162,8 @@ def convolutions(
         found.append(Convolution(tuple(each), module, reason, 0 if reason else units))
     if images is not None:
         times = step_times(model, images, {c.module: c.num_units for c in found if _can_be_timed(c.module)})
-        found = Convolutions(c._replace(times=times.get(c.module)) for c in found)
-    return found
+        found = [c._replace(times=times.get(c.module)) for c in found]
+    return Convolutions(found, sum(isinstance(module, DAUConv2d) for module in model.modules()))
 
 
 def is_quantized(module: nn.Module) -> bool:
@@ -176,13 +190,18 @@ def _selection(select: Select | None, names: Sequence[str]) -> Callable[[str, nn
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise TypeError(f"select must be a function or patterns of names, got select={select!r}.")
-        if not fnmatch.filter(names, pattern):
+        if not any(_fits(name, pattern) for name in names):
             shown = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
             raise ValueError(
                 f"select must fit the name of a convolution, got {pattern!r}. "
                 + (f"The names are {shown}." if names else "The model has no convolution.")
             )
-    return lambda name, module: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    return lambda name, module: any(_fits(name, pattern) for pattern in patterns)
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Return whether a pattern describes the name of a convolution, or of a module that holds it."""
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}.*")
 
 
 def _needless(conv: nn.Conv2d) -> str:

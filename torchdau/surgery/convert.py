@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 
 from torchdau.arguments import check_model, check_option
-from torchdau.conv import DAUConv2d
 from torchdau.surgery.candidates import Convolution, Select, convolutions, is_quantized, obstacle_to
 from torchdau.surgery.replace import Model, replace_
 from torchdau.surgery.units import to_units
@@ -18,6 +17,9 @@ from torchdau.surgery.units import to_units
 INITS = ("uniform", "fit")
 OPTIONS = ("learn_sigma", "max_sigma", "interpolation", "displacement_gradient", "algorithm")
 STRIDES = ("keep", "max_pool")
+
+OTHERS = (nn.Conv1d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+"""Convolutions that no unit layer replaces."""
 
 logger = logging.getLogger("torchdau")
 
@@ -48,7 +50,8 @@ def convert_(
         num_units: units per filter. Default: 2, as in the paper's residual networks. Kernels larger than 4 x 5 get one
             unit for every 8 weights, at most 16. So 5 x 5 gets 3, and 7 x 7 gets 6.
         select: which convolutions to replace: a predicate of name and module, or one or more shell-style patterns of
-            names, ``"layer3.*"``. Default: all that can become units and gain from it.
+            names, of convolutions or of modules that hold some: ``"layer3"``, ``"*.conv2"``. Default: all that can
+            become units and gain from it.
         init: ``"uniform"`` places new units at random in the area of the old kernel, 1.5 pixels around the centre for
             3 x 3 (as in the paper). ``"fit"`` takes the units closest to the old kernel, for a trained model. Train it
             on with small steps, ``torchdau.optimizer(..., displacement_lr=0.01)``.
@@ -100,9 +103,11 @@ def convert_(
             new[convolution.module] = to_units(convolution.module, convolution.num_units, *kind)
     left = "; ".join(f"{count} left: {reason}" for reason, count in reasons.items())
     if not new:
-        units = sum(isinstance(module, DAUConv2d) for module in model.modules())
-        already = f" and {units} unit layers, which need no conversion" if units else ""
-        raise ValueError(f"model must have a convolution to convert, got {len(found)}{already}. {left}".rstrip())
+        already = [f"{found.unit_layers} layers already are units"] if found.unit_layers else []
+        others = Counter(type(module).__name__ for module in model.modules() if isinstance(module, OTHERS))
+        no_units = [f"{count} {kind}, for which there are no units" for kind, count in others.items()]
+        what = "; ".join([*filter(None, [left]), *already, *no_units]) or "It has no convolutions at all"
+        raise ValueError(f"model must have a convolution to convert, got none. {what}.")
     replace_(model, new)
     # timm asks models for the names of parameters that must not decay.
     spared = set(getattr(model, "no_weight_decay", set)())
