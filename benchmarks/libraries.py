@@ -160,7 +160,8 @@ def page(rows: list[Row]) -> str:
     head = (
         "# Models of other libraries",
         f"{passed} of {len(rows)} models pass: `convert_` converts them by default, a training step has a finite loss "
-        "and gradients, and the output is the same after `save_model` and `load_model`.",
+        "and gradients, and the output is the same after `save_model` and `load_model`, except where the result says "
+        "that there was none to compare.",
         command,
         f"{versions}; {date.today()}.",
         "\n".join(f"| {' | '.join(line)} |" for line in lines),

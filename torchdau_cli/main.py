@@ -47,6 +47,8 @@ def main() -> None:
     args = _trusting([arg for arg in sys.argv[1:] if arg != "--debug"])
     debug = "--debug" in sys.argv[1:] or os.environ.get("TORCHDAU_DEBUG") == "1"
     command, *options = args or ["--help"]
+    if command == "help":
+        command, options = (options[0], ["--help"]) if options else ("--help", [])
     if command in ("-h", "--help"):
         sys.stdout.write(_usage())
     elif command == "--version":

@@ -8,8 +8,13 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from torchdau_cli.files import check_checkpoint
+
 UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (-[^\s=]+)")
 """In messages of argparse."""
+
+CHOICES = re.compile(r'Parser key "(\w+)": Expected a typing.Literal\[(.*)\]\. Got value: (\S+)')
+"""In messages of jsonargparse."""
 
 CHECKPOINT = ("--checkpoint", "--ckpt_path")
 """What a checkpoint might be given with."""
@@ -28,6 +33,10 @@ class Parser(ArgumentParser):
                 message += "; the checkpoint is the first argument, without an option"
             elif near:
                 message += f"; did you mean {near[0]}?"
+        if wrong := CHOICES.search(" ".join(message.split())):
+            name, choices, value = wrong.groups()
+            near = get_close_matches(value, re.findall(r"'(.*?)'", choices), 1)
+            message = f"{name} must be one of {choices}, got {value!r}" + (f"; did you mean {near[0]}?" if near else "")
         self.exit(1, f"{self.prog}: {' '.join(message.split())} (options: {self.prog} --help)\n")
 
 
@@ -45,7 +54,11 @@ def run(function: Callable[..., None], args: Sequence[str], **positionals: dict[
     for key, options in positionals.items():
         parser.add_argument(key, **options)
     parser.add_function_arguments(function, skip=set(positionals), as_positional=False)
-    call(function, parser.instantiate(parser.parse_args(list(args))))
+    arguments = parser.instantiate(parser.parse_args(list(args)))
+    for checkpoint in (arguments.get("checkpoint"), *(arguments.get("checkpoints") or ())):
+        if checkpoint is not None:
+            check_checkpoint(checkpoint)
+    call(function, arguments)
 
 
 def call(function: Callable[..., None], arguments: Mapping[str, Any]) -> None:

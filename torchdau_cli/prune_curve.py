@@ -72,11 +72,11 @@ def table(rows: Sequence[dict[str, Any]]) -> "Table":
         "removed": ("removed", "{:.1%}".format),
         "parameters": ("parameters", "{:,}".format),
         "file_size": ("kB", lambda size: f"{size / 1000:,.0f}"),
-        "seconds_one_image": ("ms, 1 image", lambda seconds: f"{1000 * seconds:.2f}"),
-        "seconds_batch": ("ms, batch", lambda seconds: f"{1000 * seconds:.1f}"),
+        "seconds_one_image": ("ms,\n1 image", lambda seconds: f"{1000 * seconds:.2f}"),
+        "seconds_batch": ("ms,\nbatch", lambda seconds: f"{1000 * seconds:.1f}"),
     }
     shown = {name: columns.get(name, (name, "{:.4f}".format)) for name in rows[0]}
-    result = Table(*(title for title, _ in shown.values()), box=None, pad_edge=False)
+    result = Table(*(title for title, _ in shown.values()), box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for row in rows:
         result.add_row(*(text(row[name]) for name, (_, text) in shown.items()))
     return result

@@ -1,9 +1,16 @@
 """The commands fit, validate, test and predict: Lightning's, whose arguments are looked at before it is imported."""
 
+import re
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+
+from torchdau_cli.files import check_checkpoint
+
+KEYWORDS = ("best", "hpc", "last", "registry")
+"""Checkpoints that Lightning finds by itself."""
 
 EXPLAINED = {"--help-all", "--print_config"}
 """Options of Lightning's command line that run nothing."""
@@ -14,6 +21,20 @@ KNOWN = EXPLAINED | {
 }
 """Options without a dot."""
 
+MEANT = {
+    "--batch_size": "--data.init_args.batch_size",
+    "--batch-size": "--data.init_args.batch_size",
+    "--epochs": "--trainer.max_epochs",
+    "--max_epochs": "--trainer.max_epochs",
+    "--lr": "--model.init_args.lr",
+    "--output": "--trainer.default_root_dir",
+    "--pictures": "--data.init_args.pictures",
+    "--root": "--data.init_args.root",
+    "--seed": "--seed_everything",
+    "--workers": "--data.init_args.num_workers",
+}
+"""Options that people try, and what they are called."""
+
 USAGES = {
     "fit": (
         "train a network, or go on with a training",
@@ -23,7 +44,7 @@ USAGES = {
     "test": ("measure a checkpoint on the test set", "torchdau test CHECKPOINT [OPTIONS]"),
     "predict": (
         "write what a checkpoint predicts for its test set or for your pictures",
-        "torchdau predict CHECKPOINT [OPTIONS]",
+        "torchdau predict CHECKPOINT [PICTURES] [OPTIONS]",
     ),
 }
 
@@ -35,7 +56,10 @@ FIT_OPTIONS = {
     "--print_config": "print all settings, as one recipe",
 }
 
-PREDICT_OPTIONS = {"--data.init_args.pictures FOLDER": "a folder of pictures, or one picture"}
+PREDICT_OPTIONS = {
+    "PICTURES": "a folder of pictures, or one picture; default: the test set",
+    "--output FOLDER": "folder of the predictions",
+}
 
 OPTIONS = {
     "--data.init_args.root FOLDER": "folder of the data; or set TORCHDAU_DATA",
@@ -78,7 +102,7 @@ def usage(command: str) -> str:
 
 
 def arguments(command: str, options: list[str]) -> list[str]:
-    """Return the options, with a checkpoint that comes first as ``--ckpt_path``.
+    """Return the options as Lightning takes them; a checkpoint that comes first is its ``--ckpt_path``.
 
     Raises:
         ValueError: nothing can be run with them.
@@ -88,11 +112,19 @@ def arguments(command: str, options: list[str]) -> list[str]:
         if Path(first).suffix in (".yaml", ".yml"):
             raise ValueError(f"a recipe is given as an option: torchdau {command} --config {' '.join(options)}")
         if Path(first).is_dir():
-            as_option = f"Or: torchdau predict CHECKPOINT --data.init_args.pictures {first}" * (command == "predict")
-            raise ValueError(f"the first argument must be a checkpoint, got the folder {first!r}. {as_option}".rstrip())
+            after = f"Or: torchdau predict CHECKPOINT {first}" * (command == "predict")
+            raise ValueError(f"the first argument must be a checkpoint, got the folder {first!r}. {after}".rstrip())
+        if command == "fit" and not Path(first).exists():
+            raise ValueError(
+                f"{first!r} is no checkpoint, and a recipe is given as an option: torchdau fit --config RECIPE"
+            )
         options = ["--ckpt_path", *options]
+    if command == "predict":
+        options = _predict_options(options)
     names = {option.partition("=")[0] for option in options if option.startswith("-")}
     for name in sorted(names - KNOWN):
+        if name in MEANT:
+            raise ValueError(f"options must be known, got {name!r}. You may mean {MEANT[name]}.")
         if "." not in name and (near := get_close_matches(name, KNOWN, 1)):
             raise ValueError(f"options must be known, got {name!r}. Did you mean {near[0]!r}?")
     if names & EXPLAINED or any(name.endswith(".help") for name in names):
@@ -102,4 +134,21 @@ def arguments(command: str, options: list[str]) -> list[str]:
     recipe = any(name.startswith(("-c", "--config", "--ckpt_path", "--model")) for name in names)
     if command == "fit" and not recipe:
         raise ValueError("a recipe is needed: torchdau fit --config recipes/digits_dau.yaml")
+    finder = ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--ckpt_path", nargs="?", const="")
+    finder.add_argument("-c", "--config", nargs="?", const="")
+    given = finder.parse_known_args(options)[0]
+    if given.config is not None and not Path(given.config).is_file():
+        raise FileNotFoundError(
+            f"a recipe must be a YAML file, such as recipes/digits_dau.yaml, got {given.config!r}, which is no file."
+        )
+    if given.ckpt_path is not None and given.ckpt_path not in KEYWORDS:
+        check_checkpoint(given.ckpt_path)
     return options
+
+
+def _predict_options(options: list[str]) -> list[str]:
+    """Return the options of ``predict`` as Lightning has them, for pictures after the checkpoint and for a folder."""
+    if len(options) > 2 and options[0] == "--ckpt_path" and not options[2].startswith("-"):
+        options = [*options[:2], "--data.init_args.pictures", *options[2:]]
+    return [re.sub("^--output(?==|$)", "--trainer.default_root_dir", option) for option in options]

@@ -6,8 +6,12 @@ import time
 
 import pytest
 
+from torchdau_cli import training
+
 MODULES = "torch, torchdau, lightning, torchvision, rich, numpy"
 LIGHTNING = ("fit", "validate", "test", "predict")
+NO_CHECKPOINT = "checkpoint must be a file that torchdau fit wrote, got "
+NO_RECIPE = "a recipe must be a YAML file, such as recipes/digits_dau.yaml, got "
 OWN = ("blur", "deblur", "demo", "env", "parameters", "plot", "prune-curve", "report")
 
 
@@ -16,6 +20,9 @@ OWN = ("blur", "deblur", "demo", "env", "parameters", "plot", "prune-curve", "re
     [
         [],
         ["--help"],
+        ["help"],
+        ["help", "fit"],
+        ["test", "nowhere.ckpt"],
         ["--version"],
         ["fitt"],
         *([name, "--help"] for name in (*OWN, *LIGHTNING)),
@@ -57,12 +64,24 @@ def test_help_takes_a_fraction_of_importing_torch():
         ("fit --confg x.yaml", "torchdau fit: options must be known, got '--confg'. Did you mean '--config'?"),
         (
             "predict .",
-            "torchdau predict: the first argument must be a checkpoint, got the folder '.'. Or: torchdau predict ",
+            "torchdau predict: the first argument must be a checkpoint, got the folder '.'. Or: torchdau predict CHE",
         ),
         (
             "test x.ckpt --verbos true",
             "torchdau test: options must be known, got '--verbos'. Did you mean '--verbose'?",
         ),
+        ("test no.ckpt", f"torchdau test: {NO_CHECKPOINT}'no.ckpt', which is no file."),
+        ("report no.ckpt", f"torchdau report: {NO_CHECKPOINT}'no.ckpt', which is no file."),
+        (f"test {__file__}", f"torchdau test: {NO_CHECKPOINT}{__file__!r}: it has no digest at its end"),
+        (f"plot {__file__} sigmas", f"torchdau plot: {NO_CHECKPOINT}{__file__!r}: it has no digest at its end"),
+        ("fit digits", "torchdau fit: 'digits' is no checkpoint, and a recipe is given as an option: torchdau fit --"),
+        ("fit --config", f"torchdau fit: {NO_RECIPE}'', which is no file."),
+        ("fit --config no.yaml", f"torchdau fit: {NO_RECIPE}'no.yaml', which is no file."),
+        (
+            "fit --config x --epochs 3",
+            "torchdau fit: options must be known, got '--epochs'. You may mean --trainer",
+        ),
+        ("parameters --format jsn", "torchdau parameters: format must be one of 'text', 'json', got 'jsn'; did you me"),
         ("test .", "torchdau test: the first argument must be a checkpoint, got the folder '.'."),
         ("test", "torchdau test: a checkpoint is needed, as the first argument: torchdau test CHECKPOINT"),
         (
@@ -99,13 +118,16 @@ def test_debug_shows_where(torchdau, monkeypatch):
         torchdau("report", "x.ckpt")
 
 
-def test_stopped_by_the_keyboard(torchdau, monkeypatch, capsys):
+def test_stopped_by_the_keyboard(torchdau, monkeypatch, tmp_path, capsys):
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(64 * b"0")
+
     def stop(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("torchdau.training.restoring.restore_network", stop)
     with pytest.raises(SystemExit) as end:
-        torchdau("plot", "x.ckpt", "sigmas")
+        torchdau("plot", checkpoint, "sigmas")
     assert end.value.code == 130
     assert capsys.readouterr().err == "torchdau plot: stopped\n"
 
@@ -140,4 +162,13 @@ def test_an_error_of_a_loader_is_one_line(torchdau, monkeypatch):
 
     monkeypatch.setattr("torchdau.training.cli.main", fail)
     with pytest.raises(SystemExit, match=r"^torchdau fit: file must be a picture, got 'a.png': broken\.$"):
-        torchdau("fit", "--config", "x.yaml")
+        torchdau("fit", "--config", __file__)
+
+
+def test_pictures_and_folder_of_predictions(tmp_path):
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(64 * b"0")
+    start, folder = ["--ckpt_path", str(checkpoint)], "--trainer.default_root_dir"
+    given = training.arguments("predict", [str(checkpoint), "photos", "--output", "out"])
+    assert given == [*start, "--data.init_args.pictures", "photos", folder, "out"]
+    assert training.arguments("predict", [str(checkpoint), "--output=out"]) == [*start, f"{folder}=out"]

@@ -40,6 +40,15 @@ def test_pretrained_names_must_be_known():
         classifier("timm/resnet_18", num_classes=3, pretrained=True)
 
 
+def test_weights_that_cannot_be_loaded(monkeypatch):
+    def refuse(*args, **options):
+        raise OSError("no connection\nto the hub")
+
+    monkeypatch.setattr("timm.create_model", refuse)
+    with pytest.raises(ValueError, match=r"weights of timm/resnet18 cannot be loaded, got OSError: no connection Conn"):
+        classifier("timm/resnet18", num_classes=3, pretrained=True)
+
+
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """What timm would download."""

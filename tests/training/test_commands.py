@@ -47,7 +47,7 @@ def test_fit_resume_validate_test_predict(torchdau, tmp_path, capsys):
     torchdau("predict", last, *quiet[:2], "--data.init_args.pictures", tmp_path / "digits")
     rows = [line.split(",")[1:] for line in table.read_text().splitlines()]
     assert rows == [line.split(",")[1:] for line in lines[:13]]
-    torchdau("predict", last, *quiet[:2], "--data.init_args.pictures", tmp_path / "digits/3.png")
+    torchdau("predict", last, tmp_path / "digits/3.png", *quiet[:2])
     assert table.read_text().splitlines()[1].endswith(",".join(rows[10]))
     (tmp_path / "digits/0.png").write_bytes((tmp_path / "digits/0.png").read_bytes()[:50])
     (tmp_path / "digits/5.jpg").touch()

@@ -19,7 +19,8 @@ def classifier(name: str, num_classes: int, pretrained: bool = False) -> nn.Modu
         The network.
 
     Raises:
-        ValueError: there is no such network, or ``pretrained`` is asked of another library than timm.
+        ValueError: there is no such network, ``pretrained`` is asked of another library than timm, or the weights
+            cannot be loaded.
 
     Example:
         >>> classifier("timm/resnet18", num_classes=3).fc.out_features
@@ -36,7 +37,14 @@ def classifier(name: str, num_classes: int, pretrained: bool = False) -> nn.Modu
 
     if not timm.is_model(model):
         raise ValueError(f"name must be that of a model, got name={name!r}, which timm does not know.")
-    trained: nn.Module = timm.create_model(model, pretrained=True, num_classes=num_classes)
+    try:
+        trained: nn.Module = timm.create_model(model, pretrained=True, num_classes=num_classes)
+    except Exception as error:  # of whatever kind: the hub has many
+        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ValueError(
+            f"pretrained must be false where the weights of {name} cannot be loaded, got {why} Connect, or download "
+            "them before."
+        ) from error
     return trained
 
 

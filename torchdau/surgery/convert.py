@@ -120,9 +120,14 @@ def convert_(
 
 
 def _progress(convolutions: Sequence[Convolution]) -> Iterable[Convolution]:
-    """Show a progress bar if tqdm is installed, because many kernels take minutes to fit."""
+    """Show a progress bar on a terminal if tqdm is installed, because many kernels take minutes to fit."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:
-        return convolutions
-    return tqdm(convolutions, "fitting units", leave=False)
+        yield from convolutions
+        return
+    numbers = [0 if convolution.reason else convolution.parameters[0] for convolution in convolutions]
+    with tqdm(desc="fitting units", total=sum(numbers), leave=False, disable=None, unit_scale=True) as bar:
+        for convolution, number in zip(convolutions, numbers, strict=True):
+            yield convolution
+            bar.update(number)

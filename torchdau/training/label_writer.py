@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from torchdau.training.data.pictures import distinct_names
 from torchdau.whole import whole_file
 
 MOST_SHOWN = 20
@@ -37,11 +38,15 @@ class LabelWriter(BasePredictionWriter):
         """Create the file; with several processes, each creates its own."""
         name = "predictions.csv" if trainer.world_size == 1 else f"predictions-{trainer.global_rank}.csv"
         self.path = Path(trainer.default_root_dir) / name
-        if self.path.exists():
+        self.replaces = self.path.exists()
+        if self.replaces:
             self.path.open("r+").close()  # a file that cannot be replaced is an error before the work, not after it
         part = self.stack.enter_context(whole_file(self.path))
         self.file = self.stack.enter_context(part.open("w", newline=""))
         self.file.write("image,rank,class,probability\n")
+        samples = getattr(trainer.predict_dataloaders.dataset, "samples", None)  # type: ignore[union-attr]
+        self.files = [sample[0] for sample in samples] if samples else None
+        self.shown = distinct_names(self.files) if self.files else None
         self.table = Table("image", "likeliest classes", box=None, pad_edge=False)
 
     def write_on_batch_end(
@@ -55,17 +60,16 @@ class LabelWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Append the lines of a batch."""
-        files = getattr(trainer.predict_dataloaders.dataset, "samples", None)  # type: ignore[union-attr]
         names = getattr(pl_module, "classes", None) or list(range(prediction.shape[1]))
         probabilities, labels = prediction.topk(min(self.top, prediction.shape[1]))
         writer = csv.writer(self.file)
         for index, each, ps in zip(batch_indices or [], labels.tolist(), probabilities.tolist(), strict=True):
-            image = files[index][0] if files else index
+            image = self.files[index] if self.files else index
             for rank, (label, p) in enumerate(zip(each, ps, strict=True), start=1):
                 writer.writerow([image, rank, names[label], f"{p:.4f}"])
             if self.table.row_count < MOST_SHOWN:
                 classes = (f"{names[label]} {p:.1%}" for label, p in zip(each, ps, strict=True))
-                self.table.add_row(Path(str(image)).name, ", ".join(classes))
+                self.table.add_row(str(self.shown[index] if self.shown else index), ", ".join(classes))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Remove a file that is not complete."""
@@ -77,4 +81,4 @@ class LabelWriter(BasePredictionWriter):
         if trainer.is_global_zero:
             console = Console()
             console.print(self.table)
-            console.print(f"written: {self.path}", soft_wrap=True)
+            console.print(f"written: {self.path}{', in place of the last' if self.replaces else ''}", soft_wrap=True)

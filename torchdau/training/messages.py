@@ -116,7 +116,8 @@ def _sizes(trainer: Trainer) -> list[str]:
     """Return the numbers of images in the sets in use, and of classes, as far as they are known."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     if trainer.predicting:
-        sets = {"new": getattr(trainer.predict_dataloaders, "dataset", None)}
+        kind = "new" if getattr(data, "pictures", None) else "test"
+        sets = {kind: getattr(trainer.predict_dataloaders, "dataset", None)}
     else:
         fits = trainer.state.fn == "fit"
         sets = {"training": getattr(data, "train", None) if fits else None, "test": getattr(data, "test", None)}
