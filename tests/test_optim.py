@@ -267,6 +267,7 @@ def step(optimizer, net):
         (lambda net: torch.optim.SGD(net.parameters(), lr=0.1), r"group of SGD .*\(lr=0.1\).*far\. Create .*, SGD, lr"),
         (lambda net: torch.optim.AdamW(net.parameters(), weight_decay=0.05), r"AdamW.*decay towards 0 .*0\.05"),
         (lambda net: torch.optim.AdamW([{"params": [net[2].displacement]}], weight_decay=0.05), "decay towards 0"),
+        (lambda net: torch.optim.Adam(parameter_groups(net, lr=1e-3)), r"step up to 0.5 pixels with Adam, which"),
     ],
 )
 @pytest.mark.parametrize(
@@ -293,7 +294,9 @@ def saved(net):
     "make",
     [
         lambda net: torchdau.optimizer(net, torch.optim.AdamW, lr=1e-3, weight_decay=0.05),
+        lambda net: torchdau.optimizer(net, torch.optim.AdamW, lr=1e-3, displacement_lr=1),
         lambda net: torch.optim.SGD(parameter_groups(net, lr=1e-3, weight_decay=0.05)),
+        lambda net: torch.optim.AdamW(parameter_groups(net, lr=1e-3, displacement_lr=0.05)),
         lambda net: torch.optim.AdamW([net[0].weight, net[2].weight], weight_decay=0.05),
         lambda net: torch.optim.SGD(
             [{"params": [net[2].displacement], "lr": 1.0}, {"params": [net[0].weight]}], lr=0.1

@@ -20,6 +20,9 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 DISPLACEMENT_FACTOR = 500
 """How much faster displacements learn than weights with SGD, as in the paper's networks."""
 
+FASTEST = 0.2
+"""Pixels a step from which an optimizer like Adam is warned of: a unit would cross its area in a few steps."""
+
 EPS = 1e-16
 """Adam's epsilon for displacements: it is below any gradient, so the gradient's scale does not change the step."""
 
@@ -71,6 +74,10 @@ def optimizer(
     return _UnitOptimizer(parameter_groups(model, lr, weight_decay, displacement_lr), optimizer_class, options)
 
 
+class _Steps(torch.optim.Adam):
+    """Adam for displacements, whose rate was given in pixels."""
+
+
 class _UnitOptimizer(torch.optim.Optimizer):
     """An optimizer of two parts that share its groups and its state: Adam for displacements, another for the rest."""
 
@@ -88,7 +95,7 @@ class _UnitOptimizer(torch.optim.Optimizer):
             self._parts.append(optimizer_class(others, **options))
         if displacements:
             shared = {name: options[name] for name in ("foreach", "fused", "capturable", "maximize") if name in options}
-            self._parts.append(torch.optim.Adam(displacements, eps=EPS, **shared))
+            self._parts.append(_Steps(displacements, eps=EPS, **shared))
         super().__init__([group for part in self._parts for group in part.param_groups], self._parts[0].defaults)
         self._first_rates = self._rates()
         # GradScaler leaves scaled gradients to an optimizer that can undo the scale.
@@ -138,12 +145,20 @@ class _UnitOptimizer(torch.optim.Optimizer):
 
 def _warn_of_shared_groups(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     """Warn at the first step of any optimizer whose displacements follow a rule that is meant for weights."""
-    if torch.compiler.is_compiling() or optimizer in _seen:
+    if torch.compiler.is_compiling() or optimizer in _seen or isinstance(optimizer, _UnitOptimizer | _Steps):
         return
     _seen.add(optimizer)
     displacements = {id(layer.displacement) for layer in LAYERS}
     for group in optimizer.param_groups:
         found = [id(parameter) in displacements for parameter in group["params"]]
+        if any(found) and all(found) and "betas" in group and group["lr"] > FASTEST:
+            warnings.warn(
+                f"{sum(found)} displacements step up to {group['lr']:g} pixels with {type(optimizer).__name__}, which "
+                "divides gradients by their size. Give parameter_groups a displacement_lr of about 0.05, or use "
+                "torchdau.optimizer.",
+                stacklevel=4,
+            )
+            return
         decay = group.get("weight_decay", 0)
         if any(found) and (decay or not all(found)):
             kind = type(optimizer).__name__
