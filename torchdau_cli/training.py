@@ -96,8 +96,8 @@ def usage(command: str) -> str:
     return (
         f"usage: {how}\n\n{what}\n\n{listing}\n\n"
         "Every key of a recipe is an option, with dots between its levels.\n"
-        f"torchdau {command} --data.help CLASS lists the arguments of a class of data, --model.help those of a task,\n"
-        f"and torchdau {command} --help-all all options of Lightning's trainer.\n"
+        f"torchdau {command} --data.help torchdau.training.ImageFolderData lists the arguments of a class of data,\n"
+        f"--model.help those of a task, and torchdau {command} --help-all all options of Lightning's trainer.\n"
     )
 
 
