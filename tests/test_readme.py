@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from torchdau_cli import options
+from torchdau_cli import options, training
 from torchdau_cli.main import COMMANDS, LIGHTNING, main
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +38,8 @@ def test_digits_commands(monkeypatch, tmp_path):
     (block,) = [b for b in blocks("bash") if "torchdau predict" in b]
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "FOLDER").mkdir()
+    Image.new("L", (28, 28)).save(tmp_path / "FOLDER/dark.png")
     checkpoint = None
     for line in block.splitlines():
         words = line.split("#")[0].split()
@@ -94,6 +97,8 @@ def test_commands_of_the_docs_are_understood(page, line, monkeypatch):
     if command in LIGHTNING:
         if "--config" not in words[:-1]:  # the recipe of a checkpoint that has what is changed
             recipe = "camvid_dau_resnet18" if "--model.init_args.tile" in words else "digits_dau"
+            if command == "predict":  # pictures come after the checkpoint
+                words = training._predict_options(["--ckpt_path", *words])[1:]
             words = ["--config", f"recipes/{recipe}.yaml", *(word for word in words if word != "CHECKPOINT")]
         monkeypatch.chdir(ROOT)
         monkeypatch.setenv("TORCHDAU_DATA", "anywhere")

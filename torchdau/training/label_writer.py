@@ -1,6 +1,7 @@
 """Output of ``torchdau predict`` for classification: a file and a printed table."""
 
 import csv
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from torchdau.training.data.pictures import distinct_names
 from torchdau.whole import whole_file
 
 MOST_SHOWN = 20
@@ -46,7 +46,9 @@ class LabelWriter(BasePredictionWriter):
         self.file.write("image,rank,class,probability\n")
         samples = getattr(trainer.predict_dataloaders.dataset, "samples", None)  # type: ignore[union-attr]
         self.files = [sample[0] for sample in samples] if samples else None
-        self.shown = distinct_names(self.files) if self.files else None
+        paths = [Path(file).absolute() for file in self.files or ()]
+        folder = os.path.commonpath([path.parent for path in paths]) if paths else ""
+        self.shown = [str(path.relative_to(folder)) for path in paths]
         self.table = Table("image", "likeliest classes", box=None, pad_edge=False)
 
     def write_on_batch_end(
@@ -69,7 +71,7 @@ class LabelWriter(BasePredictionWriter):
                 writer.writerow([image, rank, names[label], f"{p:.4f}"])
             if self.table.row_count < MOST_SHOWN:
                 classes = (f"{names[label]} {p:.1%}" for label, p in zip(each, ps, strict=True))
-                self.table.add_row(str(self.shown[index] if self.shown else index), ", ".join(classes))
+                self.table.add_row(self.shown[index] if self.shown else str(index), ", ".join(classes))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Remove a file that is not complete."""
