@@ -23,6 +23,8 @@ OWN = ("blur", "deblur", "demo", "env", "parameters", "plot", "prune-curve", "re
         ["help"],
         ["help", "fit"],
         ["test", "nowhere.ckpt"],
+        ["test", __file__],
+        ["report", __file__],
         ["--version"],
         ["fitt"],
         *([name, "--help"] for name in (*OWN, *LIGHTNING)),
