@@ -27,7 +27,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
-from torchdau import convert_, parameter_groups
+from torchdau import convert_, convolutions, parameter_groups
 from torchdau.models import cifar_resnetv2, dau_cifar_resnetv2, dau_deeplab, deeplab
 
 TIMM = (
@@ -141,7 +141,8 @@ def show_networks(names: Iterable[str], batches: list[int], sizes: list[int], re
 
 def show_layers(name: str, batch: int, size: int, repeats: int) -> Table:
     """Return a table with a row per distinct convolution; those that lose the most time in training come first."""
-    model, found = timm.create_model(name).eval(), Counter[tuple[object, ...]]()
+    plain = OWN[name][0] if name in OWN else partial(timm.create_model, name)
+    model, found = plain().eval(), Counter[tuple[object, ...]]()
     example: dict[tuple[object, ...], nn.Conv2d] = {}
 
     def note(conv: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -160,6 +161,8 @@ def show_layers(name: str, batch: int, size: int, repeats: int) -> Table:
         conv = copy.deepcopy(example[key])
         conv._forward_pre_hooks.clear()
         images = torch.randn(*key[:4])  # type: ignore[call-overload]
+        if convolutions(nn.Sequential(conv), num_units=2)[0].reason:  # it stays a convolution
+            continue
         medians = compare(conv, convert_(nn.Sequential(conv), num_units=2)[0], images, repeats)
         lost = found[key] * (medians["units", "training"] - medians["plain", "training"])
         label = (
@@ -177,7 +180,7 @@ def show_layers(name: str, batch: int, size: int, repeats: int) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=[*TIMM, *OWN], help="networks of timm, or of " + ", ".join(OWN))
-    parser.add_argument("--layers", metavar="NAME", help="tell of each convolution of a network of timm")
+    parser.add_argument("--layers", metavar="NAME", help="tell of each convolution of one network")
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--size", type=int, nargs="+", default=[128, 224])
     parser.add_argument("--repeats", type=int, default=5)

@@ -169,6 +169,9 @@ def test_no_images_and_no_need(kernel):
         ((2, 6, 13, 5), 12, 1, 2, 3),
         ((1, 3, 12, 12), 37, 2, 0, 1),
         ((3, 8, 1, 2), 4, 1, 0, 4),
+        ((19, 18, 5, 4), 33, 1, 0, 1),  # tiles in lanes of many images
+        ((3, 34, 23, 50), 10, 2, 1, 2),  # and of two, one of which begins in the middle of the lanes
+        ((2, 3, 90, 41), 5, 1, 0, 1),  # some rows of an image
     ],
     ids=str,
 )

@@ -11,6 +11,7 @@
 #include "../../torchdau/kernels/gaussian.h"
 #include "../../torchdau/kernels/lane_units.h"
 #include "../../torchdau/kernels/lanes.h"
+#include "../../torchdau/kernels/planes.h"
 #include "../../torchdau/kernels/shifts.h"
 #include "../../torchdau/kernels/spectral.cpp"
 

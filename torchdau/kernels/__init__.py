@@ -23,7 +23,7 @@ from torchdau.workspace import address
 VARIANTS = {"AVX512": ("avx512", "avx2", "baseline"), "AVX2": ("avx2", "baseline")}
 """Usable libraries, the fastest first, by the processor's capability in torch; any processor has the baseline."""
 
-INTERFACE = 6
+INTERFACE = 7
 """Version of the arguments of a library's functions; ``spectral.cpp`` has the same number."""
 
 NOT_BUILT = "not built"

@@ -19,7 +19,7 @@ struct TorchdauDirect {
     int32_t radius;  // of the sampled Gaussian
     int32_t exact;   // whether the gradient of displacements is the exact one
     int32_t gaussian, shared_sigma;  // the Gaussian form; one sigma for all units: for "separable", the others take it for granted
-    int32_t channels_last;  // images are (N, H, W, C), or else (N, C, H, W): for few channels in a group alone
+    int32_t channels_last;  // images are (N, H, W, C), or else (N, C, H, W): for "narrow" and "lanes" alone
     int32_t threads;
     ParallelFor parallel_for;
 };

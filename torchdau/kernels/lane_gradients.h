@@ -14,9 +14,11 @@
 #include "lane_packing.h"
 #include "lane_products.h"
 #include "lane_units.h"
+#include "lane_windows.h"
 #include "lanes.h"
 #include "memory.h"
 #include "parallel.h"
+#include "planes.h"
 #include "vector.h"
 
 constexpr int64_t AHEAD = 8;  // rows of units that are fetched before they are needed
@@ -26,26 +28,26 @@ class UnitGradients {
     // Counts or takes memory. The Gaussian must be there when the gradients are computed.
     UnitGradients(const TorchdauDirect& d, const Tiles& tiles, const Window& window, const Gaussian& gauss, Memory& memory)
         : d_(d), tiles_(tiles), window_(window), gauss_(gauss), pixels_(tiles.pixels() * LANES),
-          each_(std::min<int64_t>(TOGETHER, up(d.groups * d.inputs, 2 * d.threads))), blocks_(up(d.inputs, each_)),
+          together_(d.channels_last ? TOGETHER / 2 : 1), each_(std::min<int64_t>(TOGETHER, up(d.groups * d.inputs, 2 * d.threads))), blocks_(up(d.inputs, each_)),
           gradients_(memory.floats(d.groups * tiles.vectors * d.outputs * pixels_)), rooms_(*this, memory, d.threads) {}
 
     // Displacements are within `bound`.
-    void compute(const TorchdauDirectTensors& t, int64_t bound) const {
+    void compute(const TorchdauDirectTensors& t, int64_t bound, const Channels& input, const Channels& grad) const {
         const Threads threads{d_.parallel_for, d_.threads};
-        threads.run(d_.groups * tiles_.vectors, rooms_, [&](int64_t job, Room& room) { store_gradients(t, job, room); });
+        threads.run(d_.groups * tiles_.vectors, rooms_, [&](int64_t job, Room& room) { store_gradients(grad, job, room); });
         const LaneUnits places{window_, bound, 1, {}};
         threads.run(d_.groups * blocks_, rooms_, [&](int64_t job, Room& room) {
             const int64_t group = job / blocks_, first = job % blocks_ * each_;
-            const Channels channels{group, first, std::min(each_, d_.inputs - first)};
-            find(t, channels, places, room);
-            for (int64_t i = 0; i < channels.count; ++i) multiply(t, channels, i, room);
-            write(t, channels, room);
+            const Block block{group, first, std::min(each_, d_.inputs - first)};
+            find(t, block, places, room);
+            for (int64_t i = 0; i < block.count; i += together_) multiply(input, block, i, std::min(i + together_, block.count), room);
+            write(t, block, room);
         });
     }
 
    private:
     // Input channels of a group that are worked on together.
-    struct Channels {
+    struct Block {
         int64_t group, first, count;
     };
 
@@ -57,8 +59,9 @@ class UnitGradients {
         Position* units;
 
         Room(const UnitGradients& g, Memory& memory)
-            : reader({g.tiles_.tall, g.tiles_.wide, 0, 0, g.tiles_.tall, g.tiles_.wide}, memory), blurred(g.window_, g.gauss_, !g.d_.exact, memory),
-              windows(memory.floats((g.d_.exact ? 1 : 3) * g.window_.size())), sums(memory.floats(g.d_.outputs * g.d_.units * SUMS * LANES)),
+            : reader(g.tiles_, {g.tiles_.tall, g.tiles_.wide, 0, 0, g.tiles_.tall, g.tiles_.wide}, g.d_.y.outputs, g.d_.x.outputs, g.d_.channels_last, memory),
+              blurred(g.tiles_, g.window_, g.d_.y.pixels, g.d_.x.pixels, g.gauss_, !g.d_.exact, g.d_.channels_last, memory), windows(memory.floats((g.d_.exact ? 1 : 3) * g.window_.size())),
+              sums(memory.floats(g.together_ * g.d_.outputs * g.d_.units * SUMS * LANES)),
               results(memory.floats(g.each_ * g.d_.outputs * g.d_.units * SUMS)),
               units(reinterpret_cast<Position*>(memory.floats(g.each_ * g.d_.outputs * g.d_.units * sizeof(Position) / sizeof(float)))) {}
     };
@@ -74,52 +77,51 @@ class UnitGradients {
     }
 
     // The output's gradient of a vector of tiles of a group, in lanes.
-    void store_gradients(const TorchdauDirectTensors& t, int64_t job, Room& room) const {
-        const int64_t size = int64_t(d_.y.outputs) * d_.x.outputs, group = job / tiles_.vectors;
-        room.reader.take(tiles_, job % tiles_.vectors, d_.y.outputs, d_.x.outputs);
-        for (int64_t o = 0; o < d_.outputs; ++o) {
-            const float* from = room.reader.read(t.grad_output + (group * d_.outputs + o) * size, d_.groups * d_.outputs * size);
-            std::memcpy(gradients_ + (job * d_.outputs + o) * pixels_, from, sizeof(float) * pixels_);
-        }
+    void store_gradients(const Channels& grad, int64_t job, Room& room) const {
+        const int64_t first = job / tiles_.vectors * d_.outputs, last = first + d_.outputs;
+        room.reader.take(job % tiles_.vectors);
+        float* to = gradients_ + job * d_.outputs * pixels_;
+        for (int64_t channel = first; channel < last; ++channel, to += pixels_) std::memcpy(to, room.reader.read(grad, channel, last), sizeof(float) * pixels_);
     }
 
     // The first unit between the channels and an output channel; behind the last output channel, that of the last one.
-    int64_t unit(const Channels& c, int64_t o) const { return ((c.group * d_.outputs + std::min(o, d_.outputs - 1)) * d_.inputs + c.first) * d_.units; }
+    int64_t unit(const Block& c, int64_t o) const { return ((c.group * d_.outputs + std::min(o, d_.outputs - 1)) * d_.inputs + c.first) * d_.units; }
 
-    void find(const TorchdauDirectTensors& t, const Channels& channels, const LaneUnits& places, const Room& room) const {
-        const int64_t row = channels.count * d_.units;
+    void find(const TorchdauDirectTensors& t, const Block& block, const LaneUnits& places, const Room& room) const {
+        const int64_t row = block.count * d_.units;
         for (int64_t o = 0; o < d_.outputs; ++o) {
-            prefetch(t.displacement + 2 * unit(channels, o + AHEAD), 2 * row);
-            places.fill(t.displacement + 2 * unit(channels, o), row, room.units + o * row);
+            prefetch(t.displacement + 2 * unit(block, o + AHEAD), 2 * row);
+            places.fill(t.displacement + 2 * unit(block, o), row, room.units + o * row);
         }
     }
 
-    // The sums of one of the channels, over all tiles.
-    void multiply(const TorchdauDirectTensors& t, const Channels& channels, int64_t i, Room& room) const {
+    // The sums of some channels of a block, over all tiles.
+    void multiply(const Channels& input, const Block& block, int64_t first, int64_t last, Room& room) const {
         const auto add = products();
-        const int64_t size = int64_t(d_.y.pixels) * d_.x.pixels, row = channels.count * d_.units;
-        const float* input = t.input + (channels.group * d_.inputs + channels.first + i) * size;
+        const int64_t begin = block.group * d_.inputs, row = block.count * d_.units, each = d_.units * SUMS;
         // of an output channel; those of a single vector are added up at once, and their room is used again
-        const auto sums_of = [&](int64_t o) { return room.sums + (tiles_.vectors > 1 ? o : o % LANES) * d_.units * SUMS * LANES; };
+        const auto sums_of = [&](int64_t i, int64_t o) { return room.sums + (tiles_.vectors > 1 ? (i - first) * d_.outputs + o : o % LANES) * each * LANES; };
         for (int64_t vector = 0; vector < tiles_.vectors; ++vector) {
-            room.blurred.take(tiles_, vector, d_.y.pixels, d_.x.pixels);
-            room.blurred.read(input, d_.groups * d_.inputs * size, room.windows);
-            const float* gradients = gradients_ + (channels.group * tiles_.vectors + vector) * d_.outputs * pixels_;
-            for (int64_t o = 0; o < d_.outputs; ++o) {
-                add(room.units + o * row + i * d_.units, d_.units, room.windows, window_, tiles_.tall, gradients + o * pixels_, sums_of(o), vector > 0);
-                const int64_t begin = o / LANES * LANES;
-                if (vector == tiles_.vectors - 1 && (o + 1 == begin + LANES || o + 1 == d_.outputs))
-                    add_lanes(sums_of(begin), (o + 1 - begin) * d_.units * SUMS, room.results + (i * d_.outputs + begin) * d_.units * SUMS);
+            room.blurred.take(vector);
+            const float* gradients = gradients_ + (block.group * tiles_.vectors + vector) * d_.outputs * pixels_;
+            for (int64_t i = first; i < last; ++i) {
+                room.blurred.read(input, begin + block.first + i, begin + block.first + last, room.windows);
+                for (int64_t o = 0; o < d_.outputs; ++o) {
+                    add(room.units + o * row + i * d_.units, d_.units, room.windows, window_, tiles_.tall, gradients + o * pixels_, sums_of(i, o), vector > 0);
+                    const int64_t some = o / LANES * LANES;
+                    if (vector == tiles_.vectors - 1 && (o + 1 == some + LANES || o + 1 == d_.outputs))
+                        add_lanes(sums_of(i, some), (o + 1 - some) * each, room.results + (i * d_.outputs + some) * each);
+                }
             }
         }
     }
 
-    void write(const TorchdauDirectTensors& t, const Channels& channels, const Room& room) const {
-        const int64_t row = channels.count * d_.units;
+    void write(const TorchdauDirectTensors& t, const Block& block, const Room& room) const {
+        const int64_t row = block.count * d_.units;
         for (int64_t o = 0; o < d_.outputs; ++o) {
-            const int64_t first = unit(channels, o), later = unit(channels, o + AHEAD);
+            const int64_t first = unit(block, o), later = unit(block, o + AHEAD);
             prefetch(t.weight + later, row), prefetch(t.grad_weight + later, row), prefetch(t.grad_displacement + 2 * later, 2 * row);
-            for (int64_t i = 0; i < channels.count; ++i) {
+            for (int64_t i = 0; i < block.count; ++i) {
                 const float* result = room.results + (i * d_.outputs + o) * d_.units * SUMS;
                 for (int64_t k = first + i * d_.units, last = k + d_.units; k < last; ++k, result += SUMS) {
                     t.grad_weight[k] = result[0];
@@ -134,6 +136,7 @@ class UnitGradients {
     const Window window_;
     const Gaussian& gauss_;
     const int64_t pixels_;         // of a tile, in lanes
+    const int64_t together_;       // input channels whose windows are read together
     const int64_t each_, blocks_;  // input channels that are worked on together, and how many times there are as many
     float* const gradients_;       // of the output, in lanes
     const Rooms<Room, UnitGradients> rooms_;

@@ -10,7 +10,7 @@
 #include "lanes.h"
 #include "memory.h"
 
-constexpr int64_t WINDOWS = 20 << 10;  // bytes of windows that stay in the first cache
+constexpr int64_t WINDOWS = 40 << 10;  // bytes of windows that all targets read in turns: in the first cache, or just beyond it
 constexpr int64_t TOGETHER = 8;        // channels whose units are read and written together, as they share lines of the cache
 
 typedef int32_t Words __attribute__((vector_size(16)));  // a unit, or what its words are moved by

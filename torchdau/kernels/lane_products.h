@@ -20,21 +20,20 @@ static inline void keep(const Vector (&totals)[SUMS], float* sums, bool more) {
 }
 
 // Products of tiles of a gradient, `tall` rows of WIDE pixels, with the windows of the units between two channels, for a
-// stride of 1. The gradient is interpolated in place of the windows, once for all three of them: a row of it along x, and
+// stride of 1. Behind each smoothed pixel are its slopes. The gradient is interpolated in place of the windows, once for all three of them: a row of it along x, and
 // between that row and the one above.
 template <int WIDE>
 static void add_products(const Position* units, int64_t count, const float* windows, const Window& window, int64_t tall, const float* pixels, float* sums, bool more) {
     constexpr int PARTS = WIDEST > 4 ? 3 : 2;  // sums that do not wait for each other
-    const int64_t line = window.line(), size = window.size();
+    const int64_t line = window.line();
     for (int64_t k = 0; k < count; ++k, sums += SUMS * LANES) {
         const float y = units[k].y, x = units[k].x, factor = (1 - y) * (1 - x);
         const Vector down = y / (1 - y) - Vector{}, right = x / (1 - x) - Vector{};
-        const float *row[SUMS], *from = pixels;
-        for (int kind = 0; kind < SUMS; ++kind) row[kind] = kept(windows + units[k].place + kind * size);
+        const float *row = windows + SUMS * units[k].place, *from = pixels;
         Vector above[WIDE + 1] = {}, parts[SUMS][PARTS] = {};
         const auto multiply = [&](int column, Vector gradient) {
 #pragma GCC unroll 3
-            for (int kind = 0; kind < SUMS; ++kind) parts[kind][column % PARTS] += gradient * load(row[kind] + column * LANES);
+            for (int kind = 0; kind < SUMS; ++kind) parts[kind][column % PARTS] += gradient * load(row + (column * SUMS + kind) * LANES);
         };
         for (int64_t r = 0; r < tall; ++r, from += WIDE * LANES) {
             Vector left{};
@@ -45,7 +44,7 @@ static void add_products(const Position* units, int64_t count, const float* wind
                 multiply(column, along + above[column] * down);
                 above[column] = along, left = here;
             }
-            for (int kind = 0; kind < SUMS; ++kind) row[kind] = kept(row[kind] + line);
+            row = kept(row + SUMS * line);
         }
 #pragma GCC unroll 9
         for (int column = 0; column <= WIDE; ++column) multiply(column, above[column] * down);
@@ -60,13 +59,12 @@ static void add_products(const Position* units, int64_t count, const float* wind
 // the smoothed window alone.
 template <int WIDE, int STRIDE, bool EXACT>
 static void add_corners(const Position* units, int64_t count, const float* windows, const Window& window, int64_t tall, const float* pixels, float* sums, bool more) {
-    const int64_t line = window.line(), size = window.size();
+    constexpr int KINDS = EXACT ? 1 : SUMS, PARTS = EXACT ? 2 : 1;  // enough sums that do not wait for each other
+    const int64_t line = KINDS * window.line();
     for (int64_t k = 0; k < count; ++k, sums += SUMS * LANES) {
         const float y = units[k].y, x = units[k].x;
-        constexpr int KINDS = EXACT ? 1 : SUMS, PARTS = EXACT ? 2 : 1;  // enough sums that do not wait for each other
-        const float *row[KINDS][2], *from = pixels;
-        for (int kind = 0; kind < KINDS; ++kind)
-            for (int below = 0; below < 2; ++below) row[kind][below] = kept(windows + units[k].place + kind * size + below * line);
+        const float *row[2], *from = pixels;
+        for (int below = 0; below < 2; ++below) row[below] = kept(windows + KINDS * units[k].place + below * line);
         Vector corners[KINDS][2][2][PARTS] = {};
         for (int64_t r = 0; r < tall; ++r, from += WIDE * LANES) {
 #pragma GCC unroll 8
@@ -74,10 +72,9 @@ static void add_corners(const Position* units, int64_t count, const float* windo
                 const Vector gradient = loaded(from + column * LANES);
 #pragma GCC unroll 12
                 for (int c = 0; c < 4 * KINDS; ++c)
-                    corners[c / 4][c / 2 % 2][c % 2][column % PARTS] += gradient * load(row[c / 4][c / 2 % 2] + (STRIDE * column + c % 2) * LANES);
+                    corners[c / 4][c / 2 % 2][c % 2][column % PARTS] += gradient * load(row[c / 2 % 2] + ((STRIDE * column + c % 2) * KINDS + c / 4) * LANES);
             }
-            for (int kind = 0; kind < KINDS; ++kind)
-                for (int below = 0; below < 2; ++below) row[kind][below] = kept(row[kind][below] + STRIDE * line);
+            for (int below = 0; below < 2; ++below) row[below] = kept(row[below] + STRIDE * line);
         }
         Vector totals[SUMS];
         for (int kind = 0; kind < KINDS; ++kind) {

@@ -13,9 +13,12 @@
 #include "lane_packing.h"
 #include "lane_tiles.h"
 #include "lane_units.h"
+#include "lane_windows.h"
+#include "lane_writer.h"
 #include "lanes.h"
 #include "memory.h"
 #include "parallel.h"
+#include "planes.h"
 
 constexpr int64_t SHARED = 2 << 20;  // numbers of windows that are made once for several chunks of targets
 
@@ -43,7 +46,7 @@ class Sums {
           chunks_(up(pass.targets, each_)), shared_(shared(memory)), rooms_(*this, memory, d.threads) {}
 
     // Images of channels to images of channels; displacements are within `bound`, and turned around with -1 as their `sign`.
-    void compute(const TorchdauDirectTensors& t, int64_t bound, float sign, const float* source, const float* bias, float* target) const {
+    void compute(const TorchdauDirectTensors& t, int64_t bound, float sign, const Channels& source, const float* bias, const Channels& target) const {
         const Threads threads{d_.parallel_for, d_.threads};
         const LaneUnits places{window_, bound, sign, {d_.y.padding - d_.radius, d_.x.padding - d_.radius}};
         threads.run(packed_.jobs, [&](int64_t job, int64_t thread) { packed_.fill(job, thread, places, t); });
@@ -67,7 +70,7 @@ class Sums {
         float *windows, *pixels;
 
         Room(const Sums& s, Memory& memory)
-            : blurred(s.window_, s.gauss_, false, memory), windows(memory.floats(std::max(WINDOWS / int64_t(sizeof(float)), s.window_.size()))),
+            : blurred(s.tiles_, s.window_, s.pass_.high, s.pass_.wide, s.gauss_, false, s.d_.channels_last, memory), windows(memory.floats(std::max(WINDOWS / int64_t(sizeof(float)), s.window_.size()))),
               pixels(memory.floats(s.each_ * s.tiles_.pixels() * LANES)) {}
     };
 
@@ -80,17 +83,16 @@ class Sums {
     float* shared_block(int64_t few, int64_t block) const { return shared_ + (few * pass_.sources + block * packed_.each) * window_.size(); }
 
     // A vector of tiles of a group.
-    void take(int64_t few, Room& room) const { room.blurred.take(tiles_, few % tiles_.vectors, pass_.high, pass_.wide); }
+    void take(int64_t few, Room& room) const { room.blurred.take(few % tiles_.vectors); }
 
     // Their windows of a block of source channels.
-    void read(int64_t few, int64_t block, const float* source, Room& room, float* windows) const {
-        const int64_t size = pass_.high * pass_.wide, first = few / tiles_.vectors * pass_.sources, last = std::min(pass_.sources, (block + 1) * packed_.each);
-        for (int64_t channel = block * packed_.each; channel < last; ++channel, windows += window_.size())
-            room.blurred.read(source + (first + channel) * size, d_.groups * pass_.sources * size, windows);
+    void read(int64_t few, int64_t block, const Channels& source, Room& room, float* windows) const {
+        const int64_t first = few / tiles_.vectors * pass_.sources, end = first + pass_.sources, last = std::min(end, first + (block + 1) * packed_.each);
+        for (int64_t channel = first + block * packed_.each; channel < last; ++channel, windows += window_.size()) room.blurred.read(source, channel, end, windows);
     }
 
     // The sums of some target channels.
-    void add(int64_t few, int64_t first, int64_t last, const float* source, const Parts& parts, Room& room) const {
+    void add(int64_t few, int64_t first, int64_t last, const Channels& source, const Parts& parts, Room& room) const {
         const int64_t pixels = tiles_.pixels() * LANES, group = few / tiles_.vectors;
         std::memset(room.pixels, 0, sizeof(float) * (last - first) * pixels);
         if (!shared_) take(few, room);
@@ -103,13 +105,9 @@ class Sums {
     }
 
     // Those sums into images.
-    void write(int64_t few, int64_t first, int64_t last, const float* bias, float* target, const Room& room) const {
-        const int64_t size = tiles_.rows * tiles_.columns, begin = few / tiles_.vectors * pass_.targets;
-        const Writer writer(tiles_, few % tiles_.vectors, d_.groups * pass_.targets * size);
-        for (int64_t channel = first; channel < last; ++channel) {
-            float* to = target + (begin + channel) * size;
-            writer.write(room.pixels + (channel - first) * tiles_.pixels() * LANES, bias ? bias[begin + channel] : 0, to, channel + 1 < last ? to + size : to);
-        }
+    void write(int64_t few, int64_t first, int64_t last, const float* bias, const Channels& target, const Room& room) const {
+        const int64_t begin = few / tiles_.vectors * pass_.targets;
+        Writer(tiles_, few % tiles_.vectors, target).write(room.pixels, begin + first, begin + last, bias);
     }
 
     const TorchdauDirect& d_;

@@ -22,6 +22,7 @@
 #include "lanes.h"
 #include "memory.h"
 #include "parallel.h"
+#include "planes.h"
 #include "vector.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -44,9 +45,9 @@ class InLanes {
 
     int64_t forward() {
         const Pass pass{d_.inputs, d_.outputs, d_.y.pixels, d_.x.pixels, false, false};
-        const Tiles tiles = summed_tiles(d_.images, d_.y.outputs, d_.x.outputs, d_.outputs, d_.units);
+        const Tiles tiles = summed_tiles(d_.images, d_.y.outputs, d_.x.outputs, d_.groups, d_.outputs, d_.units, d_.y.stride);
         const Sums sums(d_, pass, tiles, strided(tiles, -d_.y.padding, -d_.x.padding), gauss_, memory_);
-        if (t_) sums.compute(*t_, bound_, 1, t_->input, t_->bias, t_->output);
+        if (t_) sums.compute(*t_, bound_, 1, inputs(t_->input), t_->bias, outputs(t_->output));
         return memory_.used();
     }
 
@@ -63,6 +64,9 @@ class InLanes {
     }
 
    private:
+    Channels inputs(const float* begin) const { return {const_cast<float*>(begin), d_.groups * d_.inputs, int64_t(d_.y.pixels) * d_.x.pixels, bool(d_.channels_last)}; }
+    Channels outputs(const float* begin) const { return {const_cast<float*>(begin), d_.groups * d_.outputs, int64_t(d_.y.outputs) * d_.x.outputs, bool(d_.channels_last)}; }
+
     // What outputs in tiles read, of which the first reads at a place.
     Window strided(const Tiles& tiles, int64_t first_y, int64_t first_x) const {
         const int64_t around = 2 * bound_ + 2, stride = d_.y.stride;
@@ -71,9 +75,9 @@ class InLanes {
 
     void inputs_back() {
         const Pass pass{d_.outputs, d_.inputs, d_.y.outputs, d_.x.outputs, true, false};
-        const Tiles tiles = summed_tiles(d_.images, d_.y.pixels, d_.x.pixels, d_.inputs, d_.units);
+        const Tiles tiles = summed_tiles(d_.images, d_.y.pixels, d_.x.pixels, d_.groups, d_.inputs, d_.units, 1);
         const Sums sums(d_, pass, tiles, strided(tiles, d_.y.padding, d_.x.padding), gauss_, memory_);
-        if (t_) sums.compute(*t_, bound_, -1, t_->grad_output, nullptr, t_->grad_input);
+        if (t_) sums.compute(*t_, bound_, -1, outputs(t_->grad_output), nullptr, inputs(t_->grad_input));
     }
 
     // The gradient of blurred images, with all pixels that units can read, and the Gaussian of it.
@@ -81,6 +85,8 @@ class InLanes {
         const int64_t high = d_.y.pixels + 2 * r_, wide = d_.x.pixels + 2 * r_, channels = d_.groups * d_.inputs;
         const int64_t some = std::max<int64_t>(1, std::min<int64_t>(d_.images, PLANES / (4 * channels * high * wide)));
         float* planes = memory_.floats(some * channels * high * wide + (2 * r_ + 2) * LANES);
+        const int64_t together = d_.channels_last ? std::min<int64_t>(LANES, channels) : 1;
+        float* room = memory_.floats(d_.threads * inputs(nullptr).room(together));
         const Gaussian none(0, memory_);
         if (t_) none.fill(1);
         const Pass pass{d_.outputs, d_.inputs, d_.y.outputs, d_.x.outputs, true, true};
@@ -88,13 +94,14 @@ class InLanes {
         Memory most = memory_;
         for (int64_t first = 0; first < d_.images; first += some) {
             const int64_t images = std::min(some, d_.images - first);
-            const Tiles tiles = summed_tiles(images, high, wide, d_.inputs, d_.units, true);
+            const Tiles tiles = summed_tiles(images, high, wide, d_.groups, d_.inputs, d_.units, 0);
             memory_ = begin;
             const Sums sums(d_, pass, tiles, halved(tiles), none, memory_);
             if (memory_.used() > most.used()) most = memory_;
             if (!t_) continue;
-            sums.compute(*t_, bound_, 1, t_->grad_output + first * d_.groups * d_.outputs * d_.y.outputs * d_.x.outputs, nullptr, planes);
-            blur(planes, images * channels, t_->grad_input + first * channels * d_.y.pixels * d_.x.pixels);
+            const Channels blurred{planes, channels, high * wide, false};
+            sums.compute(*t_, bound_, 1, outputs(outputs(t_->grad_output).at(first, 0)), nullptr, blurred);
+            blur(blurred, images, inputs(inputs(t_->grad_input).at(first, 0)), together, room);
         }
         memory_ = most;
     }
@@ -106,21 +113,26 @@ class InLanes {
         return {rows + floor_half(tiles.tall) + 1, columns + tiles.wide / 2 + 1, first_y, first_x, floor_half(tiles.tall), tiles.wide / 2};
     }
 
-    // The Gaussian of planes with its margin.
-    void blur(const float* planes, int64_t count, float* images) const {
-        const int64_t high = d_.y.pixels + 2 * r_, wide = d_.x.pixels + 2 * r_, rows = d_.y.pixels, columns = d_.x.pixels;
-        Threads{d_.parallel_for, d_.threads}.run(count, [&](int64_t number, int64_t) {
-            const Unsmoothed<1> from{planes + number * high * wide, wide, 0, high};
-            smooth(gauss_, from, rows, columns, [to = images + number * rows * columns, columns](int64_t y, int64_t x, Vector total) {
-                store_within(to + y * columns + x, total, columns - x);
-            });
+    // The Gaussian of planes with its margin, some channels at a time.
+    void blur(const Channels& planes, int64_t images, const Channels& target, int64_t together, float* room) const {
+        const int64_t wide = d_.x.pixels + 2 * r_, rows = d_.y.pixels, columns = d_.x.pixels, blocks = (target.channels + together - 1) / together;
+        Threads{d_.parallel_for, d_.threads}.run(images * blocks, [&](int64_t job, int64_t thread) {
+            const int64_t image = job / blocks, first = job % blocks * together, count = std::min(together, target.channels - first);
+            float* own = room + thread * target.room(together);
+            for (int64_t channel = 0; channel < count; ++channel) {
+                const Unsmoothed<1> from{planes.at(image, first + channel), wide, 0, rows + 2 * r_};
+                smooth(gauss_, from, rows, columns, [to = target.target(image, first, own) + channel * target.pixels, columns](int64_t y, int64_t x, Vector total) {
+                    store_within(to + y * columns + x, total, columns - x);
+                });
+            }
+            target.finish(image, first, count, own);
         });
     }
 
     void units_back() {
         const Tiles tiles = multiplied_tiles(d_);
         const UnitGradients gradients(d_, tiles, strided(tiles, -d_.y.padding, -d_.x.padding), gauss_, memory_);
-        if (t_) gradients.compute(*t_, bound_);
+        if (t_) gradients.compute(*t_, bound_, inputs(t_->input), outputs(t_->grad_output));
     }
 
     const TorchdauDirect& d_;

@@ -12,22 +12,31 @@ struct Channels {
     int64_t channels, pixels;
     bool channels_last;
 
+    // Where a channel's first pixel is, and how many numbers further the next ones are.
+    float* at(int64_t image, int64_t channel) const { return begin + (channels_last ? image * channels * pixels + channel : (image * channels + channel) * pixels); }
+    int64_t apart() const { return channels_last ? channels : 1; }
+
     // Numbers that planes of so many channels need beside the images.
     int64_t room(int64_t count) const { return channels_last ? count * pixels : 0; }
 
     // Some channels of an image as planes, one after another: where they lie, or copied to `room`.
     const float* read(int64_t image, int64_t first, int64_t count, float* room) const {
-        if (!channels_last) return begin + (image * channels + first) * pixels;
-        transposed(begin + image * channels * pixels + first, channels, pixels, count, room, pixels);
+        if (!channels_last) return at(image, first);
+        copy(image, first, count, 0, pixels, room, pixels);
         return room;
+    }
+
+    // Some pixels of channels that lie side by side as parts of planes, which are `size` numbers apart.
+    void copy(int64_t image, int64_t first, int64_t count, int64_t begin_pixel, int64_t end_pixel, float* planes, int64_t size) const {
+        transposed(at(image, first) + begin_pixel * channels, channels, end_pixel - begin_pixel, count, planes, size);
     }
 
     // Where planes are to be written, and the way of those in `room` to the image afterwards.
     float* target(int64_t image, int64_t first, float* room) const {
-        return channels_last ? room : begin + (image * channels + first) * pixels;
+        return channels_last ? room : at(image, first);
     }
     void finish(int64_t image, int64_t first, int64_t count, const float* room) const {
-        if (channels_last) transposed(room, pixels, count, pixels, begin + image * channels * pixels + first, channels);
+        if (channels_last) transposed(room, pixels, count, pixels, at(image, first), channels);
     }
 
    private:

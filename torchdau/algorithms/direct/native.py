@@ -19,6 +19,9 @@ PLANES = 64 << 20
 IMAGES = 16
 """Number of blurred images among which a kernel addresses pixels by 32-bit numbers."""
 
+IN_ANY_ORDER = "narrow", "lanes"
+"""Kernels that read and write channels_last, too; for the others images are converted."""
+
 RADIUS = 40
 """Largest radius in pixels of a Gaussian that all units share: ``LARGEST_RADIUS`` of ``kernels/gaussian.h``."""
 
@@ -117,7 +120,7 @@ def _task(layer: Layer, order: torch.memory_format, backward: bool, kernels: boo
         return None
     if kernel != "separable" and profile.radius > RADIUS:
         return None
-    if kernel != "narrow":
+    if kernel not in IN_ANY_ORDER:
         order = torch.contiguous_format
     arguments = _Layer(
         images=n,
