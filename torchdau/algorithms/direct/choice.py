@@ -17,13 +17,13 @@ FEW = 16
 CACHED = 4 << 20
 """Number of pixels of blurred images that stay in a cache."""
 
-LANES_FORWARD = {(1, 1): (3.0, 500, 0.9, 3e7), (2, 2): (4.9, 620, 1.9, 4e7)}
+LANES_FORWARD = {(1, 1): (2.75, 460, 0.83, 2.7e7), (2, 2): (4.9, 620, 1.9, 4e7)}
 """Cost of ``lanes`` by stride: of a unit per pixel and per call, of a pixel of a window, of a call.
 
-Fitted to times of 140 layers (Emerald Rapids, AVX-512), as the costs of a backward pass.
+Fitted to times of 140 layers on Emerald Rapids and of 75 on Zen 4 (both AVX-512), as the costs of a backward pass.
 """
 
-LANES_BACKWARD = {(1, 1): (7.6, 1400, 2.2, 3e7), (2, 2): (22, 1700, 6.6, 5e7)}
+LANES_BACKWARD = {(1, 1): (6.5, 1200, 1.9, 2.5e7), (2, 2): (18.7, 1450, 5.6, 4.2e7)}
 """The same for the gradients."""
 
 WINDOW = 160
