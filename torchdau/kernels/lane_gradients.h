@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
 #include "direct.h"
 #include "gaussian.h"
@@ -66,14 +65,15 @@ class UnitGradients {
               units(reinterpret_cast<Position*>(memory.floats(g.each_ * g.d_.outputs * g.d_.units * sizeof(Position) / sizeof(float)))) {}
     };
 
-    // The innermost loop for tiles of a width.
-    auto products() const {
-        const auto of = [&](auto columns) {
-            constexpr int COLUMNS = decltype(columns)::value;
-            if (d_.y.stride == 1) return d_.exact ? add_corners<COLUMNS, 1, true> : add_products<COLUMNS>;
-            return d_.exact ? add_corners<COLUMNS, 2, true> : add_corners<COLUMNS, 2, false>;
-        };
-        return tiles_.wide == WIDE ? of(std::integral_constant<int, WIDE>()) : of(std::integral_constant<int, WIDEST>());
+    typedef void (*Products)(const Position*, int64_t, const float*, const Window&, int64_t, const float*, float*, bool);
+
+    // The innermost loop for tiles of this width.
+    template <int COLUMNS = WIDEST>
+    Products products() const {
+        if constexpr (COLUMNS > WIDE)
+            if (tiles_.wide < COLUMNS) return products<COLUMNS - 1>();
+        if (d_.y.stride == 1) return d_.exact ? add_corners<COLUMNS, 1, true> : add_products<COLUMNS>;
+        return d_.exact ? add_corners<COLUMNS, 2, true> : add_corners<COLUMNS, 2, false>;
     }
 
     // The output's gradient of a vector of tiles of a group, in lanes.

@@ -66,7 +66,7 @@ static inline Tiles multiplied_tiles(const TorchdauDirect& d) {
     const int64_t stride = d.y.stride;
     Tiles best(d.images, d.y.outputs, d.x.outputs, 1, WIDE);
     float least = INFINITY;
-    for (int64_t wide = WIDE; wide <= WIDEST; wide += WIDE)
+    for (int64_t wide = WIDE; wide <= WIDEST; ++wide)
         for (int64_t tall = 1; tall <= std::min<int64_t>(d.y.outputs, 32); ++tall) {
             const Tiles tiles(d.images, d.y.outputs, d.x.outputs, tall, wide);
             const int64_t around = 2 * d.bound + 2, window = (stride * (tall - 1) + around) * (stride * (wide - 1) + around);
