@@ -20,14 +20,16 @@
 #include "planes.h"
 #include "vector.h"
 
-constexpr int64_t AHEAD = 8;  // rows of units that are fetched before they are needed
+constexpr int64_t KEPT = 128 << 10;  // bytes of sums that stay in the second cache beside the gradient
+constexpr int64_t AHEAD = 8;         // rows of units that are fetched before they are needed
 
 class UnitGradients {
    public:
     // Counts or takes memory. The Gaussian must be there when the gradients are computed.
     UnitGradients(const TorchdauDirect& d, const Tiles& tiles, const Window& window, const Gaussian& gauss, Memory& memory)
         : d_(d), tiles_(tiles), window_(window), gauss_(gauss), pixels_(tiles.pixels() * LANES),
-          together_(d.channels_last ? TOGETHER / 2 : 1), each_(std::min<int64_t>(TOGETHER, up(d.groups * d.inputs, 2 * d.threads))), blocks_(up(d.inputs, each_)),
+          each_(std::min<int64_t>(TOGETHER, up(d.groups * d.inputs, 2 * d.threads))), blocks_(up(d.inputs, each_)),
+          together_(std::min(each_, std::max<int64_t>(d.channels_last ? TOGETHER / 2 : 1, KEPT / int64_t(d.outputs * d.units * SUMS * LANES * sizeof(float))))),
           gradients_(memory.floats(d.groups * tiles.vectors * d.outputs * pixels_)), rooms_(*this, memory, d.threads) {}
 
     // Displacements are within `bound`.
@@ -136,8 +138,8 @@ class UnitGradients {
     const Window window_;
     const Gaussian& gauss_;
     const int64_t pixels_;         // of a tile, in lanes
-    const int64_t together_;       // input channels whose windows are read together
     const int64_t each_, blocks_;  // input channels that are worked on together, and how many times there are as many
+    const int64_t together_;       // and of those, channels for which a vector of the gradient is read once
     float* const gradients_;       // of the output, in lanes
     const Rooms<Room, UnitGradients> rooms_;
 };
