@@ -47,7 +47,7 @@ class InLanes {
         const Pass pass{d_.inputs, d_.outputs, d_.y.pixels, d_.x.pixels, false, false};
         const Tiles tiles = summed_tiles(d_.images, d_.y.outputs, d_.x.outputs, d_.groups, d_.outputs, d_.units, d_.y.stride);
         const Sums sums(d_, pass, tiles, strided(tiles, -d_.y.padding, -d_.x.padding), gauss_, memory_);
-        if (t_) sums.compute(*t_, bound_, 1, inputs(t_->input), t_->bias, outputs(t_->output));
+        if (t_) outputs(t_->output).want_large_pages(d_.images), sums.compute(*t_, bound_, 1, inputs(t_->input), t_->bias, outputs(t_->output));
         return memory_.used();
     }
 
@@ -55,6 +55,7 @@ class InLanes {
         int64_t most = memory_.used();
         const Memory begin = memory_;
         if (!t_ || t_->grad_input) {
+            if (t_) inputs(t_->grad_input).want_large_pages(d_.images);
             d_.y.stride == 1 ? inputs_back() : inputs_back_in_steps();
             most = memory_.used();
             memory_ = begin;

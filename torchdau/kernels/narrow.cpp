@@ -41,6 +41,7 @@ class Narrow {
         const TorchdauDirectTensors& t = *tensors;
         planes_.gauss.fill(t.sigma[0]), rooms.clear();
         const Channels inputs = planes_.images_of(t.input), outputs = planes_.images_of(t.output, true);
+        outputs.want_large_pages(d_.images);
         const int64_t few = d_.images * blocks_, wanted = (4 * d_.threads + few - 1) / few;  // enough for all threads
         const int64_t each = std::max((d_.outputs + wanted - 1) / wanted, d_.channels_last ? std::min<int64_t>(LANES, d_.outputs) : 1);
         const int64_t parts = (d_.outputs + each - 1) / each;
@@ -66,6 +67,7 @@ class Narrow {
         if (!tensors) return memory_.used();
         const TorchdauDirectTensors& t = *tensors;
         planes_.gauss.fill(t.sigma[0]), rooms.clear();
+        if (t.grad_input) planes_.images_of(t.grad_input).want_large_pages(d_.images);
         const bool together = t.grad_weight && t.grad_input && blocks_ >= 4 * d_.threads;  // else images are divided, or outputs
         if (t.grad_weight) {
             // outputs of a group: all of them, where several groups are worked on together

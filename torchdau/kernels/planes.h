@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "memory.h"
 #include "vector.h"
 
 // Images of a tensor; channels that lie side by side are copied to planes while they are worked with.
@@ -15,6 +16,9 @@ struct Channels {
     // Where a channel's first pixel is, and how many numbers further the next ones are.
     float* at(int64_t image, int64_t channel) const { return begin + (channels_last ? image * channels * pixels + channel : (image * channels + channel) * pixels); }
     int64_t apart() const { return channels_last ? channels : 1; }
+
+    // Asks for large pages, before so many images are first written.
+    void want_large_pages(int64_t images) const { ::want_large_pages(begin, images * channels * pixels * int64_t(sizeof(float))); }
 
     // Numbers that planes of so many channels need beside the images.
     int64_t room(int64_t count) const { return channels_last ? count * pixels : 0; }
