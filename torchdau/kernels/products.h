@@ -36,9 +36,9 @@ static inline void write_factors(const float* spectra, int64_t count, float* fac
 // Adds the three products of COUNT by two vectors. `numbers` are re and im of a block, of which k1 takes re + im, or im - re if
 // SIGN is -1. `factors` of the COUNT others are `step` apart. Of `numbers` only one pair of vectors is in registers at a time.
 template <int COUNT, int SIGN>
-static inline void add_products(const float* numbers, const float* factors, int64_t step, Vector (&k1)[COUNT][VECTORS], Vector (&k2)[COUNT][VECTORS], Vector (&k3)[COUNT][VECTORS]) {
+static inline __attribute__((always_inline)) void add_products(const float* numbers, const float* factors, int64_t step, Vector (&k1)[COUNT][VECTORS], Vector (&k2)[COUNT][VECTORS], Vector (&k3)[COUNT][VECTORS]) {
     Vector now[VECTORS];
-    const auto multiply = [&](const float* scalars, Vector (&totals)[COUNT][VECTORS]) {
+    const auto multiply = [&](const float* scalars, Vector (&totals)[COUNT][VECTORS]) __attribute__((always_inline)) {
 #pragma GCC unroll 4
         for (int n = 0; n < COUNT; ++n)
 #pragma GCC unroll 2
