@@ -1,6 +1,7 @@
 // Gradients of units from tiles in lanes.
 //
-// One input channel at a time, whose smoothed and sloped windows stay in the first cache for all output channels. Units and
+// One input channel at a time, whose smoothed and sloped windows stay in the first cache, or just beyond it, for all output
+// channels. Units and
 // their gradients are read and written for a few input channels together, which share lines of the cache.
 #pragma once
 
@@ -20,7 +21,7 @@
 #include "planes.h"
 #include "vector.h"
 
-constexpr int64_t KEPT = 128 << 10;  // bytes of sums that stay in the second cache beside the gradient
+constexpr int64_t KEPT = 128 << 10;  // bytes of sums that stay in the second cache beside the gradient; channels_last may take more
 constexpr int64_t AHEAD = 8;         // rows of units that are fetched before they are needed
 
 class UnitGradients {
@@ -52,7 +53,7 @@ class UnitGradients {
         int64_t group, first, count;
     };
 
-    // What a thread needs: windows of a channel, sums of its units in lanes, and those of all its channels added up.
+    // What a thread needs: windows of a channel, sums of the units of some channels in lanes, and those of all its channels added up.
     struct Room {
         Reader reader;
         Blurred blurred;

@@ -20,8 +20,8 @@ static inline void keep(const Vector (&totals)[SUMS], float* sums, bool more) {
 }
 
 // Products of tiles of a gradient, `tall` rows of WIDE pixels, with the windows of the units between two channels, for a
-// stride of 1. Behind each smoothed pixel are its slopes. The gradient is interpolated in place of the windows, once for all three of them: a row of it along x, and
-// between that row and the one above.
+// stride of 1. Behind each smoothed pixel are its slopes. The gradient is interpolated in place of the windows, once for all
+// three of them: a row of it along x, and between that row and the one above.
 template <int WIDE>
 static void add_products(const Position* units, int64_t count, const float* windows, const Window& window, int64_t tall, const float* pixels, float* sums, bool more) {
     constexpr int PARTS = WIDEST > 4 ? 3 : 2;  // sums that do not wait for each other

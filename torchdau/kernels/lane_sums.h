@@ -1,6 +1,6 @@
 // Sums of shifted windows over all units, from source channels to target channels: a forward pass, or the input's gradient.
 //
-// Windows of a few source channels stay in the first cache while all target channels read them. Sums of target channels stay
+// Windows of a few source channels stay in the first cache, or just beyond it, while all target channels read them. Sums of target channels stay
 // in the second cache until all source channels were added; where they would not, targets are divided into chunks.
 #pragma once
 
@@ -88,7 +88,8 @@ class Sums {
     // Their windows of a block of source channels.
     void read(int64_t few, int64_t block, const Channels& source, Room& room, float* windows) const {
         const int64_t first = few / tiles_.vectors * pass_.sources, end = first + pass_.sources, last = std::min(end, first + (block + 1) * packed_.each);
-        for (int64_t channel = first + block * packed_.each; channel < last; ++channel, windows += window_.size()) room.blurred.read(source, channel, end, windows);
+        const int64_t next = shared_ ? last : end;  // another thread may read the following block
+        for (int64_t channel = first + block * packed_.each; channel < last; ++channel, windows += window_.size()) room.blurred.read(source, channel, next, windows);
     }
 
     // The sums of some target channels.

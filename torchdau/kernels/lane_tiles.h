@@ -7,30 +7,17 @@
 #include <cmath>
 #include <cstdint>
 
-#if defined(__linux__)
-#include <unistd.h>
-#endif
-
 #include "direct.h"
 #include "lane_packing.h"
 #include "lane_products.h"
 #include "lanes.h"
 
 constexpr int64_t ROOM = 256 << 10;  // bytes of sums that stay in the second cache
-constexpr float FAR = 1.5f;          // what windows beyond the first cache add to the time of products
+constexpr float NEAR = 48 << 10;     // bytes of smoothed and sloped windows of which enough stay in the first cache
+constexpr float FAR = 1.5f;          // what the others add to the time of products
 constexpr int64_t PREPARED = 50;     // cost of preparing a pixel of a window
 constexpr int64_t AROUND = 8;        // pixels that a tile usually reads around itself along an axis
-constexpr int64_t AT_ONCE = 4;       // vectors of tiles that keep threads busy: not their number, on which no sum may depend
-
-// Bytes of smoothed and sloped windows of which enough stay in the first cache.
-static inline float near() {
-#if defined(_SC_LEVEL1_DCACHE_SIZE)
-    static const long first_cache = std::max(32l << 10, sysconf(_SC_LEVEL1_DCACHE_SIZE));  // 0 or -1 where it is not known
-#else
-    constexpr long first_cache = 32l << 10;
-#endif
-    return 1.5f * float(first_cache);
-}
+constexpr int64_t AT_ONCE = 4;       // vectors of tiles that keep threads busy; nothing here asks the machine, as sums depend on it
 
 // Returns the number of chunks of targets whose sums stay in the second cache.
 static inline int64_t chunks(int64_t targets, const Tiles& tiles) { return up(targets * tiles.pixels() * LANES * int64_t(sizeof(float)), ROOM); }
@@ -71,7 +58,7 @@ static inline Tiles multiplied_tiles(const TorchdauDirect& d) {
             const Tiles tiles(d.images, d.y.outputs, d.x.outputs, tall, wide);
             const int64_t around = 2 * d.bound + 2, window = (stride * (tall - 1) + around) * (stride * (wide - 1) + around);
             const int64_t products = stride == 1 ? tall * wide + 4 * (tall + 1) * (wide + 1) : 12 * tall * wide;
-            const float far = std::max(0.0f, 1 - near() / float(3 * window * LANES * int64_t(sizeof(float))));
+            const float far = std::max(0.0f, 1 - NEAR / float(3 * window * LANES * int64_t(sizeof(float))));
             const float unit = float(products) * (1 + FAR * far) + 50;
             const float time = float(tiles.vectors) * (float(d.outputs * d.units) * unit + float(PREPARED * window));
             if (time < least) least = time, best = tiles;

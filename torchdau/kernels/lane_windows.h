@@ -20,7 +20,7 @@ class Reader {
         : tiles_(tiles), window_(window), high_(high), wide_(wide), stride_((window.rows * window.columns + 2 * LANES) / LANES * LANES),
           rows_(memory.floats(LANES * stride_)), places_(reinterpret_cast<int32_t*>(memory.floats(stride_))), target_(memory.floats(window.size())),
           plane_(channels_last ? std::min(high, (tiles.down_together() - 1) * window.step_y + window.rows) * wide : 0),
-          planes_(memory.floats(tiles.images_together() * LANES * plane_ + LANES)) {}
+          planes_(memory.floats(tiles.images_together() * LANES * plane_)) {}
 
     // Takes the next tiles.
     void take(int64_t vector) {

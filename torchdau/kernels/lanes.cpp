@@ -4,8 +4,8 @@
 // A unit reads its pixels between two columns and two rows: each row is interpolated along x once, t = x0 + ratio x1, and
 // used for the row of outputs above and below. A stride of 2 leaves nothing to share, and has 4 multiply-adds for each output.
 //
-// - Forward: sums over input channels of shifted windows of blurred images. A few windows stay in the first cache for all
-//   output channels.
+// - Forward: sums over input channels of shifted windows of blurred images. A few windows stay in the first cache, or just
+//   beyond it, for all output channels.
 // - Gradient of the input: the same with inputs and outputs exchanged and displacements turned around. With a stride, each
 //   unit adds its output's gradient to every pixel of the blurred image once, which is blurred at the end.
 // - Gradients of units: products of the shifted gradient of the output with windows, smoothed and sloped, of one input channel.
