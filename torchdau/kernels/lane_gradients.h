@@ -1,8 +1,7 @@
 // Gradients of units from tiles in lanes.
 //
 // One input channel at a time, whose smoothed and sloped windows stay in the first cache, or just beyond it, for all output
-// channels. Units and
-// their gradients are read and written for a few input channels together, which share lines of the cache.
+// channels. Units and their gradients are read and written for a few input channels together, which share lines of the cache.
 #pragma once
 
 #include <algorithm>

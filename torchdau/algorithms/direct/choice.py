@@ -20,7 +20,8 @@ CACHED = 4 << 20
 LANES_FORWARD = {(1, 1): (2.75, 460, 0.83, 2.7e7), (2, 2): (4.9, 620, 1.9, 4e7)}
 """Cost of ``lanes`` by stride: of a unit per pixel and per call, of a pixel of a window, of a call.
 
-Fitted to times of 140 layers on Emerald Rapids and of 75 on Zen 4 (both AVX-512), as the costs of a backward pass.
+Fitted to times of 140 layers on Emerald Rapids, and those of a stride of 1 to 75 on Zen 4 (both AVX-512); the costs of
+a backward pass, too.
 """
 
 LANES_BACKWARD = {(1, 1): (6.5, 1200, 1.9, 2.5e7), (2, 2): (22, 1700, 6.6, 5e7)}
