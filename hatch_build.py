@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path(__file__).parent / "torchdau" / "kernels"
 FLAGS = "-std=c++17 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -fvisibility=hidden -shared -fPIC"
-X86 = {
-    "avx512": "-mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mprefer-vector-width=512",
-    "avx2": "-mavx2 -mfma",
-    "baseline": "",
-}
+AVX512 = "-mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mprefer-vector-width=512"
+AMX = {"amx": f"{AVX512} -mavx512bf16 -mamx-tile -mamx-bf16"} if sys.platform == "linux" else {}
+X86 = {**AMX, "avx512": AVX512, "avx2": "-mavx2 -mfma", "baseline": ""}
 VARIANTS = X86 if platform.machine().lower() in ("x86_64", "amd64") else {"baseline": ""}
 """Flags by the name of a library; torchdau/kernels/__init__.py selects the library for a processor."""
 
@@ -38,23 +37,21 @@ def build() -> list[Path]:
     if command is None:
         print("torchdau: no C++ compiler found; installing without native kernels.", file=sys.stderr)
         return []
-    for library, flags in zip(libraries, VARIANTS.values(), strict=True):
-        arguments = [
-            *shlex.split(command),
-            *FLAGS.split(),
-            *flags.split(),
-            *map(str, sorted(FOLDER.glob("*.cpp"))),
-            "-o",
-            str(library),
-        ]
-        try:
-            subprocess.run(arguments, check=True, capture_output=True, text=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            reason = getattr(error, "stderr", "") or str(error)
-            print(f"torchdau: {command} failed; installing without native kernels.\n{reason}", file=sys.stderr)
-            for made in libraries:
-                made.unlink(missing_ok=True)
-            return []
+
+    def compile_library(library: Path, flags: str) -> None:
+        sources = map(str, sorted(FOLDER.glob("*.cpp")))
+        arguments = [*shlex.split(command), *FLAGS.split(), *flags.split(), *sources, "-o", str(library)]
+        subprocess.run(arguments, check=True, capture_output=True, text=True)
+
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(threads.map(compile_library, libraries, VARIANTS.values()))
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", "") or str(error)
+        print(f"torchdau: {command} failed; installing without native kernels.\n{reason}", file=sys.stderr)
+        for library in libraries:
+            library.unlink(missing_ok=True)
+        return []
     return libraries
 
 

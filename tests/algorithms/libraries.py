@@ -1,18 +1,15 @@
 """Which libraries of native kernels the tests can run."""
 
-from pathlib import Path
+import ctypes
 
 import pytest
-import torch
 
-import torchdau
 from torchdau import kernels
-from torchdau.kernels import VARIANTS
 
 AVAILABLE = {
-    name: path
-    for name in VARIANTS.get(torch.backends.cpu.get_cpu_capability(), ("baseline",))
-    if (path := Path(torchdau.__file__).parent / "kernels" / f"kernels_{name}.so").exists()
+    path.stem.removeprefix("kernels_"): path
+    for path in kernels.built()
+    if ctypes.CDLL(str(path)).torchdau_runs()  # the processor or the system may not have what it needs
 }
 
 built = pytest.mark.skipif(not AVAILABLE, reason="the kernels are not built: no C++ compiler")

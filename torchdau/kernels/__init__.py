@@ -20,10 +20,10 @@ from torch import Tensor
 
 from torchdau.workspace import address
 
-VARIANTS = {"AVX512": ("avx512", "avx2", "baseline"), "AVX2": ("avx2", "baseline")}
+VARIANTS = {"AVX512": ("amx", "avx512", "avx2", "baseline"), "AVX2": ("avx2", "baseline")}
 """Usable libraries, the fastest first, by the processor's capability in torch; any processor has the baseline."""
 
-INTERFACE = 7
+INTERFACE = 8
 """Version of the arguments of a library's functions; ``spectral.cpp`` has the same number."""
 
 NOT_BUILT = "not built"
@@ -55,21 +55,26 @@ def parallel_for() -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+def built() -> list[Path]:
+    """Return the libraries that were built for a processor like this one, the fastest first."""
+    variants = VARIANTS.get(torch.backends.cpu.get_cpu_capability(), ("baseline",))
+    return [path for name in variants if (path := Path(__file__).with_name(f"kernels_{name}.so")).exists()]
+
+
 def _find() -> Kernels:
     if os.environ.get("TORCHDAU_KERNELS") == "0":
         return Kernels(None, TURNED_OFF)
     reason = NOT_BUILT
-    for variant in VARIANTS.get(torch.backends.cpu.get_cpu_capability(), ("baseline",)):
-        path = Path(__file__).with_name(f"kernels_{variant}.so")
-        if path.exists():
-            try:
-                library = ctypes.CDLL(str(path))
-                if library.torchdau_interface() != INTERFACE:
-                    raise OSError("it was built from other sources")
-                parallel_for()
+    for path in built():
+        try:
+            library = ctypes.CDLL(str(path))
+            if library.torchdau_interface() != INTERFACE:
+                raise OSError("it was built from other sources")
+            parallel_for()
+            if library.torchdau_runs():
                 return Kernels(library, path.name)
-            except (AttributeError, OSError) as error:
-                reason = f"not usable: {path.name}: {error}"
+        except (AttributeError, OSError) as error:
+            reason = f"not usable: {path.name}: {error}"
     return Kernels(None, reason)
 
 
@@ -89,8 +94,18 @@ def available() -> bool:
     return kernels().library is not None
 
 
+def in_bfloat16() -> bool:
+    """Return whether the kernels compute images in bfloat16, which takes a processor with AMX."""
+    return _has(kernels().library, "spectral_forward_bfloat16")
+
+
+@functools.cache
+def _has(library: Any, name: str) -> bool:
+    return hasattr(library, f"torchdau_{name}")
+
+
 def call(name: str, layer: ctypes.Structure, tensors: Sequence[Tensor | None]) -> None:
-    """Call a kernel with its arguments, its tensors (contiguous float32) and the memory that it asks for."""
+    """Call a kernel with its arguments, its tensors (contiguous, in the types of the kernel) and the memory it asks for."""
     function, arguments = _function(kernels().library, name), ctypes.byref(layer)
     memory = address("kernels", function(arguments, None, None))
     pointers = struct.pack(f"{len(tensors)}P", *[0 if t is None else t.data_ptr() for t in tensors])

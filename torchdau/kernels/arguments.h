@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "images.h"
 #include "parallel.h"
+#include "tiling.h"
 #include "units.h"
 
 // The arguments, as torchdau/algorithms/spectral/native.py fills them in.
@@ -29,9 +29,12 @@ struct TorchdauLayer {
     ParallelFor parallel_for;
 };
 
-struct TorchdauTensors {
-    const float *input, *weight, *displacement, *sigma, *bias, *grad_output;
-    float *output, *grad_input, *grad_weight, *grad_displacement, *grad_sigma, *grad_bias;
+struct TorchdauTensors {  // images in the type of the function, all others in float32
+    const void* input;
+    const float *weight, *displacement, *sigma, *bias;
+    const void* grad_output;
+    void *output, *grad_input;
+    float *grad_weight, *grad_displacement, *grad_sigma, *grad_bias;
 };
 }
 

@@ -4,15 +4,9 @@
 #include <cmath>
 #include <cstdint>
 
-#include "frequencies.h"
 #include "memory.h"
+#include "tiling.h"
 #include "vector.h"
-
-// One axis of the images: `count` tiles of `size` pixels, `step` apart, the first at pixel `start` of `pixels`.
-// Within a tile, pixels that are transformed lie `stride` apart and symmetrically about the origin of the phases.
-struct Axis {
-    int pixels, start, size, step, count, stride;
-};
 
 // C (m, columns) = A (m, k) B (k, columns), where A is a small constant matrix and columns are vectors.
 template <int ROWS_, int VECTORS_>
@@ -169,32 +163,18 @@ struct Transform {
 // Rows of a tile that are transformed along x at a time: few enough that they stay in the fastest cache.
 constexpr int STRIP = 8;
 
-// Images (N, groups * C, H, W) or (N, H, W, groups * C), their tiles, and the spectra of these.
-struct Images {
-    const Frequencies frequencies;
-    const int64_t groups, channels;  // channels of a group
-    const bool channels_last;
-    const Axis y, x;
+// Images in float32, and how their tiles are transformed.
+struct Images : Tiling {
+    typedef float Number;
     Transform transform_y, transform_x;
 
     Images(Frequencies f, int64_t groups, int64_t channels, bool channels_last, const Axis& y, const Axis& x, Memory& memory)
-        : frequencies(f), groups(groups), channels(channels), channels_last(channels_last), y(y), x(x),
-          transform_y(y, f.height, memory), transform_x(x, f.width, memory) {}
+        : Tiling{f, groups, channels, channels_last, y, x}, transform_y(y, f.height, memory), transform_x(x, f.width, memory) {}
 
     void fill() {
         transform_y.fill(y, frequencies.height);
         transform_x.fill(x, frequencies.width);
     }
-
-    int64_t blocks() const { return (channels + BLOCK - 1) / BLOCK; }
-    int64_t image() const { return int64_t(y.pixels) * x.pixels; }
-
-    // Where the first pixel of a channel of a group is, and how far apart pixels are.
-    int64_t begin(int64_t number, int64_t group, int64_t channel) const {
-        if (channels_last) return number * image() * groups * channels + group * channels + channel;
-        return ((number * groups + group) * channels + channel) * image();
-    }
-    int64_t apart() const { return channels_last ? groups * channels : 1; }
 
     // Room for one tile of a block of channels while it is transformed.
     struct Room {
@@ -207,17 +187,6 @@ struct Images {
             rows = memory.floats((w + 2 * LANES) * BLOCK);                          // (channel, x)
         }
     };
-
-    // Where a tile lies: its first pixel, and the columns and channels of it that exist.
-    struct Place {
-        int top, left, first, last;
-        int64_t channels;
-    };
-    Place place(int ty, int tx, int64_t channel) const {
-        const int left = x.start + tx * x.step, right = x.pixels - left;
-        const int64_t rest = channels - channel;
-        return {y.start + ty * y.step, left, left < 0 ? -left : 0, right < x.size ? right : x.size, rest < BLOCK ? rest : BLOCK};
-    }
 
     // Spectra of a tile of a block of channels, the first of which is `image`: re and im, written for frequency f at
     // spectra + f * step. Outside of the image, and beyond the last channel, there are zeros.

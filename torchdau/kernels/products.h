@@ -6,20 +6,11 @@
 
 #include <cstdint>
 
+#include "filters.h"
+#include "images.h"
 #include "memory.h"
+#include "spectra.h"
 #include "vector.h"
-
-// Spectra (block of channels, frequency, image, re and im, channel of the block).
-struct Spectra {
-    float* begin;
-    int64_t frequencies, images;
-
-    int64_t to_image() const { return 2 * BLOCK; }
-    int64_t to_frequency() const { return images * to_image(); }
-    float* at(int64_t block, int64_t frequency, int64_t image) const {
-        return begin + (block * frequencies + frequency) * to_frequency() + image * to_image();
-    }
-};
 
 // The factors (image, Sr, Si - Sr and Sr + Si, channel of the block) of `count` spectra that follow each other.
 static inline void write_factors(const float* spectra, int64_t count, float* factors) {
@@ -85,44 +76,56 @@ static inline void filter_tile(const float* filter, int64_t sources, const float
         }
 }
 
-// Memory of apply_filters.
-struct Products {
-    float *factors, *sums;
+// The filters of one frequency and of its twin, (block of targets, source, re and im, lane) each, and what they do to images.
+class Products {
+   public:
     Products(int64_t sources, int64_t targets, Memory& memory)
-        : factors(memory.floats((sources < STEP ? sources + BLOCK : STEP) * ROWS * 3)),
-          sums(memory.floats(sources > STEP ? PANEL * targets * 3 * BLOCK : 0)) {}
-};
+        : sources_(sources),
+          filters_(memory.floats(targets * sources * 2 * BLOCK)),
+          twins_(memory.floats(targets * sources * 2 * BLOCK)),
+          factors_(memory.floats((sources < STEP ? sources + BLOCK : STEP) * ROWS * 3)),
+          sums_(memory.floats(sources > STEP ? PANEL * targets * 3 * BLOCK : 0)) {}
 
-// The same for `count` blocks of targets, whose filters follow each other, and all images. The factors of the spectra of some
-// images serve all blocks.
-static void apply_filters(const float* filters, int64_t count, int64_t sources, const Spectra& in, int64_t in_block, const Spectra& out,
-                          int64_t out_block, int64_t frequency, const Products& room) {
-    for (int64_t panel = 0; panel < in.images; panel += PANEL)
-        for (int64_t first = 0; first < sources; first += STEP) {
-            const int64_t last = first + STEP < sources ? first + STEP : sources;
-            const int64_t stop = panel + PANEL < in.images ? panel + PANEL : in.images;
-            float* sums = room.sums;
-            for (int64_t n = panel; n < stop;) {
-                const int64_t some = n + ROWS <= stop ? ROWS : 1;
-                float* factors = room.factors;
-                for (int64_t block = first / BLOCK; block * BLOCK < last; ++block, factors += some * 3 * BLOCK) {
-                    const float* from = in.at(in_block + block, frequency, n);
-                    prefetch(from + some * 2 * BLOCK, some * 2 * BLOCK);  // the next images
-                    write_factors(from, some, factors);
+    // The filters of block `number` from those tables that begin at `place`.
+    void make(const Filters& filters, const Tables& tables, int64_t number, int64_t place, int kx, int ky, float sign, bool has_twin) const {
+        const int64_t begin = number * sources_ * 2 * BLOCK;
+        filters.frequency(tables, place, sources_, kx, ky, sign, filters_ + begin, has_twin ? twins_ + begin : nullptr);
+    }
+
+    // All images of `count` blocks of targets. The factors of the spectra of some images serve all blocks.
+    void apply(bool twin, int64_t count, const Spectra<float>& in, int64_t in_block, const Spectra<float>& out, int64_t out_block, int64_t frequency) const {
+        const float* filters = twin ? twins_ : filters_;
+        for (int64_t panel = 0; panel < in.images; panel += PANEL)
+            for (int64_t first = 0; first < sources_; first += STEP) {
+                const int64_t last = first + STEP < sources_ ? first + STEP : sources_;
+                const int64_t stop = panel + PANEL < in.images ? panel + PANEL : in.images;
+                float* sums = sums_;
+                for (int64_t n = panel; n < stop;) {
+                    const int64_t some = n + ROWS <= stop ? ROWS : 1;
+                    float* factors = factors_;
+                    for (int64_t block = first / BLOCK; block * BLOCK < last; ++block, factors += some * 3 * BLOCK) {
+                        const float* from = in.at(in_block + block, frequency, n);
+                        prefetch(from + some * 2 * BLOCK, some * 2 * BLOCK);  // the next images
+                        write_factors(from, some, factors);
+                    }
+                    for (int64_t b = 0; b < count; ++b, sums += some * 3 * BLOCK) {
+                        const float* filter = filters + (b * sources_ + first) * 2 * BLOCK;
+                        float *before = first ? sums : nullptr, *after = last < sources_ ? sums : nullptr;
+                        float* to = out.at(out_block + b, frequency, n);
+                        if (some == ROWS)
+                            filter_tile<ROWS>(filter, last - first, factors_, before, after, to);
+                        else
+                            filter_tile<1>(filter, last - first, factors_, before, after, to);
+                    }
+                    n += some;
                 }
-                for (int64_t b = 0; b < count; ++b, sums += some * 3 * BLOCK) {
-                    const float* filter = filters + (b * sources + first) * 2 * BLOCK;
-                    float *before = first ? sums : nullptr, *after = last < sources ? sums : nullptr;
-                    float* to = out.at(out_block + b, frequency, n);
-                    if (some == ROWS)
-                        filter_tile<ROWS>(filter, last - first, room.factors, before, after, to);
-                    else
-                        filter_tile<1>(filter, last - first, room.factors, before, after, to);
-                }
-                n += some;
             }
-        }
-}
+    }
+
+   private:
+    int64_t sources_;
+    float *filters_, *twins_, *factors_, *sums_;
+};
 
 // Gradient of COUNT filters, those of the sources of `factors` and a block of targets, whose spectra are `images`: conj(S) D,
 // summed over images; written like a filter.
@@ -139,18 +142,45 @@ static inline void gradient_tile(const float* images, const float* factors, int6
         }
 }
 
-// Gradients of the filters from `count` sources, from `first` on, to a block of targets at one frequency; `factors` is room for
-// those of a block of sources.
-static void filter_gradients(const Spectra& images, int64_t block, const Spectra& grads, int64_t grad_block, int64_t frequency,
-                             int64_t first, int64_t count, float* factors, float* out) {
-    const float* targets = images.at(block, frequency, 0);
-    const int64_t size = images.to_frequency(), slice = (size * ROWS / count + 15) / 16 * 16;
-    for (int64_t s = first, done = 0; s < first + count; s += ROWS, done += slice, out += ROWS * 2 * BLOCK) {
-        const float* sources = grads.at(grad_block + s / BLOCK, frequency, 0);
-        if (s % BLOCK == 0) write_factors(sources, images.images, factors);
-        // Of the next frequency: a slice of the targets', and of the sources' what the tiles of a block share.
-        prefetch(targets + size + done, slice);
-        prefetch(sources + size + s % BLOCK / ROWS * (size * ROWS / BLOCK), size * ROWS / BLOCK);
-        gradient_tile<ROWS>(targets, factors + s % BLOCK, images.images, out);
+// Gradients of filters, and the memory for them.
+class Gradients {
+   public:
+    Gradients(int64_t images, Memory& memory) : factors_(memory.floats(images * 3 * BLOCK)) {}
+
+    // Those of the filters from `count` sources, from `first` on, to a block of targets at one frequency.
+    void multiply(const Spectra<float>& images, int64_t block, const Spectra<float>& grads, int64_t grad_block, int64_t frequency, int64_t first,
+                  int64_t count, float* out) const {
+        const float* targets = images.at(block, frequency, 0);
+        const int64_t size = images.to_frequency(), slice = (size * ROWS / count + 15) / 16 * 16;
+        for (int64_t s = first, done = 0; s < first + count; s += ROWS, done += slice, out += ROWS * 2 * BLOCK) {
+            const float* sources = grads.at(grad_block + s / BLOCK, frequency, 0);
+            if (s % BLOCK == 0) write_factors(sources, images.images, factors_);
+            // Of the next frequency: a slice of the targets', and of the sources' what the tiles of a block share.
+            prefetch(targets + size + done, slice);
+            prefetch(sources + size + s % BLOCK / ROWS * (size * ROWS / BLOCK), size * ROWS / BLOCK);
+            gradient_tile<ROWS>(targets, factors_ + s % BLOCK, images.images, out);
+        }
     }
-}
+
+   private:
+    float* factors_;
+};
+
+// The arithmetic of the spectral algorithm in float32.
+struct Float32 {
+    typedef float Number;
+    typedef ::Images Images;
+    typedef ::Tables Tables;
+    typedef Filters::Room TableRoom;
+    typedef ::Products Products;
+    typedef ::Gradients Gradients;
+
+    static int64_t stored(int64_t images) { return images; }
+    static float real(const float* spectrum, int64_t channel) { return spectrum[channel]; }
+
+    // Fills the tables at `place` for the units of `count` sources and a block of targets.
+    static void build(const Filters& filters, const Units& units, int64_t target, int64_t source, int64_t count, int64_t place, const Tables& tables,
+                      const TableRoom& room) {
+        filters.build(units, target, source, count, place, tables, room);
+    }
+};

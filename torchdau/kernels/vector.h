@@ -161,7 +161,7 @@ static inline float sum(Vector v) {
 
 // Rows to columns: afterwards lane j of rows[i] is what lane i of rows[j] was. Fewer rows than lanes: of each block of as many lanes.
 template <int WIDTH = LANES / 2, int COUNT>
-static inline void transpose(Vector (&rows)[COUNT]) {
+static inline __attribute__((always_inline)) void transpose(Vector (&rows)[COUNT]) {
 #pragma GCC unroll 16
     for (int row = 0; row < COUNT; ++row) {
         if (row & WIDTH) continue;

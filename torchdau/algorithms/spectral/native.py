@@ -45,11 +45,18 @@ def fits(layer: Layer) -> bool:
 
 
 class Task:
-    """A layer by the kernels; see :class:`torchdau.algorithms.spectral.task.Task`."""
+    """A layer by the kernels; see :class:`torchdau.algorithms.spectral.task.Task`.
+
+    Args:
+        layer: the layer.
+        in_bfloat16: whether the kernels compute images of that type in that type, and not in float32.
+    """
 
     kept: tuple[int, ...] = (0,)
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, in_bfloat16: bool) -> None:
+        half = in_bfloat16 and layer.dtype == torch.bfloat16
+        self.dtype, self.suffix = (torch.bfloat16, "_bfloat16") if half else (torch.float32, "")
         (n, channels, *size), (o, i, k), stride, padding, groups, profile, *_ = layer
         axes = tuple(zip(size, stride, padding, strict=True))
         self.output_shape = layer.output
@@ -80,19 +87,19 @@ class Task:
     def forward(self, tensors: Tensors, kept: Tensor) -> Tensor:
         """Return the output; no spectra are kept."""
         order = layout(tensors.input)
-        output = torch.empty(self.output_shape, dtype=torch.float32, device="cpu", memory_format=order)
-        self._call("spectral_forward", tensors, [*_prepared(tensors), None, output, *[None] * 5])
+        output = torch.empty(self.output_shape, dtype=self.dtype, device="cpu", memory_format=order)
+        self._call("spectral_forward", tensors, [*self._prepared(tensors), None, output, *[None] * 5])
         return output.to(tensors.input.dtype)
 
     def backward(self, tensors: Tensors, grad: Tensor, needed: Sequence[bool], kept: Tensor) -> list[Tensor | None]:
         """Return gradients of input, weight, displacement, sigma and bias; None for one that is not ``needed``."""
-        image, weight, displacement, _, bias = prepared = _prepared(tensors)
+        image, weight, displacement, _, bias = prepared = self._prepared(tensors)
         like = image, weight, displacement, weight, bias  # a sigma for each unit, summed if they share it
         totals = [
             None if t is None or not need else torch.empty_like(t) if t is image and self.whole else torch.zeros_like(t)
             for t, need in zip(like, needed, strict=True)
         ]
-        grad = grad.float().contiguous(memory_format=layout(tensors.input))
+        grad = grad.to(self.dtype).contiguous(memory_format=layout(tensors.input))
         self._call("spectral_backward", tensors, [*prepared, grad, None, *totals])
         return [
             None if total is None or t is None else total.to(t.dtype).sum_to_size(t.shape)
@@ -103,14 +110,13 @@ class Task:
         layer = _Layer.from_buffer_copy(self.layer)  # other threads may need other numbers
         layer.shared_sigma, layer.threads = tensors.sigma.ndim == 0, torch.get_num_threads()
         layer.channels_last = layout(tensors.input) == torch.channels_last
-        call(name, layer, arguments)
+        call(name + self.suffix, layer, arguments)
 
-
-def _prepared(tensors: Tensors) -> list[Tensor | None]:
-    """Return the tensors as the kernels read them: images in their layout, the others contiguous."""
-    image, *others = tensors
-    image = image.float().contiguous(memory_format=layout(image))
-    return [image, *(None if t is None else t.float().contiguous() for t in others)]
+    def _prepared(self, tensors: Tensors) -> list[Tensor | None]:
+        """Return the tensors as the kernels read them: images in their layout, the others contiguous in float32."""
+        image, *others = tensors
+        image = image.to(self.dtype).contiguous(memory_format=layout(image))
+        return [image, *(None if t is None else t.float().contiguous() for t in others)]
 
 
 def _axis(axis: Axis, pixels: int, outputs: int) -> _Axis:

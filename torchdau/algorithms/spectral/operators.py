@@ -13,7 +13,7 @@ from torchdau.algorithms.spectral import native, triton
 from torchdau.algorithms.spectral.task import Task, Tensors
 from torchdau.arguments import is_exporting, needs_gradient
 from torchdau.gpu import tf32_allowed
-from torchdau.kernels import advise, available
+from torchdau.kernels import advise, available, in_bfloat16
 from torchdau.profile import Profile
 
 
@@ -53,7 +53,7 @@ def _forward(
     """Return the output and the spectra of the input for the backward pass, which are empty unless ``keep``."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     layer = Layer.of(input, weight, sigma, stride, padding, groups, profile)
-    task = _task(layer, tf32_allowed(), available())
+    task = _task(layer, tf32_allowed(), available(), in_bfloat16())
     with plain(input):
         kept = _room(task.kept if keep else (0,), input)
         return task.forward(Tensors(input, weight, displacement, sigma, bias), kept), kept
@@ -79,7 +79,7 @@ def _backward(
     """Return gradients of input, weight, displacement, sigma and bias; an empty tensor for one not ``needed``."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     layer = Layer.of(input, weight, sigma, stride, padding, groups, profile)
-    task = _task(layer, tf32_allowed(), available())
+    task = _task(layer, tf32_allowed(), available(), in_bfloat16())
     with plain(input):
         grads = task.backward(Tensors(input, weight, displacement, sigma, bias), grad, needed, spectra)
         d_input, d_weight, d_displacement, d_sigma, d_bias = (grad.new_empty(0) if g is None else g for g in grads)
@@ -87,7 +87,7 @@ def _backward(
 
 
 @lru_cache(maxsize=1024)
-def _task(layer: Layer, tf32: bool, native_kernels: bool) -> Task | native.Task:
+def _task(layer: Layer, tf32: bool, native_kernels: bool, bfloat16: bool) -> Task | native.Task:
     """Return the layer by the kernels for the GPU or the native ones if they support it, else by PyTorch."""
     if triton.fits(layer):
         from torchdau.algorithms.spectral.triton.task import Task as TritonTask
@@ -95,7 +95,7 @@ def _task(layer: Layer, tf32: bool, native_kernels: bool) -> Task | native.Task:
         return TritonTask(layer, tf32)
     if native.fits(layer) and 0 not in layer.input:
         if native_kernels:
-            return native.Task(layer)
+            return native.Task(layer, bfloat16)
         advise()
     return Task(layer)
 
