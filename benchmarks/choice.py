@@ -1,6 +1,6 @@
 """The algorithm that "auto" chooses, compared with the fastest.
 
-    uv run python benchmarks/choice.py [--training] [--csv FILE] [--repeats N] [--shape N,I,O,H,K,R,S ...]
+    uv run python benchmarks/choice.py [--training] [--dtype TYPE] [--csv FILE] [--repeats N] [--shape SHAPE ...]
 
 Measures forward passes, or training steps, of all algorithms on a grid of shapes: interleaved, medians. Prints the time
 of the chosen algorithm relative to the fastest, and to a 3 x 3 convolution of the same stride S. The convolution runs
@@ -56,12 +56,12 @@ GRID = [  # N, I, O, H, K, R, and the stride if it is not 1
 ]
 
 
-def measure(shape: tuple[int, ...], repeats: int, training: bool) -> dict[str, str | float]:
+def measure(shape: tuple[int, ...], repeats: int, training: bool, dtype: torch.dtype) -> dict[str, str | float]:
     """Return one row of the table, in milliseconds."""
     n, i, o, h, k, r, s = shape
-    x, kernel = torch.randn(n, i, h, h), torch.randn(o, i, 3, 3)
+    x, kernel, weight = (torch.randn(size, dtype=dtype) for size in ((n, i, h, h), (o, i, 3, 3), (o, i, k)))
     convolved = {name: [t.to(memory_format=order) for t in (x, kernel)] for name, order in LAYOUTS.items()}
-    weight, mu = torch.randn(o, i, k), torch.rand(o, i, k, 2) * 2 * r - r
+    mu = torch.rand(o, i, k, 2) * 2 * r - r
     for leaf in (x, weight, mu, *(t for tensors in convolved.values() for t in tensors)):
         leaf.requires_grad_(training)
     profile = Profile("bilinear", "smooth", float(r), SIGMA)
@@ -92,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", help="write the table to this file as well")
     parser.add_argument("--training", action="store_true", help="steps forward and backward")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shape", nargs="*", default=[",".join(map(str, s)) for s in GRID], metavar="N,I,O,H,K,R,S")
@@ -101,7 +102,7 @@ def main() -> None:
     rows = []
     for text in track(options.shape, "shapes", transient=True):
         shape = [int(v) for v in text.split(",")]
-        rows.append(measure((*shape, 1)[:7], options.repeats, options.training))
+        rows.append(measure((*shape, 1)[:7], options.repeats, options.training, getattr(torch, options.dtype)))
     table = Table(
         *rows[0], title=f"milliseconds {'a step' if options.training else 'forward'}; shape: N, I, O, H, K, R, stride"
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.operands import ALGORITHMS, F64, gradients, images, relative, units
-from torchdau import dau_conv2d
+from torchdau import dau_conv2d, kernels
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 24, 20, 20, 2), (2, 32, 32, 7, 9, 4), (1, 8, 8, 90, 70, 1)])
@@ -27,7 +27,8 @@ def test_precision(algorithm, shape):
         got = gradients(rounded, algorithm=algorithm)
         for a, b, c in zip(got, truth, dense, strict=True):
             assert a.dtype == c.dtype
-            assert relative(a, b) <= 2 * relative(c, b)
+            in_bfloat16 = dtype == torch.bfloat16 and algorithm == "spectral" and kernels.in_bfloat16()
+            assert relative(a, b) <= (2.5 if in_bfloat16 else 2) * relative(c, b)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

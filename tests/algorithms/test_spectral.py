@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from tests.operands import gradients, images, relative, units
-from torchdau import dau_conv2d
+from torchdau import dau_conv2d, kernels
 from torchdau import workspace as workspace_module
 from torchdau.algorithms.spectral import operators, planning, task
+from torchdau.kernels import TURNED_OFF, Kernels
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 31), (63, 128), (8, 200)], ids=str)
@@ -50,6 +51,7 @@ def test_half_precision_sums_in_pieces(monkeypatch):
     x, (w, mu) = images(32, 4, 24, 24), units(4, 4, 2)
     rounded = [x.bfloat16(), w.bfloat16(), mu.float()]
     truth = gradients([t.double() for t in rounded], algorithm="dense")
+    monkeypatch.setattr(kernels, "kernels", lambda: Kernels(None, TURNED_OFF))
     monkeypatch.setattr(task, "IMAGE_WORKSPACE", 1)
     got = gradients(rounded, algorithm="spectral")
     for a, b in zip(got, truth, strict=True):

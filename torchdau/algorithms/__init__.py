@@ -46,17 +46,17 @@ def choose(layer: Layer, training: bool = False) -> str:
     """Return the name of the algorithm with the lowest cost, forward or, in ``training``, with a backward pass."""
     symbols = torch.compiler.is_compiling() or torch._C._is_tracing()
     compare = _cheapest.__wrapped__ if symbols else _cheapest
-    return compare(layer, training, available())
+    return compare(layer, training, available(), spectral.computes_in_bfloat16(layer))
 
 
 @lru_cache(maxsize=1024)
-def _cheapest(layer: Layer, training: bool, _: bool) -> str:
-    """Compare costs; the last argument tells whether there are native kernels."""
+def _cheapest(layer: Layer, training: bool, _: bool, bfloat16: bool) -> str:
+    """Compare costs; the last arguments tell whether there are native kernels, and whether they serve bfloat16."""
     (o, i, k), groups, profile = layer.weight, layer.groups, layer.profile
     sizes = layer.input[0], groups, i, o // groups, k, layer.output[2:], layer.stride, profile.size
     kernels, serves, on_gpu = spectral.serves(layer), not direct.unsuitable(layer), layer.device.type == "cuda"
     best, least = "dense", dense.cost(*sizes)
-    spectral_cost = spectral.native_cost(*sizes) if kernels else spectral.cost(*sizes)
+    spectral_cost = spectral.native_cost(*sizes, bfloat16) if kernels else spectral.cost(*sizes)
     if on_gpu:
         spectral_cost *= ON_GPU[kernels]
     if spectral_cost <= least:  # torch.compile cannot trace min(key=) for dynamic sizes

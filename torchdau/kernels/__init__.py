@@ -105,7 +105,7 @@ def _has(library: Any, name: str) -> bool:
 
 
 def call(name: str, layer: ctypes.Structure, tensors: Sequence[Tensor | None]) -> None:
-    """Call a kernel with its arguments, its tensors (contiguous, in the types of the kernel) and the memory it asks for."""
+    """Call a kernel with its arguments, its tensors (contiguous, in its types) and the memory that it asks for."""
     function, arguments = _function(kernels().library, name), ctypes.byref(layer)
     memory = address("kernels", function(arguments, None, None))
     pointers = struct.pack(f"{len(tensors)}P", *[0 if t is None else t.data_ptr() for t in tensors])

@@ -6,7 +6,7 @@ product of the two is transformed back. Images, rows of tiles and output channel
 bounded. PyTorch processes only a few columns of frequencies at a time.
 """
 
-from torchdau.algorithms.spectral.operators import dau_conv2d, serves
+from torchdau.algorithms.spectral.operators import computes_in_bfloat16, dau_conv2d, serves
 from torchdau.algorithms.spectral.planning import cost, native_cost
 
-__all__ = ["cost", "dau_conv2d", "native_cost", "serves"]
+__all__ = ["computes_in_bfloat16", "cost", "dau_conv2d", "native_cost", "serves"]

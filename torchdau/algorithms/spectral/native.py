@@ -49,14 +49,13 @@ class Task:
 
     Args:
         layer: the layer.
-        in_bfloat16: whether the kernels compute images of that type in that type, and not in float32.
+        bfloat16: whether to compute in bfloat16, and not in float32.
     """
 
     kept: tuple[int, ...] = (0,)
 
-    def __init__(self, layer: Layer, in_bfloat16: bool) -> None:
-        half = in_bfloat16 and layer.dtype == torch.bfloat16
-        self.dtype, self.suffix = (torch.bfloat16, "_bfloat16") if half else (torch.float32, "")
+    def __init__(self, layer: Layer, bfloat16: bool) -> None:
+        self.dtype, self.suffix = (torch.bfloat16, "_bfloat16") if bfloat16 else (torch.float32, "")
         (n, channels, *size), (o, i, k), stride, padding, groups, profile, *_ = layer
         axes = tuple(zip(size, stride, padding, strict=True))
         self.output_shape = layer.output
@@ -69,8 +68,8 @@ class Task:
             outputs=o // groups,
             units=k,
             table_size=TABLES // 4,
-            y=_axis(y, size[0], self.output_shape[2]),
-            x=_axis(x, size[1], self.output_shape[3]),
+            y=_axis(y, size[0], self.output_shape[2], bfloat16),
+            x=_axis(x, size[1], self.output_shape[3], bfloat16),
             gaussian=profile.interpolation == "gaussian",
             exact=profile.displacement_gradient == "exact",
             first=profile.first,
@@ -119,10 +118,10 @@ class Task:
         return [image, *(None if t is None else t.float().contiguous() for t in others)]
 
 
-def _axis(axis: Axis, pixels: int, outputs: int) -> _Axis:
-    # For an even length, a tile with a pixel in its middle is transformed in half the time. An extra pixel beyond the
-    # image provides one: it is zero in the input, and not written in the output.
-    more = int(axis.inputs.count == 1 and axis.length % 2 == 0)
+def _axis(axis: Axis, pixels: int, outputs: int, bfloat16: bool) -> _Axis:
+    # In float32, for an even length, a tile with a pixel in its middle is transformed in half the time. An extra pixel
+    # beyond the image provides one: it is zero in the input, and not written in the output.
+    more = int(not bfloat16 and axis.inputs.count == 1 and axis.length % 2 == 0)
     input_size, output_size = (size | more for size in (axis.inputs.size, axis.outputs.size))
     stride = axis.outputs.positions.step
     middle = axis.outputs.positions[0] + stride * (output_size - 1) / 2

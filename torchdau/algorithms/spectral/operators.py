@@ -53,7 +53,7 @@ def _forward(
     """Return the output and the spectra of the input for the backward pass, which are empty unless ``keep``."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     layer = Layer.of(input, weight, sigma, stride, padding, groups, profile)
-    task = _task(layer, tf32_allowed(), available(), in_bfloat16())
+    task = _task(layer, tf32_allowed(), available(), computes_in_bfloat16(layer))
     with plain(input):
         kept = _room(task.kept if keep else (0,), input)
         return task.forward(Tensors(input, weight, displacement, sigma, bias), kept), kept
@@ -79,7 +79,7 @@ def _backward(
     """Return gradients of input, weight, displacement, sigma and bias; an empty tensor for one not ``needed``."""
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     layer = Layer.of(input, weight, sigma, stride, padding, groups, profile)
-    task = _task(layer, tf32_allowed(), available(), in_bfloat16())
+    task = _task(layer, tf32_allowed(), available(), computes_in_bfloat16(layer))
     with plain(input):
         grads = task.backward(Tensors(input, weight, displacement, sigma, bias), grad, needed, spectra)
         d_input, d_weight, d_displacement, d_sigma, d_bias = (grad.new_empty(0) if g is None else g for g in grads)
@@ -103,6 +103,11 @@ def _task(layer: Layer, tf32: bool, native_kernels: bool, bfloat16: bool) -> Tas
 def _room(shape: Sequence[int], input: Tensor) -> Tensor:
     """Allocate room for the spectra that a forward pass keeps."""
     return input.new_empty(shape, dtype=triton.spectra_dtype(input.dtype))
+
+
+def computes_in_bfloat16(layer: Layer) -> bool:
+    """Return whether native kernels compute the layer in bfloat16, and not in float32."""
+    return layer.dtype == torch.bfloat16 and layer.device.type == "cpu" and in_bfloat16()
 
 
 def serves(layer: Layer) -> bool:

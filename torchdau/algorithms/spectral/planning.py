@@ -36,6 +36,28 @@ PYTORCH = Rates(7.5, 1.5, 45, 75)
 KERNELS = Rates(1, 0.75, 45, 20)
 
 
+class Costs(NamedTuple):
+    """Costs of the steps of the native kernels, in multiply-adds of a large matrix product in float32.
+
+    Attributes:
+        products: of a complex product with one filter at one frequency.
+        filters: of a multiply-add of the spectra of filters.
+        transforms: of a multiply-add of the transforms of images.
+        units: of the tables of a unit.
+        call: of a call.
+    """
+
+    products: float
+    filters: float
+    transforms: float
+    units: float
+    call: float
+
+
+NATIVE = {False: Costs(3, 1, 2.2, 1100, 2.5e7), True: Costs(0.58, 2.1, 0.94, 520, 3.3e7)}
+"""Costs in float32 and, with AMX, in bfloat16 (True), the latter fitted to times on Emerald Rapids."""
+
+
 def narrow(input: Sequence[int], weight: Sequence[int]) -> bool:
     """Return whether a layer of such shapes has few channels in many groups, and is not for the kernels."""
     return LEAST > weight[1] != input[1]
@@ -91,9 +113,18 @@ def cost(
 
 
 def native_cost(
-    n: int, groups: int, i: int, o: int, k: int, size: tuple[int, int], stride: tuple[int, int], window: int
+    n: int,
+    groups: int,
+    i: int,
+    o: int,
+    k: int,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    window: int,
+    bfloat16: bool = False,
 ) -> float:
     """Estimate the same for the native kernels: products, filters and their tables, transforms of images."""
+    costs = NATIVE[bfloat16]
     channels = [2 * LANES * -(-c // (2 * LANES)) for c in (i, o)]  # as the kernels pad them
     least = None
     for whole in (True, False):
@@ -104,9 +135,9 @@ def native_cost(
             lengths.append(-(-pixels // count) + (window // 2 if count == 1 else window))
             tiles *= count
         height, columns = lengths[0], lengths[1] // 2 + 1
-        products = height * columns * i * channels[1] * (3 * tiles + 4 * k + 8)
-        transforms = 2.2 * tiles * sum(channels) * height * columns * (lengths[1] + columns)
+        products = height * columns * i * channels[1] * (costs.products * tiles + costs.filters * (4 * k + 8))
+        transforms = costs.transforms * tiles * sum(channels) * height * columns * (lengths[1] + columns)
         if least is None or products + transforms < least:
             least = products + transforms
     assert least is not None
-    return groups * (least + 1100 * i * o * k) + 2.5e7
+    return groups * (least + costs.units * i * o * k) + costs.call
