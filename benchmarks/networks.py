@@ -1,13 +1,13 @@
 """Speed of whole networks whose convolutions became units.
 
-    uv run python benchmarks/networks.py [NAME ...] [--batch 8 32] [--size 128 224] [--repeats N]
+    uv run python benchmarks/networks.py [NAME ...] [--batch 8 32] [--size 128 224] [--repeats N] [--autocast]
     uv run python benchmarks/networks.py --layers resnet18 --batch 8 --size 128
 
 Measures networks of timm after ``convert_(model, num_units=2)``, the ResNet-20 of CIFAR-10 and the ResNet-18 of CamVid,
 beside the same networks with convolutions. Each runs in NCHW and channels_last; the faster layout counts. Prints
 medians of inference and of a training step (forward, backward, SGD), which take turns, and the ratio of units to
-convolutions. ``--layers`` prints the same for each convolution of a network. The convolutions that lose the most time
-in a training step come first.
+convolutions. ``--autocast`` computes in bfloat16. ``--layers`` prints the same for each convolution of a network. The
+convolutions that lose the most time in a training step come first.
 """
 
 import argparse
@@ -50,8 +50,9 @@ def converted(name: str) -> nn.Module:
     return convert_(timm.create_model(name), num_units=2)
 
 
-def steps(model: nn.Module, images: Tensor) -> dict[str, Step]:
-    """Return inference and a training step of a network or a layer."""
+def steps(model: nn.Module, images: Tensor, autocast: bool) -> dict[str, Step]:
+    """Return inference and a training step of a network or a layer, under ``autocast`` in bfloat16."""
+    precision = partial(torch.autocast, "cpu", torch.bfloat16, enabled=autocast)
     optimizer = torch.optim.SGD(parameter_groups(model, lr=1e-4), momentum=0.9)
     images = images.clone(memory_format=torch.preserve_format)
     training_images = images.clone(memory_format=torch.preserve_format)
@@ -59,11 +60,14 @@ def steps(model: nn.Module, images: Tensor) -> dict[str, Step]:
 
     @torch.inference_mode()
     def inference() -> None:
-        model.eval()(images)
+        with precision():
+            model.eval()(images)
 
     def training() -> None:
         optimizer.zero_grad()
-        model.train()(training_images).square().mean().backward()
+        with precision():
+            loss = model.train()(training_images).square().mean()
+        loss.backward()
         optimizer.step()
 
     return {"inference": inference, "training": training}
@@ -91,13 +95,15 @@ def milliseconds(steps: dict[tuple[str, str], dict[str, Step]], repeats: int) ->
     return medians
 
 
-def compare(plain: nn.Module, units: nn.Module, images: Tensor, repeats: int) -> dict[tuple[str, str], float]:
+def compare(
+    plain: nn.Module, units: nn.Module, images: Tensor, repeats: int, autocast: bool
+) -> dict[tuple[str, str], float]:
     """Return :func:`milliseconds` of two networks."""
     made = {}
     for layout, order in LAYOUTS.items():
         for name, model in {"plain": plain, "units": units}.items():
             model = copy.deepcopy(model).to(memory_format=order)
-            made[name, layout] = steps(model, images.contiguous(memory_format=order))
+            made[name, layout] = steps(model, images.contiguous(memory_format=order), autocast)
     return milliseconds(made, repeats)
 
 
@@ -115,7 +121,7 @@ def headings(*first: str) -> Table:
     return Table(*first, *columns, title="milliseconds", box=None)
 
 
-def show_networks(names: Iterable[str], batches: list[int], sizes: list[int], repeats: int) -> Table:
+def show_networks(names: Iterable[str], batches: list[int], sizes: list[int], repeats: int, autocast: bool) -> Table:
     """Return a table with rows by network, batch and size."""
     cases: list[tuple[str, Make, Make, int, int]] = []
     for name in names:
@@ -128,7 +134,7 @@ def show_networks(names: Iterable[str], batches: list[int], sizes: list[int], re
     ratios: dict[str, list[float]] = {"inference": [], "training": []}
     for name, plain, units, batch, size in track(cases, "networks"):
         torch.manual_seed(0)
-        medians = compare(plain(), units(), torch.randn(batch, 3, size, size), repeats)
+        medians = compare(plain(), units(), torch.randn(batch, 3, size, size), repeats, autocast)
         table.add_row(name, str(batch), str(size), *cells(medians))
         for kind, values in ratios.items():
             values.append(medians["units", kind] / medians["plain", kind])
@@ -139,7 +145,7 @@ def show_networks(names: Iterable[str], batches: list[int], sizes: list[int], re
     return table
 
 
-def show_layers(name: str, batch: int, size: int, repeats: int) -> Table:
+def show_layers(name: str, batch: int, size: int, repeats: int, autocast: bool) -> Table:
     """Return a table with a row per distinct convolution; those that lose the most time in training come first."""
     plain = OWN[name][0] if name in OWN else partial(timm.create_model, name)
     model, found = plain().eval(), Counter[tuple[object, ...]]()
@@ -163,7 +169,7 @@ def show_layers(name: str, batch: int, size: int, repeats: int) -> Table:
         images = torch.randn(*key[:4])  # type: ignore[call-overload]
         if convolutions(nn.Sequential(conv), num_units=2)[0].reason:  # it stays a convolution
             continue
-        medians = compare(conv, convert_(nn.Sequential(conv), num_units=2)[0], images, repeats)
+        medians = compare(conv, convert_(nn.Sequential(conv), num_units=2)[0], images, repeats, autocast)
         lost = found[key] * (medians["units", "training"] - medians["plain", "training"])
         label = (
             f"{conv.in_channels}, {conv.out_channels}, {images.shape[2]}, {conv.kernel_size[0]} x {conv.kernel_size[1]}"
@@ -184,14 +190,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--size", type=int, nargs="+", default=[128, 224])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--autocast", action="store_true", help="compute in bfloat16 under autocast")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     logging.getLogger("torchdau").setLevel(logging.WARNING)
     if options.layers:
-        table = show_layers(options.layers, options.batch[0], options.size[0], options.repeats)
+        table = show_layers(options.layers, options.batch[0], options.size[0], options.repeats, options.autocast)
     else:
-        table = show_networks(options.names, options.batch, options.size, options.repeats)
+        table = show_networks(options.names, options.batch, options.size, options.repeats, options.autocast)
     Console(width=180).print(table)
 
 

@@ -60,8 +60,8 @@ def test_pieces_of_photographs(tmp_path):
 def test_networks_and_their_layers_are_compared(caplog):
     caplog.set_level(logging.WARNING, "torchdau")
     for table, rows in (
-        (networks.show_networks(["test_resnet"], [2], [32], repeats=1), 1),
-        (networks.show_layers("test_resnet", 2, 32, repeats=1), 9),
+        (networks.show_networks(["test_resnet"], [2], [32], repeats=1, autocast=False), 1),
+        (networks.show_layers("test_resnet", 2, 32, repeats=1, autocast=True), 9),
     ):
         assert table.row_count == rows
         ratios = [float(cell) for column in table.columns if column.header.endswith("ratio") for cell in column.cells]
