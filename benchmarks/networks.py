@@ -4,10 +4,10 @@
     uv run python benchmarks/networks.py --layers resnet18 --batch 8 --size 128
 
 Measures networks of timm after ``convert_(model, num_units=2)``, the ResNet-20 of CIFAR-10 and the ResNet-18 of CamVid,
-beside the same networks with convolutions. Each runs in NCHW and channels_last; the faster layout counts. Prints
-medians of inference and of a training step (forward, backward, SGD), which take turns, and the ratio of units to
-convolutions. ``--autocast`` computes in bfloat16. ``--layers`` prints the same for each convolution of a network. The
-convolutions that lose the most time in a training step come first.
+which have their own batch and size, beside the same networks with convolutions. Each runs in NCHW and channels_last;
+the faster layout counts. Prints medians of inference and of a training step (forward, backward, SGD), which take turns,
+and the ratio of units to convolutions. ``--autocast`` computes in bfloat16. ``--layers`` prints the same for each
+convolution of a network. The convolutions that lose the most time in a training step come first.
 """
 
 import argparse
@@ -147,7 +147,9 @@ def show_networks(names: Iterable[str], batches: list[int], sizes: list[int], re
 
 def show_layers(name: str, batch: int, size: int, repeats: int, autocast: bool) -> Table:
     """Return a table with a row per distinct convolution; those that lose the most time in training come first."""
-    plain = OWN[name][0] if name in OWN else partial(timm.create_model, name)
+    plain: Make = partial(timm.create_model, name)
+    if name in OWN:
+        plain, _, batch, size = OWN[name]
     model, found = plain().eval(), Counter[tuple[object, ...]]()
     example: dict[tuple[object, ...], nn.Conv2d] = {}
 

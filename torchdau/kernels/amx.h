@@ -85,7 +85,8 @@ static inline __m512i interleaved(__m512i halves) {
 static inline __m512i pairs(Vector first, Vector second) {
     return interleaved(reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(second), reinterpret_cast<__m512>(first))));
 }
-// Of pairs (a, b): (-b, a).
+// Of pairs (a, b): (a, -b), and (-b, a).
+static inline __m512i conjugate(__m512i pairs) { return _mm512_xor_si512(pairs, _mm512_set1_epi32(int(0x80000000))); }
 static inline __m512i turned(__m512i pairs) {
     return _mm512_xor_si512(_mm512_rol_epi32(pairs, 16), _mm512_set1_epi32(0x8000));
 }

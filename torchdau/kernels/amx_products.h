@@ -50,22 +50,16 @@ struct AmxTables {
 struct Product {
     __m512 re, im;
 
-    // Adds a b, or conj(a) b.
+    // Adds a b.
     void add(__m512i a, __m512i b) {
-        const __m512i b_turned = _mm512_rol_epi32(b, 16), a_conjugate = _mm512_xor_si512(a, _mm512_set1_epi32(int(0x80000000)));
-        re = _mm512_dpbf16_ps(re, reinterpret_cast<__m512bh>(a_conjugate), reinterpret_cast<__m512bh>(b));
-        im = _mm512_dpbf16_ps(im, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b_turned));
-    }
-    void add_conjugate(__m512i a, __m512i b) {
-        const __m512i b_turned = _mm512_rol_epi32(b, 16), a_conjugate = _mm512_xor_si512(a, _mm512_set1_epi32(int(0x80000000)));
-        re = _mm512_dpbf16_ps(re, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
-        im = _mm512_dpbf16_ps(im, reinterpret_cast<__m512bh>(a_conjugate), reinterpret_cast<__m512bh>(b_turned));
+        re = _mm512_dpbf16_ps(re, reinterpret_cast<__m512bh>(conjugate(a)), reinterpret_cast<__m512bh>(b));
+        im = _mm512_dpbf16_ps(im, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(_mm512_rol_epi32(b, 16)));
     }
 
     // As a row of the two tiles of filters, the imaginary part times `sign`.
     void write(float share, float sign, Number16* real) const {
         const __m512i both = pairs(reinterpret_cast<Vector>(re) * share, reinterpret_cast<Vector>(im) * (share * sign));
-        _mm512_store_si512(real, _mm512_xor_si512(both, _mm512_set1_epi32(int(0x80000000))));
+        _mm512_store_si512(real, conjugate(both));
         _mm512_store_si512(real + TILE_NUMBERS, _mm512_rol_epi32(both, 16));
     }
 };
@@ -115,7 +109,7 @@ class AmxProducts {
                 for (int64_t k = 0; k < tables.k && source < sources_; ++k) {
                     const int64_t at = (source * tables.k + k) * 2 * BLOCK + half * 2 * TILE;
                     const __m512i along_y = _mm512_load_si512(y + at), along_x = _mm512_load_si512(x + at);
-                    filter.add(along_y, along_x), twin.add_conjugate(along_y, along_x);
+                    filter.add(along_y, along_x), twin.add(conjugate(along_y), along_x);
                 }
                 filter.write(share, sign, filters_ + row);
                 if (has_twin) twin.write(1, sign, twins_ + row);
@@ -126,10 +120,7 @@ class AmxProducts {
     void apply(bool twin, int64_t count, const Spectra<Number16>& in, int64_t in_block, const Spectra<Number16>& out, int64_t out_block, int64_t frequency) const {
         AmxTiles tiles;
         tiles.configure(TILE);
-        const int64_t size = in.to_frequency(), blocks = (sources_ + BLOCK - 1) / BLOCK, slice = (blocks * size + count * HALVES - 1) / (count * HALVES);
-        for (int64_t half = 0; half < count * HALVES; ++half) {
-            for (int64_t i = half * slice; i < (half + 1) * slice && i < blocks * size; i += 32)  // of the next frequency
-                __builtin_prefetch(in.at(in_block + i / size, frequency + 1, 0) + i % size, 0, 2);
+        for (int64_t half = 0; half < count * HALVES; ++half)
             for (int64_t image = 0; image < in.images; image += 2 * TILE) {
                 const Number16* from = (twin ? twins_ : filters_) + half * size_;
                 Number16* to = out.at(out_block + half / HALVES, frequency, image) + half % HALVES * 2 * TILE;
@@ -138,7 +129,6 @@ class AmxProducts {
                 else
                     filter_tile<1>(from, sources_, in, in_block, frequency, image, to, sums_);
             }
-        }
     }
 
    private:
