@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -162,6 +163,19 @@ def test_after_a_fork(variant):
         torch.set_num_threads(1)
         os._exit(0 if torch.equal(dau_conv2d(x, w, mu, algorithm="spectral"), expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_library_that_the_processor_cannot_run_is_passed_over(monkeypatch):
+    def load(path):
+        return SimpleNamespace(
+            torchdau_interface=lambda: kernels_module.INTERFACE, torchdau_runs=lambda: "amx" not in path
+        )
+
+    monkeypatch.delenv("TORCHDAU_KERNELS", raising=False)
+    monkeypatch.setattr(kernels_module, "built", lambda: [Path("kernels_amx.so"), Path("kernels_avx512.so")])
+    monkeypatch.setattr(kernels_module.ctypes, "CDLL", load)
+    monkeypatch.setattr(kernels_module, "parallel_for", lambda: 0)
+    assert kernels_module._find().reason == "kernels_avx512.so"
 
 
 @pytest.mark.parametrize("reason", [NOT_BUILT, TURNED_OFF])
