@@ -70,9 +70,10 @@ def _find() -> Kernels:
             library = ctypes.CDLL(str(path))
             if library.torchdau_interface() != INTERFACE:
                 raise OSError("it was built from other sources")
+            if not library.torchdau_runs():
+                raise OSError("the processor or the system lacks what it needs")
             parallel_for()
-            if library.torchdau_runs():
-                return Kernels(library, path.name)
+            return Kernels(library, path.name)
         except (AttributeError, OSError) as error:
             reason = f"not usable: {path.name}: {error}"
     return Kernels(None, reason)

@@ -17,9 +17,9 @@
 
 typedef uint16_t Number16;  // in bfloat16
 
-constexpr int TILE = 16;               // rows of a tile, its columns of float32, and pairs of bfloat16 in a row
+constexpr int TILE = 16;                       // rows of a tile, its columns of float32, and pairs of bfloat16 in a row
 constexpr int TILE_NUMBERS = 2 * TILE * TILE;  // bfloat16 numbers of a tile
-constexpr int HALVES = BLOCK / TILE;   // of a block of channels
+constexpr int HALVES = BLOCK / TILE;           // of a block of channels
 
 // Whether the processor has AMX for bfloat16, and Linux lets this process use it, for which it has to be asked.
 static inline bool amx_serves() {

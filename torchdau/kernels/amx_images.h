@@ -47,8 +47,6 @@ class Circle {
 
 class AmxImages : public Tiling {
    public:
-    typedef Number16 Number;
-
     AmxImages(Frequencies f, int64_t groups, int64_t channels, bool channels_last, const Axis& y, const Axis& x, Memory& memory)
         : Tiling{f, groups, channels, channels_last, y, x},
           circle_y_(y, f.height, memory),

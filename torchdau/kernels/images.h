@@ -165,7 +165,6 @@ constexpr int STRIP = 8;
 
 // Images in float32, and how their tiles are transformed.
 struct Images : Tiling {
-    typedef float Number;
     Transform transform_y, transform_x;
 
     Images(Frequencies f, int64_t groups, int64_t channels, bool channels_last, const Axis& y, const Axis& x, Memory& memory)
