@@ -1,7 +1,7 @@
 """Training of recipes from several seeds, with the mean and spread of their scores.
 
     uv run python benchmarks/seeds.py recipes/cifar10_resnet20.yaml recipes/cifar10_dau_resnet20.yaml \
-        --trainer.max_epochs 5 --model.init_args.scheduler.init_args.milestones "[3, 4]"
+        --trainer.max_epochs 5
 
 Other options than these go to ``torchdau fit``. A run lies in OUTPUT/RECIPE/SEED; the same command again resumes
 stopped runs, even in the middle of an epoch. The score comes from the last epoch: no epoch is chosen for its score on

@@ -8,9 +8,8 @@ from lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from torchdau import DAUConv2d, parameter_groups
 from torchdau.models import dau_srn_deblurnet
-from torchdau.training import Deblurring, PolynomialDecay
+from torchdau.training import Deblurring
 from torchdau.training.sharp import deblurred, to_8_bits
 
 
@@ -72,18 +71,3 @@ def test_images_of_any_size(size):
     assert result.dtype == torch.float32
     assert 0 <= result.min() <= result.max() <= 1
     assert torch.equal(result, tiled)
-
-
-def test_displacements_slow_down_in_a_line():
-    model = nn.Sequential(DAUConv2d(1, 1), nn.Conv2d(1, 1, 1))
-    optimizer = torch.optim.Adam(parameter_groups(model, 5e-4, 0, 1e-3))
-    schedule = PolynomialDecay(optimizer, 100, power=0.3)
-    rates = []
-    for _ in range(101):
-        rates.append({group["name"]: group["lr"] for group in optimizer.param_groups})
-        optimizer.step()
-        schedule.step()
-    assert rates[0] == {"no_decay": 5e-4, "weights": 5e-4, "displacements": 1e-3}
-    assert rates[75]["displacements"] == pytest.approx(0.25e-3)
-    assert rates[75]["weights"] == pytest.approx(5e-4 * 0.25**0.3)
-    assert set(rates[100].values()) == {0}

@@ -108,11 +108,11 @@ def test_imagenet_recipes_are_the_papers(name, network, settings, torchdau, caps
     assert schedule["gamma"] == 0.1
     if settings == "alexnet":
         assert (task["lr"], task["weight_decay"], task["scheduler_interval"]) == (0.01, 5e-4, "step")
-        assert (config["trainer"]["max_steps"], schedule["step_size"]) == (800_000, 200_000)
+        assert (config["trainer"]["max_steps"], schedule["milestones"]) == (800_000, [0.25, 0.5, 0.75])
         assert (data["size"], data["batch_size"]) == (227, 128)
     else:
         assert (task["lr"], task["weight_decay"], task["scheduler_interval"]) == (0.1, 1e-4, "epoch")
-        assert (config["trainer"]["max_epochs"], schedule["milestones"]) == (100, [30, 60, 80, 90])
+        assert (config["trainer"]["max_epochs"], schedule["milestones"]) == (100, [0.3, 0.6, 0.8, 0.9])
         assert (data["size"], data["batch_size"]) == (224, 256)
 
 
@@ -149,8 +149,8 @@ def test_segmentation_recipes_are_the_papers(name, parts, units, torchdau, capsy
         others = {"name": "resnetv2_101", "num_classes": 19, "spread": True, "width": 256}
         assert (switches | others).items() <= network["init_args"].items()
         assert (task["lr"], task["weight_decay"], task["scheduler_interval"]) == (0.01, 1e-4, "step")
-        assert task["scheduler"]["class_path"] == "torch.optim.lr_scheduler.PolynomialLR"
-        assert {"total_iters": 50_000, "power": 0.9}.items() <= task["scheduler"]["init_args"].items()
+        assert task["scheduler"]["class_path"] == "torchdau.training.PolynomialDecay"
+        assert {"power": 0.9, "displacement_power": 0.9}.items() <= task["scheduler"]["init_args"].items()
         assert (trainer["max_steps"], data["batch_size"]) == (50_000, 8)
         assert (data["crop"], data["scales"]) == (769, [0.5, 2.0])
 
@@ -173,7 +173,7 @@ def test_recipes_are_the_papers(name, network, torchdau, capsys, monkeypatch):
     rates = task["lr"], task["weight_decay"], task["displacement_factor"]
     assert rates == (0.01, 0.0, 500 if "dau" in name else None)
     assert (task["optimizer"]["class_path"], task["optimizer"]["init_args"]["momentum"]) == ("torch.optim.SGD", 0.9)
-    assert (task["scheduler"]["init_args"]["milestones"], task["scheduler"]["init_args"]["gamma"]) == ([75], 0.1)
+    assert (task["scheduler"]["init_args"]["milestones"], task["scheduler"]["init_args"]["gamma"]) == ([0.75], 0.1)
 
 
 def fit_and_resume(recipe, devices, folder, *options):

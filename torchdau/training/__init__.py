@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torchdau.training.data.segmentation_folder import SegmentationFolderData
     from torchdau.training.data.voc import VOCData
     from torchdau.training.deblurring import Deblurring
-    from torchdau.training.schedules import PolynomialDecay
+    from torchdau.training.schedules import CosineDecay, MultiStepDecay, PolynomialDecay
     from torchdau.training.segmentation import Segmentation
     from torchdau.training.watch import WatchUnits
 
@@ -26,11 +26,13 @@ _MODULES = {
     "CSVLogger": "csv_logger",
     "CityscapesData": "data.cityscapes",
     "Classification": "classification",
+    "CosineDecay": "schedules",
     "Deblurring": "deblurring",
     "DigitsData": "data.digits",
     "GOPROData": "data.gopro",
     "ImageFolderData": "data.image_folder",
     "ImageNetData": "data.image_folder",
+    "MultiStepDecay": "schedules",
     "PolynomialDecay": "schedules",
     "Segmentation": "segmentation",
     "SegmentationFolderData": "data.segmentation_folder",
@@ -43,11 +45,13 @@ __all__ = [
     "CSVLogger",
     "CityscapesData",
     "Classification",
+    "CosineDecay",
     "Deblurring",
     "DigitsData",
     "GOPROData",
     "ImageFolderData",
     "ImageNetData",
+    "MultiStepDecay",
     "PolynomialDecay",
     "Segmentation",
     "SegmentationFolderData",

@@ -1,5 +1,6 @@
 """The base class of all tasks: a network, its optimizer and the names of its classes."""
 
+import math
 import os
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from torchdau.optim import optimizer as unit_optimizer
 from torchdau.optim import parameter_groups
 from torchdau.training.data.loading import TrainingLoader
 from torchdau.training.finite import first_not_finite, gradients_not_finite, largest_gradient
+from torchdau.training.schedules import TrainingSchedule
 from torchdau.training.seeds import mixed_seed
 
 
@@ -28,7 +30,9 @@ class Task(LightningModule):
             displacements follow the optimizer like all other parameters; see :func:`torchdau.parameter_groups`.
             Default: ``displacement_lr`` applies instead.
         optimizer: function that makes the optimizer from parameter groups, which already have their learning rates.
-        scheduler: function that makes the learning rate schedule. Default: constant rates.
+        scheduler: function that makes the learning rate schedule. Default: constant rates. The schedules of
+            ``torchdau.training`` span the whole training, as long as the trainer's ``max_epochs`` and ``max_steps``
+            allow.
         scheduler_interval: whether the schedule counts epochs or training steps.
         channels_last: whether weights and images have torch.channels_last memory format, which is often faster.
     """
@@ -85,6 +89,16 @@ class Task(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Return the network's output for a batch of images."""
         return self.network(images.contiguous(memory_format=self.memory_format))
+
+    def on_train_start(self) -> None:
+        """Tell schedules how long the training is, in epochs or steps as they count."""
+        trainer = self.trainer
+        for config in trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, TrainingSchedule) and config.scheduler.total_iters is None:
+                total = trainer.estimated_stepping_batches
+                if config.interval == "epoch" and math.isfinite(total):
+                    total /= math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+                config.scheduler.span(total)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step by its number, so that a resumed training continues with the same random numbers."""
