@@ -48,3 +48,9 @@ def test_uniform_and_normal():
     normal = init.normal_(torch.empty(20, 50, 4, 2), 0.5)
     torch.testing.assert_close(normal.std(), torch.tensor(0.5), rtol=0.02, atol=0)
     torch.testing.assert_close(normal.mean(), torch.tensor(0.0), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(("place", "name"), [(init.uniform_, "bound"), (init.normal_, "std")])
+def test_sizes_that_do_not_fit(place, name):
+    with pytest.raises(ValueError, match=f"{name} must be between 0 and 16384 pixels, got {name}=-1"):
+        place(torch.empty(1, 1, 2, 2), -1)

@@ -253,3 +253,50 @@ def test_timm_lets_no_displacement_decay():
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     layer = net.patch_embed.proj[1]
     assert (decay[id(layer.displacement)], decay[id(layer.weight)]) == (0, 1e-4)
+
+
+def test_groups_that_are_added_later():
+    """As gradual unfreezing adds them: displacements step in pixels, the others follow the class."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), DAUConv2d(4, 5), DAUConv2d(5, 6))
+    net[0].requires_grad_(False)
+    net[1].requires_grad_(False)
+    optimizer = torchdau.optimizer(net, torch.optim.SGD, lr=0.1, momentum=0.9, displacement_lr=0.02)
+    net.requires_grad_(True)
+    optimizer.add_param_group({"params": net[1].parameters(), "lr": 0.01, "weight_decay": 1e-4})
+    optimizer.add_param_group({"params": net[0].weight})
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        optimizer.add_param_group({"params": [net[1].displacement]})
+    added = [(g.get("name"), len(g["params"]), g["lr"], g["weight_decay"]) for g in optimizer.param_groups[3:]]
+    assert added[:2] == [(None, 2, 0.01, 1e-4), ("displacements", 1, 0.02, 0.0)]
+    optimizer = copy.deepcopy(optimizer)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    start = [p.detach().clone() for p in parameters]
+    for p in parameters:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert all(not torch.equal(p, before) for p, before in zip(parameters, start, strict=True))
+
+
+@pytest.mark.parametrize("name", [{}, {"name": "displacements"}])
+def test_displacements_that_are_unfrozen_later(name):
+    net = nn.Sequential(DAUConv2d(2, 3))
+    net[0].displacement.requires_grad_(False)
+    optimizer = torchdau.optimizer(net, torch.optim.SGD, lr=0.1, displacement_lr=0.02)
+    net[0].displacement.requires_grad_(True)
+    optimizer.add_param_group({"params": [net[0].displacement], **name})
+    start = net[0].displacement.detach().clone()
+    net(torch.randn(2, 2, 8, 8)).square().sum().backward()
+    optimizer.step()
+    assert (net[0].displacement - start).abs().max().item() == pytest.approx(0.02, rel=1e-3)
+
+
+def test_the_rest_that_is_unfrozen_later():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), DAUConv2d(2, 3))
+    net.requires_grad_(False)
+    net[1].displacement.requires_grad_(True)
+    optimizer = torchdau.optimizer(net, torch.optim.SGD, lr=0.1)
+    net[0].weight.requires_grad_(True)
+    optimizer.add_param_group({"params": [net[0].weight], "lr": 0.5})
+    start, net[0].weight.grad = net[0].weight.detach().clone(), torch.ones_like(net[0].weight)
+    optimizer.step()
+    torch.testing.assert_close(net[0].weight.detach(), start - 0.5)

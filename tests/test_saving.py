@@ -258,3 +258,10 @@ def test_names_that_a_library_does_not_know(name):
 def test_weights_are_not_asked_for(name, argument):
     with pytest.raises(TypeError, match=f"arguments must not ask for weights, got '{argument}' for {name}"):
         library_model(name, **{argument: "somewhere"})
+
+
+@pytest.mark.parametrize(("wrap", "inner"), [(torch.compile, "_orig_mod"), (nn.DataParallel, "module")])
+def test_wrapped_models_are_refused(wrap, inner, tmp_path):
+    with pytest.raises(ValueError, match=rf"must not be wrapped, got a \w+. Pass model.{inner}"):
+        save_model(wrap(convert_(plain())), tmp_path / "model.safetensors")
+    assert not [*tmp_path.iterdir()]

@@ -25,6 +25,7 @@ def uniform_(displacement: Tensor, bound: float = 1.5) -> Tensor:
         Section 5.2 of the paper.
     """
     _check(displacement)
+    check_number("bound", bound, 0, MAX_DISPLACEMENT)
     return displacement.uniform_(-bound, bound)
 
 
@@ -43,6 +44,7 @@ def normal_(displacement: Tensor, std: float = 0.5) -> Tensor:
         Section 7 of the paper.
     """
     _check(displacement)
+    check_number("std", std, 0, MAX_DISPLACEMENT)
     return displacement.normal_(0, std)
 
 

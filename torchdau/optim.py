@@ -54,7 +54,7 @@ def optimizer(
 
     Returns:
         One optimizer for schedulers, gradient scalers, Lightning and distributed training. Its ``state_dict`` holds the
-        complete state.
+        complete state. Parameters that ``add_param_group`` adds later are told apart in the same way.
 
     Raises:
         TypeError: a rate or the decay is not a number, or the class is none.
@@ -71,7 +71,8 @@ def optimizer(
     if weight_decay is None:
         default = inspect.signature(optimizer_class).parameters.get("weight_decay")
         weight_decay = default.default if default and isinstance(default.default, int | float) else 0.0
-    return _UnitOptimizer(parameter_groups(model, lr, weight_decay, displacement_lr), optimizer_class, options)
+    groups = parameter_groups(model, lr, weight_decay, displacement_lr)
+    return _UnitOptimizer(groups, optimizer_class, options, displacement_lr)
 
 
 class _Steps(torch.optim.Adam):
@@ -86,26 +87,63 @@ class _UnitOptimizer(torch.optim.Optimizer):
         groups: list[dict[str, Any]],
         optimizer_class: Callable[..., torch.optim.Optimizer],
         options: dict[str, Any],
+        displacement_lr: float,
     ) -> None:
         if not groups:
             raise ValueError("model must have parameters that require gradients, got none. Unfreeze some.")
-        self._parts: list[torch.optim.Optimizer] = []
-        others, displacements = ([g for g in groups if _steps_in_pixels(g) == pixels] for pixels in (False, True))
-        if others:
-            self._parts.append(optimizer_class(others, **options))
-        if displacements:
-            shared = {name: options[name] for name in ("foreach", "fused", "capturable", "maximize") if name in options}
-            self._parts.append(_Steps(displacements, eps=EPS, **shared))
-        super().__init__([group for part in self._parts for group in part.param_groups], self._parts[0].defaults)
+        self._class, self._options, self._displacement_lr = optimizer_class, options, displacement_lr
+        self._parts: dict[bool, torch.optim.Optimizer] = {}
+        for pixels in (False, True):
+            if found := [group for group in groups if _steps_in_pixels(group) == pixels]:
+                self._parts[pixels] = self._part(found)
+        made = list(self._parts.values())
+        super().__init__([group for part in made for group in part.param_groups], made[0].defaults)
         self._first_rates = self._rates()
-        # GradScaler leaves scaled gradients to an optimizer that can undo the scale.
-        self._step_supports_amp_scaling = all(
-            getattr(part, "_step_supports_amp_scaling", False) for part in self._parts
-        )
+
+    def _part(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Return the optimizer of some groups, all of displacements or none."""
+        if not _steps_in_pixels(groups[0]):
+            return self._class(groups, **self._options)
+        shared = ("foreach", "fused", "capturable", "maximize")
+        return _Steps(groups, eps=EPS, **{name: self._options[name] for name in shared if name in self._options})
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether all parts can undo the scale of gradients, which GradScaler then leaves to them."""
+        return all(getattr(part, "_step_supports_amp_scaling", False) for part in self._parts.values())
 
     def __getstate__(self) -> dict[str, Any]:
-        amp = {"_step_supports_amp_scaling": self._step_supports_amp_scaling}
-        return {**super().__getstate__(), "_parts": self._parts, "_first_rates": self._first_rates, **amp}
+        own = ("_class", "_options", "_displacement_lr", "_parts", "_first_rates")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters. Displacements among others get a group of their own, with the rate of displacements."""
+        if not hasattr(self, "_first_rates"):  # the base class adds those that are complete
+            super().add_param_group(param_group)
+            return
+        params = param_group["params"]
+        params = [params] if isinstance(params, torch.Tensor) else list(params)
+        ids = {id(layer.displacement) for layer in LAYERS}
+        if _steps_in_pixels(param_group):
+            ids |= {id(each) for each in params}
+        for pixels in (False, True):
+            if not (some := [each for each in params if (id(each) in ids) == pixels]):
+                continue
+            group = {**param_group, "params": some}
+            if pixels:
+                own = {} if len(some) == len(params) else {"lr": self._displacement_lr, "weight_decay": 0.0}
+                group = {"lr": self._displacement_lr, **group, **own, "name": "displacements"}
+            if pixels in self._parts:
+                part = self._parts[pixels]
+                part.param_groups = self._groups(pixels)
+                part.add_param_group(group)
+            else:
+                part = self._parts[pixels] = self._part([group])
+            super().add_param_group(part.param_groups[-1])
+
+    def _groups(self, pixels: bool) -> list[dict[str, Any]]:
+        """Return the groups of displacements, or the others."""
+        return [group for group in self.param_groups if _steps_in_pixels(group) == pixels]
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Perform one step and return the loss, which ``closure`` evaluates first if it is given."""
@@ -114,9 +152,8 @@ class _UnitOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._warn_of_a_single_rate()
-        for part in self._parts:
-            pixels = _steps_in_pixels(part.param_groups[0])
-            part.param_groups = [group for group in self.param_groups if _steps_in_pixels(group) == pixels]
+        for pixels, part in self._parts.items():
+            part.param_groups = self._groups(pixels)
             part.state = self.state  # load_state_dict replaces groups and state
             for name in ("grad_scale", "found_inf"):  # set by GradScaler for this step
                 setattr(part, name, getattr(self, name, None))

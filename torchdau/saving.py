@@ -22,6 +22,9 @@ FORMAT = 1
 
 LAYERS = {"DAUConv2d": DAUConv2d, "PrunedDAUConv2d": PrunedDAUConv2d}
 
+WRAPPERS = {"OptimizedModule": "_orig_mod", "DistributedDataParallel": "module", "DataParallel": "module"}
+"""Modules of torch.compile and of distributed training that change the names in a state dict."""
+
 
 def save_model(
     model: nn.Module, file: str | os.PathLike[str], architecture: str | None = None, **arguments: Any
@@ -45,8 +48,8 @@ def save_model(
         ImportError: safetensors is not installed.
         OSError: the file cannot be written, as on a full disk; one that was there is kept.
         TypeError: an argument of the architecture cannot be stored.
-        ValueError: the model has no unit layers, a displacement or sigma is not finite, or the architecture cannot be
-            converted to this model.
+        ValueError: the model has no unit layers, is wrapped by ``torch.compile`` or DDP, a displacement or sigma is not
+            finite, or the architecture cannot be converted to this model.
 
     Example:
         >>> from torchdau.models import library_model
@@ -179,6 +182,8 @@ def _describe(model: nn.Module) -> list[dict[str, Any]]:
     """Describe the unit layers of a model by their names, class and arguments."""
     if isinstance(model, DAUConv2d):
         raise ValueError(f"model must contain its layers, got a bare {type(model).__name__}. Wrap it in nn.Sequential.")
+    if inner := WRAPPERS.get(type(model).__name__):
+        raise ValueError(f"model must not be wrapped, got a {type(model).__name__}. Pass model.{inner}.")
     names: dict[DAUConv2d, list[str]] = {layer: [] for layer in unit_layers(model)}
     modules = dict(model.named_modules(remove_duplicate=False))
     for name, module in modules.items():

@@ -105,3 +105,11 @@ def test_what_has_no_receptive_field():
     field = receptive_field(ones(), "0", images)
     with pytest.raises(ValueError, match="share must be above 0 and below 1, got share=1"):
         field.area(1)
+
+
+def test_what_follows_a_layer_may_change_its_output_in_place():
+    torch.manual_seed(0)
+    images, (conv,) = torch.randn(1, 1, 9, 9), ones()
+    nn.init.constant_(conv.weight, -1)
+    fields = [receptive_field(nn.Sequential(conv, nn.ReLU(inplace)), "0", images.abs()) for inplace in (False, True)]
+    assert torch.equal(fields[0].influence, fields[1].influence)

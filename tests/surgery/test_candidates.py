@@ -152,3 +152,14 @@ def test_times_of_layers_that_are_not_run():
     model = nn.ModuleDict({"used": nn.Conv2d(3, 4, 3), "other": nn.Conv2d(3, 4, 3)})
     model.forward = model["used"].forward
     assert [c.times is None for c in convolutions(model, images=torch.zeros(1, 3, 5, 5))] == [True, True]
+
+
+@pytest.mark.parametrize(("units", "error"), [(-1, ValueError), (0, ValueError), ("x", TypeError), (1.5, TypeError)])
+def test_numbers_of_units_that_do_not_fit(units, error):
+    with pytest.raises(error, match="num_units must be"):
+        convolutions(nn.Sequential(nn.Conv2d(3, 4, 3)), num_units=units)
+
+
+def test_kernels_without_values_cannot_be_fitted():
+    with pytest.raises(ValueError, match="1 left: its weight is on the meta device, and init='fit' needs its values"):
+        convert_(nn.Sequential(nn.Conv2d(3, 4, 3, device="meta")), init="fit")

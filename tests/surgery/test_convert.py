@@ -296,3 +296,10 @@ def test_units_of_a_converted_network_learn():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize("spared", [{"0.bias"}, lambda: {"0.bias"}])
+def test_names_of_parameters_that_must_not_decay_are_kept(spared):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    model.no_weight_decay = spared
+    assert convert_(model).no_weight_decay() == {"0.bias", "*.displacement", "*.sigma"}

@@ -233,3 +233,20 @@ def test_what_cannot_be_pruned():
     with pytest.raises(ValueError, match="must have unit layers, got Linear with none"):
         prune_units_(nn.Linear(2, 2), 0.1)
     assert list(model) == before
+
+
+def test_a_frozen_layer_stays_frozen_with_other_counts():
+    model = nn.Sequential(DAUConv2d(4, 4, num_units=3))
+    all_units, fewer = prune_units_(copy.deepcopy(model), 0), prune_units_(model, 0.5)
+    all_units.requires_grad_(False).load_state_dict(fewer.state_dict())
+    assert all_units[0].weight.numel() == fewer[0].weight.numel()
+    assert not any(parameter.requires_grad for parameter in all_units.parameters())
+
+
+@pytest.mark.parametrize("change", [lambda model: prune_units_(model, 0.1), lambda model: rescale_(model, 2)])
+def test_parametrized_layers_are_refused(change):
+    model = nn.Sequential(DAUConv2d(4, 4))
+    torch.nn.utils.parametrizations.weight_norm(model[0])
+    with pytest.raises(ValueError, match=r"parametrized one in '0'\. Remove the weight norm"):
+        change(model)
+    assert model[0].max_displacement == 4

@@ -36,10 +36,10 @@ def dau_conv2d(
             f"weight of shape {tuple(weight.shape)} and input of shape {tuple(input.shape)}: {numbers} numbers, where "
             f"{MOST_NUMBERS} are possible. Take another algorithm; an export to ONNX has this one only."
         )
-    kernel = draw(weight, displacement, sigma, profile, rows, columns).to(input.dtype)
+    kernel = draw(weight, displacement, sigma, profile, rows, columns).to(input.dtype).contiguous()
     # conv2d can neither pad the two sides differently nor crop.
     (top, bottom), (left, right) = pads
-    y, x = max(min(top, bottom), 0), max(min(left, right), 0)
+    y, x = (_both_sides(*pad, size) for pad, size in zip(pads, input.shape[2:], strict=True))
     if (top, bottom, left, right) != (y, y, x, x):
         input = F.pad(input, (left - x, right - x, top - y, bottom - y))
     return F.conv2d(input, kernel, bias, stride, (y, x), groups=groups)
@@ -64,6 +64,15 @@ def _visible(size: int, stride: int, padding: int, profile: Profile) -> tuple[in
         return profile.first, profile.last
     low = padding - (size + 2 * padding - 1) // stride * stride
     return min(max(low, profile.first), profile.last), max(min(size - 1 + padding, profile.last), profile.first)
+
+
+def _both_sides(before: int, after: int, size: int) -> int:
+    """Return the padding of both sides along an axis that conv2d can add.
+
+    With oneDNN 3.13, gradients of kernels whose padding is as large as the image write beyond their memory.
+    """
+    both = max(min(before, after), 0)
+    return 0 if isinstance(size, int) and both >= size - 1 else both
 
 
 def cost(

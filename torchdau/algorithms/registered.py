@@ -35,7 +35,8 @@ class Operator:
             others = [None] * len(ctx.options)
             if grad is None:
                 return *[None] * TENSORS, *others
-            tensors, kept = ctx.saved_tensors[:TENSORS], ctx.saved_tensors[TENSORS:]
+            saved = ctx.saved_tensors  # read once: each time, hooks unpack it, and checkpointing forbids a second time
+            tensors, kept = saved[:TENSORS], saved[TENSORS:]
             needed = list(ctx.needs_input_grad[:TENSORS])
             grads = gradients(observed, grad, tensors, kept, ctx.options, needed)
             return *(g if need else None for g, need in zip(grads, needed, strict=True)), *others

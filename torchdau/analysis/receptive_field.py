@@ -92,7 +92,12 @@ def receptive_field(model: nn.Module, layer: str, images: Tensor, max_channels: 
     if max_channels is not None and max_channels < 1:
         raise ValueError(f"max_channels must be at least 1, got max_channels={max_channels}.")
     outputs: list[Any] = []
-    hook = modules[layer].register_forward_hook(lambda module, inputs, output: outputs.append(output))
+
+    def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
+        outputs.append(output)
+        return output.clone() if isinstance(output, Tensor) else output  # what follows may change it in place
+
+    hook = modules[layer].register_forward_hook(keep)
     images = images.detach().double().requires_grad_()
     with hook, torch.enable_grad():
         model(images)

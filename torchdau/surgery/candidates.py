@@ -10,7 +10,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
-from torchdau.arguments import FLOATS, check_model
+from torchdau.arguments import FLOATS, check_integer, check_model
 from torchdau.conv import DAUConv2d
 from torchdau.surgery.replace import has_hooks
 from torchdau.surgery.timing import Times, step_times
@@ -130,8 +130,8 @@ def convolutions(
         A list of one entry for each convolution, in the order of the model. ``print`` shows it as a table.
 
     Raises:
-        TypeError: ``select`` is neither a function nor patterns of names.
-        ValueError: a pattern matches no convolution.
+        TypeError: ``select`` is neither a function nor patterns of names, or ``num_units`` is no integer.
+        ValueError: a pattern matches no convolution, or ``num_units`` is below 1.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
@@ -144,6 +144,8 @@ def convolutions(
         all                   1 of 2 become units                280   208
     """
     check_model(model)
+    if num_units is not None:
+        check_integer("num_units", num_units, 1)
     names: dict[nn.Conv2d, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, nn.Conv2d):
@@ -176,6 +178,8 @@ def obstacle_to(conv: nn.Conv2d, init: str, strides: str) -> str:
     """Return why a convolution cannot be converted with these options, or an empty string."""
     if init == "fit" and type(conv).__name__ in STANDARDISED:
         return "its weight is standardised, and init='fit' would fit another"
+    if init == "fit" and conv.weight.is_meta:
+        return "its weight is on the meta device, and init='fit' needs its values"
     if strides == "max_pool" and conv.stride != (1, 1) and any(map(any, geometry(conv)[0])):
         return "its output has not ceil(size / stride) pixels, as that of a max-pool"
     return ""

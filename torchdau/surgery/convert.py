@@ -108,9 +108,9 @@ def convert_(
         no_units = [f"{count} {kind}, for which there are no units" for kind, count in others.items()]
         what = "; ".join([*filter(None, [left]), *already, *no_units]) or "It has no convolutions at all"
         raise ValueError(f"model must have a convolution to convert, got none. {what}.")
+    given = getattr(model, "no_weight_decay", set)  # timm asks models for the names of parameters that must not decay
+    spared = set(given() if callable(given) else given)
     replace_(model, new)
-    # timm asks models for the names of parameters that must not decay.
-    spared = set(getattr(model, "no_weight_decay", set)())
     model.no_weight_decay = partial(set, spared | {"*.displacement", "*.sigma"})  # type: ignore[assignment]
     converted = [c.parameters for c in found if c.module in new]
     before, after = (sum(numbers) for numbers in zip(*converted, strict=True))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torchdau.arguments import check_number
 from torchdau.conv import DAUConv2d
-from torchdau.surgery.replace import Model, keep_kernel_size, replace_, unit_layers
+from torchdau.surgery.replace import Model, check_plain, keep_kernel_size, replace_, unit_layers
 
 logger = logging.getLogger("torchdau")
 
@@ -19,7 +19,8 @@ class PrunedDAUConv2d(DAUConv2d):
 
     Its parameters are lists of units, the first filter's units first, without room for removed units. State dict,
     optimizer state and the time of the direct algorithm shrink with them. It trains like any other layer. It loads the
-    state of any pruned layer of this shape: ``prune_units_(model, 0).load_state_dict(saved)``.
+    state of any pruned layer of this shape: ``prune_units_(model, 0).load_state_dict(saved)``. If its numbers of units
+    differ, the parameters are new ones: create the optimizer afterwards.
 
     Args:
         counts: number of units of each filter, shape (O, I / groups).
@@ -85,7 +86,8 @@ class PrunedDAUConv2d(DAUConv2d):
         for name in ("weight", "displacement", "sigma"):
             units = getattr(self, name)
             if isinstance(units, Tensor) and len(units) != len(filters):
-                setattr(self, name, nn.Parameter(units.new_zeros(len(filters), *units.shape[1:])))
+                new = nn.Parameter(units.new_zeros(len(filters), *units.shape[1:]), units.requires_grad)
+                setattr(self, name, new)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         counts = state_dict.get(f"{prefix}counts")
@@ -141,7 +143,8 @@ def prune_units_(model: Model, threshold: float, *, merge: float | None = None) 
 
     Raises:
         TypeError: ``threshold`` or ``merge`` is not a number.
-        ValueError: the model has no unit layers, ``threshold`` or ``merge`` does not fit, or a weight is not finite.
+        ValueError: the model has no unit layers, or parametrized ones, ``threshold`` or ``merge`` does not fit, or a
+            weight is not finite.
 
     Reference:
         Section 4.2 and Table 2 of the paper.
@@ -153,7 +156,7 @@ def prune_units_(model: Model, threshold: float, *, merge: float | None = None) 
     """
     if merge is not None:
         check_number("merge", merge, 0, float("inf"))
-    unit_layers(model)
+    check_plain(model)
     new: dict[nn.Module, PrunedDAUConv2d] = {}
     for name, layer in model.named_modules():
         if isinstance(layer, DAUConv2d):

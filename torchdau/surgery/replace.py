@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from torchdau.arguments import check_model
 from torchdau.conv import DAUConv2d
@@ -24,6 +25,18 @@ def unit_layers(model: nn.Module) -> list[DAUConv2d]:
     layers = [module for module in model.modules() if isinstance(module, DAUConv2d)]
     if not layers:
         raise ValueError(f"model must have unit layers, got {type(model).__name__} with none. Convert it first.")
+    return layers
+
+
+def check_plain(model: nn.Module) -> list[DAUConv2d]:
+    """Return the unit layers of a model; raise ValueError if there are none, or parameters computed from others."""
+    layers = unit_layers(model)
+    for name, layer in model.named_modules():
+        if layer in layers and is_parametrized(layer):
+            raise ValueError(
+                f"model must have unit layers with parameters of their own, got a parametrized one in {name!r}. Remove "
+                "the weight norm or parametrization."
+            )
     return layers
 
 

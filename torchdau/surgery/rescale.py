@@ -1,7 +1,7 @@
 """Unit layers for another resolution."""
 
 from torchdau.profile import MAX_DISPLACEMENT
-from torchdau.surgery.replace import Model, unit_layers
+from torchdau.surgery.replace import Model, check_plain
 
 
 def rescale_(model: Model, factor: float) -> Model:
@@ -16,7 +16,8 @@ def rescale_(model: Model, factor: float) -> Model:
 
     Raises:
         TypeError: the factor is not a number.
-        ValueError: the model has no unit layers, or the factor is not above 0 or gives a bound above 16384 pixels.
+        ValueError: the model has no unit layers, or parametrized ones, or the factor is not above 0 or gives a bound
+            above 16384 pixels.
 
     Reference:
         Section 4.3 of the paper, which rescales a network for segmentation.
@@ -25,7 +26,7 @@ def rescale_(model: Model, factor: float) -> Model:
         >>> torchdau.rescale_(torchdau.DAUConv2d(3, 8), 2).max_displacement
         8.0
     """
-    layers = unit_layers(model)
+    layers = check_plain(model)
     farthest = max(layer.max_displacement for layer in layers)
     if isinstance(factor, bool) or not isinstance(factor, int | float):
         raise TypeError(f"factor must be a number, got factor={factor!r}.")
