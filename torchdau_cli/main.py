@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -80,9 +80,12 @@ def _run(command: str, options: Sequence[str], debug: bool) -> None:
 
 def _trusting(args: list[str]) -> list[str]:
     """Return the arguments without ``--trust MODULE``, whose modules checkpoints may then name."""
-    parser = ArgumentParser(prog="torchdau", add_help=False, allow_abbrev=False)
+    parser = ArgumentParser(prog="torchdau", add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--trust", action="append", default=[])
-    given, others = parser.parse_known_args(args)
+    try:
+        given, others = parser.parse_known_args(args)
+    except ArgumentError as error:
+        _stop("", f"{error}: the name of a module")
     if given.trust:
         os.environ["TORCHDAU_TRUST"] = ",".join([*filter(None, [os.environ.get("TORCHDAU_TRUST")]), *given.trust])
     return others

@@ -13,6 +13,9 @@ from torchdau_cli.files import check_checkpoint
 UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (-[^\s=]+)")
 """In messages of argparse."""
 
+MISSING = re.compile(r"arguments are required: (.*)")
+"""In messages of argparse."""
+
 CHOICES = re.compile(r'Parser key "(\w+)": Expected a typing.Literal\[(.*)\]\. Got value: (\S+)')
 """In messages of jsonargparse."""
 
@@ -33,6 +36,10 @@ class Parser(ArgumentParser):
                 message += "; the checkpoint is the first argument, without an option"
             elif near:
                 message += f"; did you mean {near[0]}?"
+        if missing := MISSING.search(message):
+            needed = [each for each in self._actions if each.required]
+            order = (f"{''.join(each.option_strings[:1])} {each.dest.upper()}".strip() for each in needed)
+            message = f"missing: {missing[1]}; write {self.prog} {' '.join(order)}"
         if wrong := CHOICES.search(" ".join(message.split())):
             name, choices, value = wrong.groups()
             near = get_close_matches(value, re.findall(r"'(.*?)'", choices), 1)

@@ -35,13 +35,17 @@ def plot(
         kind: displacements (Figure 7), distances (Figure 6), sigmas (Figure 4) or receptive-fields (Figure 8).
         output: the picture, in any format that matplotlib writes. Default: KIND.png.
         compare: receptive-fields: a second checkpoint to show beside the first.
-        layers: names of the layers to show. Default: all unit layers.
+        layers: names of the layers to show. Default: the unit layers, at most eight, from the first to the last.
         shares: displacements and distances: one column for each share; it shows the units whose absolute weight is at
             least this share of the largest.
         max_channels: receptive-fields: number of channels of a layer to average over; null for all.
         size: receptive-fields: side in pixels of the noise that replaces a missing data set.
         overwrite: replace a picture that exists.
     """
+    if kind != "receptive-fields" and (compare, max_channels, size) != (None, 32, 64):
+        raise ValueError(f"compare, max_channels and size are options of receptive-fields, got one of them for {kind}.")
+    if not shares:
+        raise ValueError("shares must have at least one share, got none.")
     target = output or Path(kind)
     target = target if target.suffix else target.with_suffix(".png")
     if target.is_dir():
@@ -51,18 +55,19 @@ def plot(
     from rich.console import Console
     from rich.progress import track
 
-    from torchdau.analysis import receptive_field, spatial_layers
+    from torchdau.analysis import receptive_field, spatial_layers, units_of
     from torchdau.analysis.plots import plot_displacements, plot_distances, plot_receptive_fields, plot_sigmas
     from torchdau.training.restoring import named_checkpoints, restore_network, restore_start
     from torchdau.whole import whole_file
 
     network = restore_network(checkpoint)
+    shown = layers or (spatial_layers(network) if units_of(network) else None)
     if kind == "displacements":
-        figure = plot_displacements(network, shares, layers, restore_start(checkpoint))
+        figure = plot_displacements(network, shares, shown, restore_start(checkpoint))
     elif kind == "distances":
-        figure = plot_distances(network, shares, layers)
+        figure = plot_distances(network, shares, shown)
     elif kind == "sigmas":
-        figure = plot_sigmas(network, restore_start(checkpoint), layers)
+        figure = plot_sigmas(network, restore_start(checkpoint), shown)
     else:
         from torchdau.training.restoring_tasks import first_images
 

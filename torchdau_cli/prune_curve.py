@@ -22,6 +22,7 @@ def prune_curve(
     thresholds: tuple[float, ...] = (0, 0.01, 0.02, 0.05, 0.1, 0.25),
     output: Path = Path("runs/prune_curve"),
     repeats: int = 15,
+    overwrite: bool = False,
 ) -> None:
     """Measure trained networks on the test set without their weak units: Table 2 and Figure 5 of the paper.
 
@@ -30,12 +31,15 @@ def prune_curve(
         thresholds: fractions of the largest absolute weight of a layer; units below are removed. Default: the paper's.
         output: folder for the table and the picture.
         repeats: number of measurements of time on the CPU, for one image and for a batch; 0 measures none.
+        overwrite: replace a table that exists.
     """
     if not thresholds or repeats < 0:
         raise ValueError(
             f"thresholds must not be empty and repeats must be at least 0, got thresholds={list(thresholds)} and "
             f"repeats={repeats}."
         )
+    if (there := output / "prune_curve.csv").exists() and not overwrite:
+        raise FileExistsError(f"output must not hold a table yet, got {str(there)!r}. Give --overwrite true.")
     from rich.console import Console
 
     from torchdau.analysis.plots import plot_prune_curves

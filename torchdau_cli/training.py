@@ -9,6 +9,11 @@ from pathlib import Path
 
 from torchdau_cli.files import check_checkpoint
 
+RECIPES = next(
+    folder for folder in (Path(__file__).parent / "recipes", Path(__file__).parents[1] / "recipes") if folder.is_dir()
+)
+"""The recipes of the package: in a wheel beside this file, in a clone of the repository beside its folder."""
+
 KEYWORDS = ("best", "hpc", "last", "registry")
 """Checkpoints that Lightning finds by itself."""
 
@@ -16,7 +21,7 @@ EXPLAINED = {"--help-all", "--print_config"}
 """Options of Lightning's command line that run nothing."""
 
 KNOWN = EXPLAINED | {
-    *("-c", "--config", "--ckpt_path", "--data", "--lr_scheduler", "--model", "--optimizer", "--return_predictions"),
+    *("-c", "--config", "--ckpt_path", "--data", "--model", "--return_predictions"),
     *("--seed_everything", "--trainer", "--verbose", "--weights_only"),
 }
 """Options without a dot."""
@@ -26,7 +31,11 @@ MEANT = {
     "--batch-size": "--data.init_args.batch_size",
     "--epochs": "--trainer.max_epochs",
     "--max_epochs": "--trainer.max_epochs",
+    "--learning_rate": "--model.init_args.lr",
     "--lr": "--model.init_args.lr",
+    "--lr_scheduler": "--model.init_args.scheduler",
+    "--model.init_args.learning_rate": "--model.init_args.lr",
+    "--optimizer": "--model.init_args.optimizer",
     "--output": "--trainer.default_root_dir",
     "--pictures": "--data.init_args.pictures",
     "--root": "--data.init_args.root",
@@ -49,7 +58,7 @@ USAGES = {
 }
 
 FIT_OPTIONS = {
-    "--config RECIPE": "YAML file, such as recipes/digits_dau.yaml",
+    "--config RECIPE": "YAML file; recipes/digits_dau.yaml and others are torchdau's own",
     "--trainer.max_epochs N": "epochs of the whole training; more than before to go on",
     "--trainer.default_root_dir FOLDER": "folder of logs and checkpoints",
     "--model.init_args.lr RATE": "learning rate",
@@ -123,8 +132,8 @@ def arguments(command: str, options: list[str]) -> list[str]:
         options = _predict_options(options)
     names = {option.partition("=")[0] for option in options if option.startswith("-")}
     for name in sorted(names - KNOWN):
-        if name in MEANT:
-            raise ValueError(f"options must be known, got {name!r}. You may mean {MEANT[name]}.")
+        if meant := MEANT.get(name) or MEANT.get(name.partition(".")[0]):
+            raise ValueError(f"options must be known, got {name!r}. You may mean {meant}.")
         if "." not in name and (near := get_close_matches(name, KNOWN, 1)):
             raise ValueError(f"options must be known, got {name!r}. Did you mean {near[0]!r}?")
     if names & EXPLAINED or any(name.endswith(".help") for name in names):
@@ -138,13 +147,27 @@ def arguments(command: str, options: list[str]) -> list[str]:
     finder.add_argument("--ckpt_path", nargs="?", const="")
     finder.add_argument("-c", "--config", nargs="?", const="")
     given = finder.parse_known_args(options)[0]
-    if given.config is not None and not Path(given.config).is_file():
-        raise FileNotFoundError(
-            f"a recipe must be a YAML file, such as recipes/digits_dau.yaml, got {given.config!r}, which is no file."
-        )
+    if given.config is not None:
+        file = _recipe(given.config)
+        options = [
+            option.replace(given.config, file) if given.config == option.rpartition("=")[2] else option
+            for option in options
+        ]
     if given.ckpt_path is not None and given.ckpt_path not in KEYWORDS:
         check_checkpoint(given.ckpt_path)
     return options
+
+
+def _recipe(path: str) -> str:
+    """Return the path of a recipe; ``recipes/NAME.yaml`` is that of the package, unless the folder has one."""
+    own = RECIPES / Path(path).name
+    if Path(path).is_file():
+        return path
+    if Path(path).parent == Path("recipes") and own.is_file():
+        return str(own)
+    near = get_close_matches(own.name, sorted(file.name for file in RECIPES.glob("*.yaml")), 1)
+    hint = f"Did you mean 'recipes/{near[0]}'?" if near else f"Those of torchdau are in {str(RECIPES)!r}."
+    raise FileNotFoundError(f"a recipe must be a YAML file, got {path!r}, which is no file. {hint}")
 
 
 def _predict_options(options: list[str]) -> list[str]:

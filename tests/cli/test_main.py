@@ -11,7 +11,7 @@ from torchdau_cli import training
 MODULES = "torch, torchdau, lightning, torchvision, rich, numpy"
 LIGHTNING = ("fit", "validate", "test", "predict")
 NO_CHECKPOINT = "checkpoint must be a file that torchdau fit wrote, got "
-NO_RECIPE = "a recipe must be a YAML file, such as recipes/digits_dau.yaml, got "
+NO_RECIPE = "a recipe must be a YAML file, got "
 OWN = ("blur", "deblur", "demo", "env", "parameters", "plot", "prune-curve", "report")
 
 
@@ -78,7 +78,19 @@ def test_help_takes_a_fraction_of_importing_torch():
         (f"plot {__file__} sigmas", f"torchdau plot: {NO_CHECKPOINT}{__file__!r}: it has no digest at its end"),
         ("fit digits", "torchdau fit: 'digits' is no checkpoint, and a recipe is given as an option: torchdau fit --"),
         ("fit --config", f"torchdau fit: {NO_RECIPE}'', which is no file."),
-        ("fit --config no.yaml", f"torchdau fit: {NO_RECIPE}'no.yaml', which is no file."),
+        ("fit --config no.yaml", f"torchdau fit: {NO_RECIPE}'no.yaml', which is no file. Those of torchdau are in"),
+        (
+            "fit -c recipes/digit_dau.yaml",
+            f"torchdau fit: {NO_RECIPE}'recipes/digit_dau.yaml', which is no file. Did you mean 'recipes/digits_dau.y",
+        ),
+        (
+            "fit --config x --optimizer Adam",
+            "torchdau fit: options must be known, got '--optimizer'. You may mean --mo",
+        ),
+        ("fit --config x --lr_scheduler.gamma 1", "torchdau fit: options must be known, got '--lr_scheduler.gamma'."),
+        ("fit --config x --model.init_args.learning_rate 1", "torchdau fit: options must be known, got '--model.init_"),
+        ("--trust", "torchdau: argument --trust: expected one argument: the name of a module"),
+        ("plot no.ckpt distances --size", "torchdau plot: argument --size: expected one argument"),
         (
             "fit --config x --epochs 3",
             "torchdau fit: options must be known, got '--epochs'. You may mean --trainer",
@@ -97,7 +109,10 @@ def test_help_takes_a_fraction_of_importing_torch():
             "deblur x --output y --checkpoint z",
             "torchdau deblur: unknown option --checkpoint; the checkpoint is the first",
         ),
-        ("deblur x.ckpt", "torchdau deblur: the following arguments are required: paths"),
+        (
+            "deblur x.ckpt",
+            "torchdau deblur: missing: paths, output; write torchdau deblur CHECKPOINT PATHS --output OUTPUT",
+        ),
         ("plot sigmas x.ckpt", "torchdau plot: the checkpoint is the first argument: torchdau plot CHECKPOINT sigmas"),
         ("plot x.ckpt sigma", "torchdau plot: "),
         ("report x.ckpt", "torchdau report: checkpoint must be a file that torchdau fit wrote, got 'x.ckpt'"),
@@ -174,3 +189,34 @@ def test_pictures_and_folder_of_predictions(tmp_path):
     given = training.arguments("predict", [str(checkpoint), "photos", "--output", "out"])
     assert given == [*start, "--data.init_args.pictures", "photos", folder, "out"]
     assert training.arguments("predict", [str(checkpoint), "--output=out"]) == [*start, f"{folder}=out"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("plot {} distances --compare other.ckpt", "compare, max_channels and size are options of receptive-fields"),
+        ("plot {} sigmas --size 32", "compare, max_channels and size are options of receptive-fields"),
+        ("plot {} displacements --shares []", "shares must have at least one share, got none"),
+        ("report {} --output .", "output must be a file, got the folder '.'"),
+        ("report {} --prune_curve no.csv", "prune_curve must be a table of torchdau prune-curve, got 'no.csv'"),
+        ("prune-curve {} --output .", "output must not hold a table yet, got 'prune_curve.csv'. Give --overwrite true"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_the_work(words, said, torchdau, monkeypatch, tmp_path, capsys):
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(64 * b"0")
+    (tmp_path / "prune_curve.csv").touch()
+    with pytest.raises(SystemExit) as end:
+        torchdau(*words.format(checkpoint).split())
+    assert said in str(end.value.code)
+
+
+@pytest.mark.parametrize("words", [["--config"], ["-c"]])
+def test_recipes_of_the_package_are_found_from_any_folder(words, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    found = training.arguments("fit", [*words, "recipes/digits_dau.yaml", "--trainer.max_epochs", "1"])
+    assert found[1] == str(training.RECIPES / "digits_dau.yaml")
+    assert training.arguments("fit", ["--config=recipes/digits_dau.yaml"]) == [f"--config={found[1]}"]
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/digits_dau.yaml").touch()  # the user's own comes first
+    assert training.arguments("fit", [*words, "recipes/digits_dau.yaml"])[1] == "recipes/digits_dau.yaml"

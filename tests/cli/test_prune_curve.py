@@ -115,5 +115,5 @@ def test_options_that_do_not_fit_lose_nothing(options, message, checkpoint, torc
     (tmp_path / "out/prune_curve.csv").write_text("an older one")
     (tmp_path / "file").write_text("of something else")
     with pytest.raises(SystemExit, match=f"torchdau prune-curve: .*{message}"):
-        torchdau("prune-curve", checkpoint, "--output", "out", *options)
+        torchdau("prune-curve", checkpoint, "--output", "out", "--overwrite", "true", *options)
     assert (tmp_path / "out/prune_curve.csv").read_text() == "an older one"

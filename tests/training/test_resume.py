@@ -206,3 +206,63 @@ def test_signals(number, hook, code, unstopped, tmp_path):
     assert run(tmp_path, command("digits_dau", *quick, *resumed(tmp_path))) == 0, (tmp_path / "log").read_text()
     same(outcome(unstopped), outcome(tmp_path))
     assert validations(unstopped) == validations(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rate"),
+    [
+        ([], 0.0025),
+        (["--model.init_args.scheduler", "null"], 0.0025),
+        (
+            [
+                *["--model.init_args.scheduler", "torch.optim.lr_scheduler.StepLR"],
+                *["--model.init_args.scheduler.init_args.step_size", "1"],
+                *["--model.init_args.scheduler.init_args.gamma", "0.5"],
+            ],
+            0.0025 * 0.5**3,
+        ),
+    ],
+)
+def test_a_resumed_training_follows_its_own_rates(schedule, rate, torchdau, tmp_path):
+    short = ["--trainer.enable_progress_bar", "false", "--trainer.limit_train_batches", "2"]
+    torchdau("fit", "--config", "recipes/digits_dau.yaml", *short, *schedule, "--trainer.max_epochs", "2")
+    options = ["--model.init_args.lr", "0.0025", "--model.init_args.weight_decay", "0.5", "--trainer.max_epochs", "3"]
+    torchdau("fit", last_checkpoint(tmp_path), *short, *options)
+    groups = torch.load(last_checkpoint(tmp_path), weights_only=True)["optimizer_states"][0]["param_groups"]
+    weights = next(group for group in groups if group["name"] == "weights")
+    assert weights["weight_decay"] == 0.5
+    if not schedule:  # MultiStepDecay, at its end of three epochs
+        rate *= 0.1
+    assert weights["lr"] == pytest.approx(rate)
+
+
+def test_a_checkpoint_of_another_network_is_named(torchdau, tmp_path, capsys):
+    short = [
+        "--trainer.enable_progress_bar",
+        "false",
+        "--trainer.limit_train_batches",
+        "1",
+        "--trainer.max_epochs",
+        "1",
+    ]
+    torchdau("fit", "--config", "recipes/digits_dau.yaml", *short)
+    last = last_checkpoint(tmp_path)
+    for command in ("fit", "test"):
+        with pytest.raises(SystemExit) as end:
+            torchdau(command, last, "--model.init_args.network.init_args.num_units", "3")
+        assert "the checkpoint must be of the network of these settings, got another: size mismatch" in end.value.code
+
+
+def test_a_finished_training_says_so_in_another_folder(torchdau, tmp_path, capsys):
+    short = [
+        "--trainer.enable_progress_bar",
+        "false",
+        "--trainer.limit_train_batches",
+        "1",
+        "--trainer.max_epochs",
+        "1",
+    ]
+    torchdau("fit", "--config", "recipes/digits_dau.yaml", *short)
+    capsys.readouterr()
+    torchdau("fit", last_checkpoint(tmp_path), "--trainer.default_root_dir", tmp_path / "other")
+    assert "done     already at the end: give --trainer.max_epochs for more" in capsys.readouterr().out

@@ -22,7 +22,7 @@ from torchdau.training.checkpoint_files import CheckpointFiles
 from torchdau.training.checkpoints import read_checkpoint
 from torchdau.training.data.faults import failures
 from torchdau.training.interrupts import Interruptible
-from torchdau.training.messages import Bar, Messages, say_scores, say_what_is_next, silence
+from torchdau.training.messages import Bar, Messages, say_scores, say_that_nothing_was_left, say_what_is_next, silence
 from torchdau.training.parsing import Parser
 from torchdau.training.restoring import configuration
 from torchdau.training.trust import check_trust, only_trusted, trust_options
@@ -110,7 +110,11 @@ class CommandLine(LightningCLI):
 
     def after_fit(self) -> None:
         """Print the time, the path of the best checkpoint and the next command."""
-        say_what_is_next(self.trainer, time.monotonic() - self.start, trust_options(self.config.fit.as_dict()))
+        trainer: Any = self.trainer
+        starts = (each.first for each in trainer.callbacks if isinstance(each, Interruptible))
+        if {*starts} <= {None, trainer.global_step}:
+            say_that_nothing_was_left()
+        say_what_is_next(trainer, time.monotonic() - self.start, trust_options(self.config.fit.as_dict()))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return Lightning's trainer, with checkpoints written completely and a progress bar of at most 80 columns."""
@@ -165,6 +169,7 @@ def main(command: str, options: Sequence[str]) -> None:
                     subclass_mode_data=True,
                     parser_class=Parser,
                     parser_kwargs={
+                        "prog": "torchdau",
                         "allow_abbrev": False,
                         **{name: {"default_config_files": [str(config)]} for name in CommandLine.subcommands()},
                     },
@@ -174,6 +179,11 @@ def main(command: str, options: Sequence[str]) -> None:
                 sys.stderr.write(f"torchdau fit: the training until the error is in {stopping.checkpoint}\n")
             if isinstance(error, MisconfigurationException):
                 raise ValueError(str(error)) from error
+            if str(error).startswith("Error(s) in loading state_dict"):
+                first = str(error).partition("\n")[2].strip().partition("\n")[0]
+                raise ValueError(
+                    f"the checkpoint must be of the network of these settings, got another: {first}"
+                ) from error
             if str(error).startswith("Does not validate") and isinstance(error.__cause__, ValueError):
                 raise error.__cause__ from None  # the message of the class alone
             raise

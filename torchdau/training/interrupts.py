@@ -19,17 +19,18 @@ class Interruptible(Callback):
     saves ``last.ckpt`` too if a training ends between two validations, and ``error.ckpt`` if it ends by an error.
 
     Attributes:
+        first: step at which the training started, or None.
         number: number of the signal that stopped the training, or None.
         checkpoint: path of the checkpoint written at a signal or an error, or None.
     """
 
+    first: int | None = None
     number: int | None = None
     checkpoint: Path | None = None
-    _first: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Turn Ctrl-C into SIGTERM, a flag that Lightning checks after each batch."""
-        self._first = trainer.global_step
+        self.first = trainer.global_step
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._stop)
 
@@ -43,7 +44,7 @@ class Interruptible(Callback):
         if isinstance(exception, SIGTERMException):
             self.number = self.number or signal.SIGTERM
             self.checkpoint = self._save(trainer, "last.ckpt")
-        elif self._first is not None and trainer.global_step > self._first and trainer.world_size == 1:
+        elif self.first is not None and trainer.global_step > self.first and trainer.world_size == 1:
             with suppress(Exception):  # the error may not leave anything to save; others would wait for it
                 self.checkpoint = self._save(trainer, "error.ckpt")
 

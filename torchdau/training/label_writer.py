@@ -49,6 +49,7 @@ class LabelWriter(BasePredictionWriter):
         paths = [Path(file).absolute() for file in self.files or ()]
         folder = os.path.commonpath([path.parent for path in paths]) if paths else ""
         self.shown = [str(path.relative_to(folder)) for path in paths]
+        self.count = 0
         self.table = Table("image", "likeliest classes", box=None, pad_edge=False)
 
     def write_on_batch_end(
@@ -66,6 +67,7 @@ class LabelWriter(BasePredictionWriter):
         probabilities, labels = prediction.topk(min(self.top, prediction.shape[1]))
         writer = csv.writer(self.file)
         for index, each, ps in zip(batch_indices or [], labels.tolist(), probabilities.tolist(), strict=True):
+            self.count += 1
             image = self.files[index] if self.files else index
             for rank, (label, p) in enumerate(zip(each, ps, strict=True), start=1):
                 writer.writerow([image, rank, names[label], f"{p:.4f}"])
@@ -83,4 +85,6 @@ class LabelWriter(BasePredictionWriter):
         if trainer.is_global_zero:
             console = Console()
             console.print(self.table)
+            if (more := self.count - self.table.row_count) > 0:
+                console.print(f"... and {more:,} more")
             console.print(f"written: {self.path}{', in place of the last' if self.replaces else ''}", soft_wrap=True)

@@ -64,6 +64,12 @@ class Messages(Callback):
 
 
 @rank_zero_only
+def say_that_nothing_was_left() -> None:
+    """Print that a training had already reached its end."""
+    _say("done", "already at the end: give --trainer.max_epochs for more")
+
+
+@rank_zero_only
 def say_what_is_next(trainer: Trainer, seconds: float, options: str) -> None:
     """Print the time of a training, the path of its best checkpoint, else of its last one, and the next command."""
     _say(
@@ -73,7 +79,8 @@ def say_what_is_next(trainer: Trainer, seconds: float, options: str) -> None:
     best = next((each for each in callbacks if each.monitor and each.best_model_path), None)
     if best:
         path = _short(best.best_model_path)
-        _say("best", f"{path} ({best.monitor} {best.best_model_score:.4g})")
+        score = "" if best.best_model_score is None else f" {best.best_model_score:.4g}"  # of another folder's run
+        _say("best", f"{path} ({best.monitor}{score})")
     else:
         last = next((Path(each.dirpath, "last.ckpt") for each in callbacks if each.dirpath), None)
         if last is None or not last.exists():

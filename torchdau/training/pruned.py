@@ -1,37 +1,33 @@
 """Trained networks without their weak units, measured on their test sets."""
 
-import logging
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from lightning import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor, nn
 
 from torchdau.analysis.pruning import forward_times, pruned_models
+from torchdau.training.messages import Bar, silence
 from torchdau.training.restoring_tasks import restore_data, restore_task
 
 
 def measured(checkpoint: Path, thresholds: Sequence[float], repeats: int) -> list[dict[str, Any]]:
     """Measure one network at each threshold, and return one row of numbers for each."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    silence()
     task, data = restore_task(checkpoint), restore_data(checkpoint)
     steps = pruned_models(cast("nn.Module", task.network), thresholds)
     trainer = Trainer(
         devices=1,
         logger=False,
         enable_checkpointing=False,
-        callbacks=[RichProgressBar()],
+        callbacks=[Bar()],
         enable_model_summary=False,
     )
     rows: list[dict[str, Any]] = []
     for step in steps:
         task.network = step.model
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            (metrics,) = trainer.test(task, data, verbose=False)
+        (metrics,) = trainer.test(task, data, verbose=False)
         rows.append(
             {
                 "threshold": step.threshold,

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-_STATE = ("base_lrs", "last_epoch", "_step_count", "_last_lr")
+_STATE = ("last_epoch", "_step_count", "_last_lr")
 
 
 class TrainingSchedule(LRScheduler, ABC):

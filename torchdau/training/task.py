@@ -60,6 +60,7 @@ class Task(LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.scheduler_interval = scheduler_interval
+        self._settings: list[tuple[float, float]] = []
 
     def setup(self, stage: str) -> None:
         """Check the network's number of classes against the data module, if there is one, and keep the class names."""
@@ -91,9 +92,17 @@ class Task(LightningModule):
         return self.network(images.contiguous(memory_format=self.memory_format))
 
     def on_train_start(self) -> None:
-        """Tell schedules how long the training is, in epochs or steps as they count."""
+        """Follow the settings of this run, also after those of a checkpoint, and tell schedules how long it is."""
         trainer = self.trainer
+        for group, (lr, weight_decay) in zip(trainer.optimizers[0].param_groups, self._settings, strict=False):
+            group["weight_decay"] = weight_decay
+            before = group.get("initial_lr", 0)  # with a schedule, which has changed the rate since
+            if before != lr:
+                group["lr"] = lr * group["lr"] / before if before else lr
+                group["initial_lr"] = lr
         for config in trainer.lr_scheduler_configs:
+            if hasattr(config.scheduler, "base_lrs"):
+                config.scheduler.base_lrs = [group["initial_lr"] for group in config.scheduler.optimizer.param_groups]
             if isinstance(config.scheduler, TrainingSchedule) and config.scheduler.total_iters is None:
                 total = trainer.estimated_stepping_batches
                 if config.interval == "epoch" and math.isfinite(total):
@@ -142,6 +151,7 @@ class Task(LightningModule):
         else:
             displacement_lr = self.displacement_factor * self.lr
             optimizer = self.make_optimizer(parameter_groups(self.network, self.lr, self.weight_decay, displacement_lr))
+        self._settings = [(group["lr"], group.get("weight_decay", 0.0)) for group in optimizer.param_groups]
         if self.make_scheduler is None:
             return optimizer
         schedule = {"scheduler": self.make_scheduler(optimizer), "interval": self.scheduler_interval}
