@@ -1,4 +1,8 @@
-"""A unit network to ONNX, run in a process without torchdau or PyTorch: python examples/export_onnx.py."""
+"""A unit network to ONNX, run in a process without torchdau or PyTorch.
+
+pip install onnx onnxscript onnxruntime timm
+python examples/export_onnx.py
+"""
 
 import subprocess
 import sys

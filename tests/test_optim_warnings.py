@@ -76,3 +76,14 @@ def saved(net):
 def test_others_are_not(make):
     net = model()
     step(make(net), net)
+
+
+@pytest.mark.parametrize("schedule", [False, True])
+def test_warnings_name_the_line_that_steps(schedule):
+    net = model()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    if schedule:  # which wraps the step
+        torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    with pytest.warns(UserWarning, match="the displacements of 1 layer are in a group of SGD") as warned:
+        step(optimizer, net)
+    assert warned[0].filename == __file__

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -176,7 +177,7 @@ class _UnitOptimizer(torch.optim.Optimizer):
                 f"displacements step {rates[0]:g} pixels, the rate of the weights, because a scheduler or a loop set "
                 "one for all groups. Give each group its own, as in OneCycleLR(optimizer, max_lr=[group['lr'] for "
                 "group in optimizer.param_groups]).",
-                stacklevel=4,
+                stacklevel=_level_of_user(),
             )
 
 
@@ -188,12 +189,12 @@ def _warn_of_shared_groups(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     displacements = {id(layer.displacement) for layer in LAYERS}
     for group in optimizer.param_groups:
         found = [id(parameter) in displacements for parameter in group["params"]]
+        whose = f"the displacements of {sum(found)} layer{'s' * (sum(found) > 1)}"
         if any(found) and all(found) and "betas" in group and group["lr"] > FASTEST:
             warnings.warn(
-                f"{sum(found)} displacements step up to {group['lr']:g} pixels with {type(optimizer).__name__}, which "
-                "divides gradients by their size. Give parameter_groups a displacement_lr of about 0.05, or use "
-                "torchdau.optimizer.",
-                stacklevel=4,
+                f"{whose} step up to {group['lr']:g} pixels with {type(optimizer).__name__}, which divides gradients "
+                "by their size. Give parameter_groups a displacement_lr of about 0.05, or use torchdau.optimizer.",
+                stacklevel=_level_of_user(),
             )
             return
         decay = group.get("weight_decay", 0)
@@ -201,12 +202,20 @@ def _warn_of_shared_groups(optimizer: torch.optim.Optimizer, *_: Any) -> None:
             kind = type(optimizer).__name__
             decaying = f" and decay towards 0 (weight_decay={decay})" if decay else ""
             warnings.warn(
-                f"{sum(found)} displacements are in a group of {kind} for weights: they step at the rate of weights "
+                f"{whose} are in a group of {kind} for weights: they step at the rate of weights "
                 f"(lr={group['lr']}), which hardly moves them or moves them too far{decaying}. Create the optimizer "
                 f"with torchdau.optimizer(model, {kind}, lr=...), whose displacements step in pixels.",
-                stacklevel=4,
+                stacklevel=_level_of_user(),
             )
             return
+
+
+def _level_of_user() -> int:
+    """Return the stack level, for a warning of the calling function, of the code that called PyTorch's step."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "torchdau"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 _seen: WeakSet[torch.optim.Optimizer] = WeakSet()
