@@ -160,6 +160,8 @@ def arguments(command: str, options: list[str]) -> list[str]:
 
 def _recipe(path: str) -> str:
     """Return the path of a recipe; ``recipes/NAME.yaml`` is that of the package, unless the folder has one."""
+    if Path(path).suffix == ".ckpt":
+        raise ValueError(f"a checkpoint is given without --config: torchdau fit {path}")
     own = RECIPES / Path(path).name
     if Path(path).is_file():
         return path

@@ -122,7 +122,7 @@ def test_the_likeliest_first_mistake(torchdau, monkeypatch):
         ("model.init_args.network.init_args.num_unit=3", "num_unit"),
         ("trainer.max_epoch=3", "max_epoch"),
         ("data.init_args.batchsize=3", "batchsize"),
-        ("model.init_args.learning_rate=3", "learning_rate"),
+        ("model.init_args.weigth_decay=3", "weigth_decay"),
     ],
 )
 def test_a_typo_is_refused_before_data_is_read(key, named, torchdau, capsys, monkeypatch):

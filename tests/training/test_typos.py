@@ -72,3 +72,23 @@ def test_a_few_typos(torchdau, monkeypatch, capsys, tmp_path):
 @pytest.mark.slow
 def test_typos(torchdau, monkeypatch, capsys, tmp_path):
     check(200, torchdau, monkeypatch, capsys, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("trainer.max_epochs", "ten", "trainer.max_epochs must be an integer or null, got 'ten'."),
+        ("model.init_args.lr", "fast", "lr must be a number, got 'fast'."),
+        ("trainer.precision", "15", "trainer.precision must be one of 64, 32, 16 or one of 'transformer-engine', "),
+        ("model.init_args.optimizer", "torch.optim.Adm", "got 'Adm'. The nearest is 'Adam'."),
+        ("config", "empty.yaml", "a recipe must have keys and values, got 'empty.yaml', which is empty."),
+    ],
+)
+def test_values_of_another_type(option, value, said, torchdau, capsys, tmp_path):
+    (tmp_path / "empty.yaml").touch()
+    recipe = [] if option == "config" else ["--config", ROOT / "recipes/digits_dau.yaml"]
+    with pytest.raises(SystemExit) as end:
+        torchdau("fit", *recipe, f"--{option}", value)
+    shown = capsys.readouterr().err
+    assert (end.value.code, shown.count("\n")) == (1, 1)
+    assert said in shown

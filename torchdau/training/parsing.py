@@ -23,7 +23,11 @@ MISSING = re.compile(r'Unable to load config "([^"]+\.ya?ml)"$')
 BROKEN = re.compile(r"Problems parsing config:(.*)", re.DOTALL)
 """Message of jsonargparse about a broken recipe."""
 KEYS = re.compile(r"'(\w+)': ")
-PATHS = re.compile(r"(?:'class_path': |class_path )'([\w.]+)'")
+PATHS = re.compile(r"(?:'class_path': |class_path |Expected a path but )'?([\w.]+)")
+VALUE = re.compile(r'Parser key "([\w.]+)":\s+(.*)(?:Given|Got) value: (.*)', re.DOTALL)
+"""Message of jsonargparse about a value of another type than those that an option may have."""
+TYPES = re.compile(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[(.*?)\])")
+NAMES = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
 
 
 def _recipe() -> str:
@@ -45,6 +49,8 @@ class Parser(LightningArgumentParser):
             )
         if broken := BROKEN.search(message):
             message = f"a recipe must be YAML, got {_recipe()!r}, which is not: {broken[1]}"
+        if message.strip() == "Unexpected config:":
+            message = f"a recipe must have keys and values, got {_recipe()!r}, which is empty."
         message = message.replace('in "<unicode string>", ', "")
         if denied := DENIED.search(message):
             self.exit(1, f"{self.prog.replace(' [options]', '')}: {refusal_of(denied[1], 'the checkpoint')}\n")
@@ -56,7 +62,10 @@ class Parser(LightningArgumentParser):
                 message = f"keys and options must be known, got {part!r}. The nearest is {near[0]!r}."
                 break
         else:
-            if inner := INNER.search(message):
+            if (wrong := VALUE.search(message)) and (types := TYPES.findall(wrong[2])):
+                allowed = [NAMES.get(kind, kind) if kind else f"one of {choices}" for kind, choices in types]
+                message = f"{wrong[1]} must be {' or '.join(allowed)}, got {wrong[3].strip()!r}."
+            elif inner := INNER.search(message):
                 message = inner[1]
         self.exit(1, f"{self.prog.replace(' [options]', '')}: {' '.join(message.split())}\n")
 
