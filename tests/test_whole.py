@@ -126,3 +126,9 @@ def digits(tmp_path_factory):
     short = ["--trainer.max_steps", "1", "--trainer.enable_progress_bar", "false"]
     assert processes.run(folder, ["fit", "--config", ROOT / "recipes/digits_dau.yaml", *short]) == 0
     return processes.last_checkpoint(folder).read_bytes()
+
+
+def test_errors_name_the_file_and_not_the_temporary_one(tmp_path):
+    with pytest.raises(OSError, match="No such file") as raised, whole_file(tmp_path / "result.png") as part:
+        part.open()  # to read, which is not there
+    assert raised.value.filename == str(tmp_path / "result.png")

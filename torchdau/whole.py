@@ -18,5 +18,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield part
         os.replace(part, path)
+    except OSError as error:
+        if error.filename == str(part):
+            error.filename = str(path)  # the name that the user gave
+        raise
     finally:
         part.unlink(missing_ok=True)

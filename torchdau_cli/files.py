@@ -1,5 +1,6 @@
 """Files that a user names, looked at before anything is imported that takes seconds."""
 
+import os
 import re
 from pathlib import Path
 
@@ -19,8 +20,25 @@ def check_checkpoint(path: str | Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{start}, which is no file.")
     if path.suffix == ".safetensors":
-        raise ValueError(f"{start}, which holds weights alone. Open it in Python, with torchdau.load_model.")
+        raise ValueError(f"{start}, which holds weights alone. torchdau.load_model opens it, in Python.")
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 64))
         if not DIGEST.fullmatch(file.read()):
             raise ValueError(f"{start}: it has no digest at its end: not written by torchdau fit, or cut off.")
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise an error if a file cannot be written, before the work for it.
+
+    Raises:
+        FileExistsError: the file exists and must not be replaced.
+        IsADirectoryError: the path is a folder.
+        PermissionError: files cannot be written there.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"output must be a file, got the folder {str(path)!r}.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"output must not be there yet, got {str(path)!r}. Give --overwrite true.")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"output must be where files can be written, got {str(path)!r}. Name another --output.")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from torchdau_cli.files import check_output
 from torchdau_cli.options import run
 
 Kind = Literal["displacements", "distances", "sigmas", "receptive-fields"]
@@ -48,10 +49,7 @@ def plot(
         raise ValueError("shares must have at least one share, got none.")
     target = output or Path(kind)
     target = target if target.suffix else target.with_suffix(".png")
-    if target.is_dir():
-        raise IsADirectoryError(f"output must be a file, got the folder {str(target)!r}.")
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"output must not be there yet, got {str(target)!r}. Give --overwrite true.")
+    check_output(target, overwrite)
     from rich.console import Console
     from rich.progress import track
 

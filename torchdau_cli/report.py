@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from torchdau_cli.files import check_output
 from torchdau_cli.options import run
 
 
@@ -33,12 +34,9 @@ def report(
         max_channels: number of channels of a layer over which its receptive field is averaged.
         overwrite: replace a page that exists.
     """
-    if output.is_dir():
-        raise IsADirectoryError(f"output must be a file, got the folder {str(output)!r}.")
     if prune_curve is not None and not prune_curve.is_file():
         raise FileNotFoundError(f"prune_curve must be a table of torchdau prune-curve, got {str(prune_curve)!r}.")
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"output must not be there yet, got {str(output)!r}. Give --overwrite true.")
+    check_output(output, overwrite)
     from rich.console import Console
     from rich.progress import track
 

@@ -221,3 +221,12 @@ def test_recipes_of_the_package_are_found_from_any_folder(words, monkeypatch, tm
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes/digits_dau.yaml").touch()  # the user's own comes first
     assert training.arguments("fit", [*words, "recipes/digits_dau.yaml"])[1] == "recipes/digits_dau.yaml"
+
+
+@pytest.mark.parametrize("words", ["plot last.ckpt distances --output", "report last.ckpt --output"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(words, torchdau, monkeypatch, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(64 * b"0")
+    monkeypatch.setattr("torchdau_cli.files.os.access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(SystemExit) as end:
+        torchdau(*words.split(), "there/result.png")
+    assert "output must be where files can be written, got 'there/result.png'" in end.value.code
