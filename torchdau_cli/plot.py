@@ -55,7 +55,7 @@ def plot(
 
     from torchdau.analysis import receptive_field, spatial_layers, units_of
     from torchdau.analysis.plots import plot_displacements, plot_distances, plot_receptive_fields, plot_sigmas
-    from torchdau.training.restoring import named_checkpoints, restore_network, restore_start
+    from torchdau.training.restoring import check_images, named_checkpoints, restore_network, restore_start
     from torchdau.whole import whole_file
 
     network = restore_network(checkpoint)
@@ -71,8 +71,10 @@ def plot(
 
         images, seen = first_images(checkpoint, size)
         fields = {}
-        for name, path in named_checkpoints([checkpoint, *([compare] if compare else [])]).items():
-            each = restore_network(path)
+        paths = named_checkpoints([checkpoint, *([compare] if compare else [])])
+        networks = {name: restore_network(path) for name, path in paths.items()}
+        check_images(networks.values(), images)
+        for name, each in networks.items():
             names = track(layers or spatial_layers(each), name, disable=not Console().is_terminal)
             fields[name] = [receptive_field(each, layer, images, max_channels) for layer in names]
         figure = plot_receptive_fields(fields)

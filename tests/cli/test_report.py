@@ -192,6 +192,18 @@ def test_a_checkpoint_of_another_version(units, torchdau, tmp_path):
         torchdau("report", "old.ckpt")
 
 
+@pytest.mark.parametrize("words", ["report {} --compare {}", "plot {} receptive-fields --compare {}"])
+def test_networks_for_other_images_are_not_compared(words, units, torchdau, tmp_path):
+    saved = torch.load(units, weights_only=True)
+    saved["config"] = saved["config"].replace("in_channels: 1", "in_channels: 3")
+    for name in ("weight", "displacement"):
+        key = f"network.features.0.{name}"
+        saved["state_dict"][key] = saved["state_dict"][key].repeat(1, 3, *[1] * (saved["state_dict"][key].ndim - 2))
+    write_checkpoint(saved, tmp_path / "colours.ckpt")
+    with pytest.raises(SystemExit, match="compare must be of a network for the same images, got one for others: input"):
+        torchdau(*words.format(units, tmp_path / "colours.ckpt").split())
+
+
 def test_data_that_are_not_there(units, torchdau, tmp_path):
     """The receptive field is that of noise then."""
     saved = torch.load(units, weights_only=True)

@@ -3,14 +3,14 @@
 import os
 import random
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from jsonargparse import ArgumentParser
-from torch import nn
+from torch import Tensor, nn
 
 from torchdau import __version__
 from torchdau.training.checkpoints import read_checkpoint, refusal
@@ -68,6 +68,19 @@ def restore_start(checkpoint: str | os.PathLike[str]) -> nn.Module | None:
             return _network(saved, checkpoint)
     finally:
         random.setstate(state)
+
+
+def check_images(networks: Iterable[nn.Module], images: Tensor) -> None:
+    """Raise ValueError unless all networks compute something for the images of the first."""
+    for network in networks:
+        try:
+            with torch.inference_mode():
+                network(images[:1])
+        except (RuntimeError, ValueError) as error:
+            first = str(error).partition("\n")[0]
+            raise ValueError(
+                f"compare must be of a network for the same images, got one for others: {first}"
+            ) from error
 
 
 def task_name(checkpoint: str | os.PathLike[str]) -> str:

@@ -24,7 +24,7 @@ from torchdau.conv import DAUConv2d
 from torchdau.training.logs import read_scalars
 from torchdau.training.report.headline import METRICS, amount, headline
 from torchdau.training.report.page import Section
-from torchdau.training.restoring import data_name, named_checkpoints, restore_network, restore_start
+from torchdau.training.restoring import check_images, data_name, named_checkpoints, restore_network, restore_start
 from torchdau.training.restoring_tasks import first_images
 
 THRESHOLDS = (0, 0.01, 0.02, 0.05, 0.1, 0.25)
@@ -51,6 +51,7 @@ def sections(
     paths = named_checkpoints(checkpoints)
     networks = {name: restore_network(path) for name, path in paths.items()}
     images, seen = first_images(checkpoints[0], size)
+    check_images(networks.values(), images)
     return [
         lambda: headline(networks, paths, images, data_name(checkpoints[0])),
         lambda: _displacements(networks, paths),
