@@ -60,10 +60,15 @@ def draw(
 
 def _visible(size: int, stride: int, padding: int, profile: Profile) -> tuple[int, int]:
     """Return the first and last window position along an axis at which an output could read a pixel."""
-    if torch.compiler.is_dynamo_compiling() or not isinstance(size, int):  # symbols, for images of any size
+    if not _is_known(size):
         return profile.first, profile.last
     low = padding - (size + 2 * padding - 1) // stride * stride
     return min(max(low, profile.first), profile.last), max(min(size - 1 + padding, profile.last), profile.first)
+
+
+def _is_known(size: int) -> bool:
+    """Return whether a size is a number, and not a symbol for images of any size."""
+    return not torch.compiler.is_dynamo_compiling() and isinstance(size, int)
 
 
 def _both_sides(before: int, after: int, size: int) -> int:
@@ -72,7 +77,7 @@ def _both_sides(before: int, after: int, size: int) -> int:
     With oneDNN 3.13, gradients of kernels whose padding is as large as the image write beyond their memory.
     """
     both = max(min(before, after), 0)
-    return 0 if isinstance(size, int) and both >= size - 1 else both
+    return 0 if _is_known(size) and both >= size - 1 else both
 
 
 def cost(
