@@ -103,7 +103,7 @@ def test_a_recipe_without_the_files_that_it_names(torchdau, tmp_path, capsys):
     (tmp_path / "shared/digits_trainer.yaml").write_text("max_epochs: three")
     with pytest.raises(SystemExit):
         torchdau("fit", "--config", "mine.yaml")
-    assert "Given value: three" in capsys.readouterr().err
+    assert "must be an integer or null, got 'three'." in capsys.readouterr().err
 
 
 def test_the_likeliest_first_mistake(torchdau, monkeypatch):

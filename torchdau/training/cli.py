@@ -18,7 +18,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
-from torchdau.training.allocation import keep_freed_memory
 from torchdau.training.checkpoint_files import CheckpointFiles
 from torchdau.training.checkpoints import read_checkpoint
 from torchdau.training.data.faults import failures
@@ -106,8 +105,7 @@ class CommandLine(LightningCLI):
     after_validate = after_test
 
     def before_fit(self) -> None:
-        """Keep memory from step to step, and remember the time."""
-        keep_freed_memory()
+        """Remember the time."""
         self.start = time.monotonic()
 
     def after_fit(self) -> None:

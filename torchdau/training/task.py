@@ -92,17 +92,11 @@ class Task(LightningModule):
         return self.network(images.contiguous(memory_format=self.memory_format))
 
     def on_train_start(self) -> None:
-        """Follow the settings of this run, also after those of a checkpoint, and tell schedules how long it is."""
+        """Tell schedules how long the training is; if it is resumed, follow its own settings."""
         trainer = self.trainer
-        for group, (lr, weight_decay) in zip(trainer.optimizers[0].param_groups, self._settings, strict=False):
-            group["weight_decay"] = weight_decay
-            before = group.get("initial_lr", 0)  # with a schedule, which has changed the rate since
-            if before != lr:
-                group["lr"] = lr * group["lr"] / before if before else lr
-                group["initial_lr"] = lr
+        if trainer.ckpt_path:
+            self._follow_settings()
         for config in trainer.lr_scheduler_configs:
-            if hasattr(config.scheduler, "base_lrs"):
-                config.scheduler.base_lrs = [group["initial_lr"] for group in config.scheduler.optimizer.param_groups]
             if isinstance(config.scheduler, TrainingSchedule) and config.scheduler.total_iters is None:
                 total = trainer.estimated_stepping_batches
                 if config.interval == "epoch" and math.isfinite(total):
@@ -132,6 +126,20 @@ class Task(LightningModule):
         for module in self.network.modules():
             if isinstance(module, DAUConv2d):
                 module.clip_parameters_()
+
+    def _follow_settings(self) -> None:
+        """Give the groups of a checkpoint's optimizer the rates and the decay of this run."""
+        for group, (lr, weight_decay) in zip(self.trainer.optimizers[0].param_groups, self._settings, strict=False):
+            group["weight_decay"] = weight_decay
+            before = group.get("initial_lr", lr)  # with a schedule, which has changed the rate since
+            if self.make_scheduler is None:
+                group["lr"] = lr
+            elif before != lr:
+                group["lr"] = lr * group["lr"] / before if before else lr
+                group["initial_lr"] = lr
+        for config in self.trainer.lr_scheduler_configs:
+            if hasattr(config.scheduler, "base_lrs"):
+                config.scheduler.base_lrs = [group["initial_lr"] for group in config.scheduler.optimizer.param_groups]
 
     def _stop(self, what: str, where: str) -> None:
         number, loader = self._current[1], self.trainer.train_dataloader
