@@ -14,6 +14,7 @@ from torchdau.training import WatchUnits
 
 ROOT = Path(__file__).parents[2]
 HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end", "on_validation_batch_end")
+SHORTEST = ["--trainer.enable_progress_bar", "false", "--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1"]
 OPTIONS = {
     "digits_dau": ["--trainer.limit_val_batches", "3"],
     "cifar10_dau_alexnet_1": ["--data.init_args.batch_size", "4"],
@@ -237,15 +238,7 @@ def test_a_resumed_training_follows_its_own_rates(schedule, rate, torchdau, tmp_
 
 
 def test_a_checkpoint_of_another_network_is_named(torchdau, tmp_path, capsys):
-    short = [
-        "--trainer.enable_progress_bar",
-        "false",
-        "--trainer.limit_train_batches",
-        "1",
-        "--trainer.max_epochs",
-        "1",
-    ]
-    torchdau("fit", "--config", "recipes/digits_dau.yaml", *short)
+    torchdau("fit", "--config", "recipes/digits_dau.yaml", *SHORTEST)
     last = last_checkpoint(tmp_path)
     for command in ("fit", "test"):
         with pytest.raises(SystemExit) as end:
@@ -254,15 +247,7 @@ def test_a_checkpoint_of_another_network_is_named(torchdau, tmp_path, capsys):
 
 
 def test_a_finished_training_says_so_in_another_folder(torchdau, tmp_path, capsys):
-    short = [
-        "--trainer.enable_progress_bar",
-        "false",
-        "--trainer.limit_train_batches",
-        "1",
-        "--trainer.max_epochs",
-        "1",
-    ]
-    torchdau("fit", "--config", "recipes/digits_dau.yaml", *short)
+    torchdau("fit", "--config", "recipes/digits_dau.yaml", *SHORTEST)
     capsys.readouterr()
     torchdau("fit", last_checkpoint(tmp_path), "--trainer.default_root_dir", tmp_path / "other")
     assert "done     already at the end: give --trainer.max_epochs for more" in capsys.readouterr().out
