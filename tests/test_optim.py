@@ -244,6 +244,7 @@ def test_any_class():
 
 def test_timm_lets_no_displacement_decay():
     timm = pytest.importorskip("timm")
+    pytest.importorskip("timm.optim")
     net = timm.create_model("test_vit")  # has parameters of its own that do not decay
     spared = set(net.no_weight_decay())
     net.patch_embed.proj = nn.Sequential(net.patch_embed.proj, nn.Conv2d(64, 64, 3, padding=1))
