@@ -73,7 +73,6 @@ class UnitOptimizer(torch.optim.Optimizer):
                 group = {"lr": self._displacement_lr, **group, **own, "name": "displacements"}
             if pixels in self._parts:
                 part = self._parts[pixels]
-                part.param_groups = self._groups(pixels)
                 part.add_param_group(group)
             else:
                 part = self._parts[pixels] = self._part([group])

@@ -78,6 +78,7 @@ def test_help_takes_a_fraction_of_importing_torch():
         (f"plot {__file__} sigmas", f"torchdau plot: {NO_CHECKPOINT}{__file__!r}: it has no digest at its end"),
         ("fit digits", "torchdau fit: 'digits' is no checkpoint, and a recipe is given as an option: torchdau fit --"),
         ("fit --config", f"torchdau fit: {NO_RECIPE}'', which is no file."),
+        ("fit --config other/digits_dau.yaml", f"torchdau fit: {NO_RECIPE}'other/digits_dau.yaml', which is no file."),
         ("fit --config x.ckpt", "torchdau fit: a checkpoint is given without --config: torchdau fit x.ckpt"),
         ("fit --config no.yaml", f"torchdau fit: {NO_RECIPE}'no.yaml', which is no file. Those of torchdau are in"),
         (

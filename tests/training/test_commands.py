@@ -233,3 +233,17 @@ def test_demo(torchdau, capsys, tmp_path):
         assert word in out
     for picture in ("reach.png", "displacements.png"):
         assert (tmp_path / "out" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_rows_that_predict_does_not_show_are_counted(torchdau, tmp_path, capsys):
+    short = [
+        "--trainer.enable_progress_bar",
+        "false",
+        "--trainer.limit_train_batches",
+        "1",
+        "--trainer.max_epochs",
+        "1",
+    ]
+    torchdau("fit", "--config", "recipes/digits_dau.yaml", *short)
+    torchdau("predict", next(tmp_path.glob("runs/**/last.ckpt")), "--trainer.enable_progress_bar", "false")
+    assert "... and 340 more" in capsys.readouterr().out
