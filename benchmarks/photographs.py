@@ -25,7 +25,10 @@ TRAIN = {
         "brick.png",
         "camera.png",
         "coins.png",
+        "grass.png",
+        "gravel.png",
         "motorcycle_left.png",
+        "retina.jpg",
         "rocket.jpg",
     ],
     "sklearn": ["china.jpg"],
@@ -33,10 +36,10 @@ TRAIN = {
 }
 TEST = {"skimage": ["chelsea.png", "coffee.png"], "sklearn": ["flower.jpg"]}
 
-SIDE = 160
+SIDE = 96
 """Least side of a training piece in pixels."""
 
-KERNELS = range(7, 27, 2)
+KERNELS = range(5, 19, 2)
 """Sides of the kernels in pixels."""
 
 
@@ -76,7 +79,7 @@ def main() -> None:
     """Write the pairs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="new folder for the pairs")
-    parser.add_argument("--pieces", type=int, default=1600, help="number of training pieces")
+    parser.add_argument("--pieces", type=int, default=6000, help="number of training pieces")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True)
     torch.manual_seed(0)

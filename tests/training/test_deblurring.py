@@ -29,12 +29,12 @@ def trainer(tmp_path):
     return Trainer(max_epochs=1, enable_checkpointing=False, default_root_dir=tmp_path, **options)
 
 
-def test_loss_is_summed_over_the_scales():
-    task = Deblurring(Brighter(0.5))
+@pytest.mark.parametrize(("loss", "expected"), [(None, 0.25), (nn.L1Loss(), 0.5)])
+def test_loss_is_summed_over_the_scales(loss, expected):
+    task = Deblurring(Brighter(0.5), loss=loss)
     task.log = lambda *args, **kwargs: None
     images = torch.rand(2, 3, 8, 8).repeat_interleave(2, 2).repeat_interleave(2, 3)  # so that resizing changes nothing
-    loss = task.training_step((images, images), 0)
-    assert loss.item() == pytest.approx(0.25 + 0.25, rel=1e-5)
+    assert task.training_step((images, images), 0).item() == pytest.approx(2 * expected, rel=1e-5)
 
 
 def test_scores_are_means_over_images(tmp_path):

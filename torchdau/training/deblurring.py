@@ -16,7 +16,7 @@ from torchdau.training.task import Task
 
 
 class Deblurring(Task):
-    """Deblurring with squared errors at all scales, and PSNR and SSIM of the result.
+    """Deblurring with a loss at all scales, and PSNR and SSIM of the result.
 
     Both scores compare 8-bit images, one at a time, and are averaged over the set. SSIM (Wang et al.) uses a Gaussian
     window of 11 pixels on each channel, without the border that the window does not cover.
@@ -27,14 +27,24 @@ class Deblurring(Task):
         tile: side in pixels of the tiles in which validation, test and prediction process images, which bounds memory.
             Default: whole images.
         overlap: pixels that neighbouring tiles share.
+        loss: module that compares images with sharp ones, at each scale. Default: ``torch.nn.MSELoss``, as in the
+            paper.
         **options: further arguments of :class:`Task`.
 
     Reference:
         Section 7 of the paper; Wang, Bovik, Sheikh, Simoncelli, Image Quality Assessment, IEEE TIP 2004.
     """
 
-    def __init__(self, network: nn.Module, tile: int | None = None, overlap: int = 128, **options: Any) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        tile: int | None = None,
+        overlap: int = 128,
+        loss: nn.Module | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(network, **options)
+        self.loss = nn.MSELoss() if loss is None else loss
         self.tile = tile
         self.overlap = overlap
         stages = ("val", "test", "test_blurred")
@@ -45,11 +55,11 @@ class Deblurring(Task):
         return [SharpWriter()]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Log and return the mean squared error, summed over the scales."""
+        """Log and return the loss, summed over the scales."""
         blurred, sharp = batch
         loss = torch.zeros((), device=sharp.device)
         for image in self(blurred):
-            loss = loss + F.mse_loss(image, F.interpolate(sharp, image.shape[-2:], mode="bilinear"))
+            loss = loss + self.loss(image, F.interpolate(sharp, image.shape[-2:], mode="bilinear"))
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
