@@ -5,6 +5,7 @@ import torch
 
 from torchdau import dau_conv2d, functional, kernels
 from torchdau.algorithms import ALGORITHMS, choose, direct
+from torchdau.algorithms.direct.choice import Shape, backward_kernel, forward_kernel
 from torchdau.algorithms.layer import Layer
 from torchdau.algorithms.spectral import operators, triton
 from torchdau.profile import Profile
@@ -137,6 +138,25 @@ def test_narrow_layers_of_many_images(training):
     """What was 1.6 to 1.9 times faster on Emerald Rapids."""
     layer = Layer((128, 16, 16, 16), (32, 16, 2), (1, 1), (0, 0), 1, PROFILE, torch.float32, torch.device("cpu"), True)
     assert choose(layer, training) == "direct"
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    ("n", "groups", "i", "o", "side", "stride", "forward", "backward"),
+    [
+        (8, 384, 1, 1, 14, 1, "narrow", "narrow"),
+        (8, 64, 1, 1, 64, 1, "narrow", "narrow"),
+        (8, 64, 1, 1, 64, 2, None, "narrow"),
+        (8, 768, 1, 1, 7, 1, "narrow", "narrow"),
+        (8, 16, 16, 16, 16, 1, "lanes", "lanes"),
+    ],
+)
+def test_the_kernel_for_few_channels(n, groups, i, o, side, stride, forward, backward, channels_last):
+    """What benchmarks/kernels.py found faster in both layouts of memory, by a quarter to 16 times."""
+    size = (-(-side // stride),) * 2
+    shape = Shape(n, groups, i, o, 2, size, (stride, stride), PROFILE.size, channels_last=channels_last)
+    assert forward is None or forward_kernel(shape) == forward
+    assert backward_kernel(shape) == backward
 
 
 @pytest.mark.skipif(not kernels.in_bfloat16(), reason="no kernels for AMX, or no such processor")

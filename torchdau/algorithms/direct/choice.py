@@ -17,15 +17,19 @@ FEW = 16
 CACHED = 4 << 20
 """Number of pixels of blurred images that stay in a cache."""
 
-LANES_FORWARD = {(1, 1): (2.75, 460, 0.83, 2.7e7), (2, 2): (4.9, 620, 1.9, 4e7)}
-"""Cost of ``lanes`` by stride: of a unit per pixel and per call, of a pixel of a window, of a call.
+LANES_FORWARD = {(1, 1): (2.75, 460, 0.83, 80, 2.7e7), (2, 2): (4.9, 620, 1.9, 60, 4e7)}
+"""Cost of ``lanes`` by stride: of a unit per pixel and per call, of a pixel of a window, of a pixel written, of a call.
 
 Fitted to times of 140 layers on Emerald Rapids, and those of a stride of 1 to 75 on Zen 4 (both AVX-512); the costs of
-a backward pass, too.
+a backward pass, too. Those of a pixel written, and of ``COPIED`` ones, were fitted to 39 layers of few channels on
+Zen 4.
 """
 
-LANES_BACKWARD = {(1, 1): (6.5, 1200, 1.9, 2.5e7), (2, 2): (22, 1700, 6.6, 5e7)}
+LANES_BACKWARD = {(1, 1): (6.5, 1200, 1.9, 200, 2.5e7), (2, 2): (22, 1700, 6.6, 800, 5e7)}
 """The same for the gradients."""
+
+COPIED = 500
+"""Cost for ``lanes`` of a pixel that is copied from channels_last together with those of other groups."""
 
 MANY = 96
 """Units of an input channel from which on ``lanes`` has small tiles; fitted to times of 77 layers on both machines."""
@@ -55,6 +59,7 @@ class Shape(NamedTuple):
     stride: Pair
     window: int
     shared: bool = True  # one Gaussian for all units
+    channels_last: bool = False
 
 
 def forward_kernel(shape: Shape) -> str | None:
@@ -98,7 +103,7 @@ def _costs(shape: Shape) -> dict[str, float]:
     if shape.i <= FEW:
         costs["narrow"] = _narrow(shape)
     if _in_lanes(shape):
-        costs["lanes"] = _lanes(shape, *LANES_FORWARD[shape.stride])
+        costs["lanes"] = _lanes(shape, shape.o, *LANES_FORWARD[shape.stride])
     return costs
 
 
@@ -107,7 +112,7 @@ def _backward_costs(shape: Shape) -> dict[str, float]:
     forward = _costs(shape)
     costs = {name: times * forward[name] for name, times in BACKWARD.items() if name in forward}
     if shape.shared and _in_lanes(shape):
-        costs["lanes"] = _lanes(shape, *LANES_BACKWARD[shape.stride])
+        costs["lanes"] = _lanes(shape, shape.i, *LANES_BACKWARD[shape.stride])
     return costs
 
 
@@ -131,13 +136,16 @@ def _blurred(s: Shape) -> float:
     plane = (s.size[0] * s.stride[0] + s.window) * (s.size[1] * s.stride[1] + s.window)
     each = each if max(s.stride) == 1 else 12
     blur = 78 if s.groups * s.i * s.n * plane < CACHED else 170
-    return s.groups * s.i * s.n * (s.o * s.k * rows * columns * each + blur * plane) + 1e7
+    written = 100 * s.o * math.prod(s.size)
+    return s.groups * s.n * (s.i * (s.o * s.k * rows * columns * each + blur * plane) + written) + 1e7
 
 
-def _lanes(s: Shape, unit: float, packing: float, around: float, start: float) -> float:
+def _lanes(s: Shape, channels: int, unit: float, packing: float, around: float, written: float, start: float) -> float:
     pixels = s.size[0] * 4 * -(-s.size[1] // 4)
     tiles = 4 * LANES  # pixels of tiles of 4 or more in the lanes of a vector
     lanes = tiles * -(-s.n * pixels // tiles)
     units = s.o * s.k * (unit * lanes + packing)
     around *= min(1, math.sqrt(s.o * s.k / MANY))  # few units read larger tiles, and fewer pixels around them
-    return s.groups * s.i * (units + around * lanes * (s.window + 4) ** 2) + start
+    images = s.i * (units + around * lanes * (s.window + 4) ** 2) + channels * written * lanes
+    copied = s.n * math.prod(s.size) * math.prod(s.stride) if s.channels_last and s.groups > 1 and s.i < FEW else 0
+    return s.groups * (images + COPIED * copied) + start

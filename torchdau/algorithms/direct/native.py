@@ -113,7 +113,8 @@ def _task(layer: Layer, order: torch.memory_format, backward: bool, kernels: boo
     (n, _, high, wide), (filters, channels, units), stride, padding, groups, profile, _, _, shared = layer
     size = layer.output[2:]
     one = shared and profile.interpolation == "bilinear"
-    shape = Shape(n, groups, channels, filters // groups, units, size, stride, profile.size, one)
+    channels_last = order == torch.channels_last
+    shape = Shape(n, groups, channels, filters // groups, units, size, stride, profile.size, one, channels_last)
     kernel = backward_kernel(shape) if backward else forward_kernel(shape)
     plane = _plane(size, stride, profile)
     if kernel is None or (kernel == "blurred" and plane * IMAGES >= 1 << 31):

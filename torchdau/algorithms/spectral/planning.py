@@ -1,6 +1,7 @@
 """Costs of the spectral algorithm, and the tiles that minimise them."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -44,6 +45,7 @@ class Costs(NamedTuple):
         filters: of a multiply-add of the spectra of filters.
         transforms: of a multiply-add of the transforms of images.
         units: of the tables of a unit.
+        written: of a pixel of the output, which is new memory.
         call: of a call.
     """
 
@@ -51,10 +53,11 @@ class Costs(NamedTuple):
     filters: float
     transforms: float
     units: float
+    written: float
     call: float
 
 
-NATIVE = {False: Costs(3, 1, 2.2, 1100, 2.5e7), True: Costs(0.58, 2.1, 0.94, 520, 3.3e7)}
+NATIVE = {False: Costs(3, 1, 2.2, 1100, 80, 2.5e7), True: Costs(0.58, 2.1, 0.94, 520, 40, 3.3e7)}
 """Costs in float32 and, with AMX, in bfloat16 (True), the latter fitted to times on Emerald Rapids."""
 
 
@@ -140,4 +143,5 @@ def native_cost(
         if least is None or products + transforms < least:
             least = products + transforms
     assert least is not None
-    return groups * (least + costs.units * i * o * k) + costs.call
+    written = n * o * math.prod(size)
+    return groups * (least + costs.units * i * o * k + costs.written * written) + costs.call
