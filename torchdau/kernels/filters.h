@@ -29,37 +29,38 @@ struct Tables {
 struct Filters {
     const Frequencies frequencies;
     UnitSpectra y, x;
+    Profile profile;
     float scale;
 
     Filters(const Frequencies& f, const Profile& profile, double shift_y, double shift_x, Memory& memory)
         : frequencies(f), y(profile, f.height, shift_y, memory), x(profile, f.width, shift_x, memory),
-          scale(2.f / (float(f.height) * f.width)) {}
+          profile(profile), scale(2.f / (float(f.height) * f.width)) {}
 
     void fill(const float* shared_sigma) { y.fill(shared_sigma), x.fill(shared_sigma); }
 
     static constexpr int64_t SOURCES = 8;  // whose parameters are read at a time
 
-    // Room for the parameters of some units, and for the rows of a block of them.
+    // Room for the parameters of some units, and for what is known of a vector of them.
     struct Room {
-        float *weight, *displacement, *sigma, *rows, *row, *scratch;
-        Room(const Filters& filters, int64_t k, Memory& memory) {
-            const int64_t longest = filters.y.row() > filters.x.row() ? filters.y.row() : filters.x.row();
+        float *weight, *displacement, *sigma, *rows;
+        Samples samples;
+        Room(const Filters& filters, int64_t k, Memory& memory) : samples(filters.profile, memory) {
             weight = memory.floats(BLOCK * SOURCES * k), sigma = memory.floats(BLOCK * SOURCES * k);
             displacement = memory.floats(BLOCK * SOURCES * k * 2);
-            rows = memory.floats(longest * BLOCK), row = memory.floats(longest), scratch = memory.floats(longest);
+            rows = memory.floats((filters.y.row() > filters.x.row() ? filters.y.row() : filters.x.row()) * LANES);
         }
     };
 
     // Fills the tables at `place` for the units of `count` sources and a block of targets.
     void build(const Units& units, int64_t target, int64_t source, int64_t count, int64_t place, const Tables& tables, const Room& room) const {
-        for (int64_t s = 0; s < count; ++s) {
-            if (s % SOURCES == 0) read(units, target, source + s, count - s < SOURCES ? count - s : SOURCES, room);
-            for (int64_t k = 0; k < units.k; ++k) {
-                const int64_t unit = s % SOURCES * units.k + k, at = ((place + s) * tables.k + k) * 2 * BLOCK;
-                build_axis(y, 0, units, target, unit, tables.y + at, tables.step, room);
-                build_axis(x, 1, units, target, unit, tables.x + at, tables.step, room);
-            }
-        }
+        each_vector(units, target, source, count, room, [&](int64_t s, int64_t k, const Vectors& some) {
+            const int64_t at = ((place + s) * tables.k + k) * 2 * BLOCK + some.lane, step = tables.step;
+            const auto into = [&](float* table, Vector factor) {
+                return [=](int f, Vector c, Vector s) __attribute__((always_inline)) { store(table + f * step, c * factor), store(table + f * step + BLOCK, s * factor); };
+            };
+            y.write(some.mu_y, some.sigma, room.samples, some.count, room.rows, into(tables.y + at, Vector{} + 1));
+            x.write(some.mu_x, some.sigma, room.samples, some.count, room.rows, into(tables.x + at, load(some.weight)));
+        });
     }
 
     // One frequency of the filters of `count` sources, and its twin if `twin` is not null: (source, re and im, lane).
@@ -122,17 +123,44 @@ struct Filters {
 
     // Adds the gradients of the same units from those of the tables.
     void add_unit_gradients(const Units& units, int64_t target, int64_t source, int64_t count, const Tables& grads, const Room& room) const {
-        for (int64_t s = 0; s < count; ++s)
-            for (int64_t k = 0; k < units.k; ++k) {
-                const int64_t at = (s * grads.k + k) * 2 * BLOCK;
-                add_axis(y, 0, units, target, source + s, k, grads.y + at, grads.step, room);
-                add_axis(x, 1, units, target, source + s, k, grads.x + at, grads.step, room);
+        each_vector(units, target, source, count, room, [&](int64_t s, int64_t k, const Vectors& some) {
+            const int64_t at = (s * grads.k + k) * 2 * BLOCK + some.lane;
+            Vector along_y[3], along_x[3];
+            y.multiply(some.mu_y, some.sigma, room.samples, some.count, grads.y + at, grads.step, room.rows, along_y);
+            x.multiply(some.mu_x, some.sigma, room.samples, some.count, grads.x + at, grads.step, room.rows, along_x);
+            const Vector weight = load(some.weight);  // a factor of the table along x alone
+            const Vector by_weight = along_x[VALUE] * scale, by_y = along_y[BY_DISPLACEMENT], by_x = along_x[BY_DISPLACEMENT] * weight;
+            const Vector by_sigma = along_y[BY_SIGMA] + along_x[BY_SIGMA] * weight;
+            for (int64_t lane = 0; lane < some.count; ++lane) {
+                const int64_t i = units.index(target + some.lane + lane, source + s, k);
+                if (units.grad_weight) units.grad_weight[i] += by_weight[lane];
+                if (units.grad_displacement) units.grad_displacement[2 * i] += by_y[lane], units.grad_displacement[2 * i + 1] += by_x[lane];
+                if (units.grad_sigma) units.grad_sigma[i] += by_sigma[lane];
             }
+        });
     }
 
    private:
-    static int64_t present(const Units& units, int64_t first_target) {
-        return units.targets - first_target < BLOCK ? units.targets - first_target : BLOCK;
+    // As many units of neighbouring targets as there are lanes, from a lane of their block on.
+    struct Vectors {
+        int64_t lane, count;  // and how many of them there are
+        const float *mu_y, *mu_x, *sigma, *weight;  // the weights times the scale
+    };
+
+    // Calls use(source, unit, some) for all units of `count` sources and a block of targets, with their Gaussians in the room.
+    template <class Use>
+    void each_vector(const Units& units, int64_t target, int64_t source, int64_t count, const Room& room, Use use) const {
+        const int64_t there = units.targets - target;
+        for (int64_t s = 0; s < count; ++s) {
+            if (s % SOURCES == 0) read(units, target, source + s, count - s < SOURCES ? count - s : SOURCES, room);
+            for (int64_t k = 0; k < units.k; ++k)
+                for (int64_t lane = 0; lane < BLOCK; lane += LANES) {
+                    const int64_t unit = s % SOURCES * units.k + k, left = there - lane, i = unit * BLOCK + lane;
+                    const float* mu = room.displacement + unit * 2 * BLOCK + lane;
+                    if (y.owned()) room.samples.centred(load(room.sigma + i));
+                    use(s, k, Vectors{lane, left < 0 ? 0 : left < LANES ? left : LANES, mu, mu + BLOCK, room.sigma + i, room.weight + i});
+                }
+        }
     }
 
     // Copies the parameters of some units to (source, unit, lane), the weights times the scale: in their tensors they may lie
@@ -140,72 +168,12 @@ struct Filters {
     void read(const Units& units, int64_t target, int64_t source, int64_t count, const Room& room) const {
         for (int64_t lane = 0; lane < BLOCK; ++lane)
             for (int64_t unit = 0; unit < count * units.k; ++unit) {
-                const bool there = lane < present(units, target);
+                const bool there = target + lane < units.targets;
                 const int64_t i = there ? units.index(target + lane, source + unit / units.k, unit % units.k) : 0;
                 const int64_t j = unit * BLOCK + lane;
                 room.weight[j] = there ? units.weight[i] * scale : 0, room.sigma[j] = units.sigma_of(i);
                 for (int axis = 0; axis < 2; ++axis)
                     room.displacement[unit * 2 * BLOCK + axis * BLOCK + lane] = there ? units.displacement[2 * i + axis] : 0;
             }
-    }
-
-    void build_axis(const UnitSpectra& axis, int which, const Units& units, int64_t target, int64_t unit, float* table, int64_t step, const Room& room) const {
-        const int64_t count = present(units, target);
-        const float *mu = room.displacement + (unit * 2 + which) * BLOCK, *weight = room.weight + unit * BLOCK;
-        if (axis.writes_lanes()) {
-            for (int v = 0; v < BLOCK; v += LANES)
-                axis.write_lanes(load(mu + v), which ? load(weight + v) : Vector{} + 1.f, table + v, step);
-            return;
-        }
-        for (int64_t lane = 0; lane < BLOCK; ++lane) {
-            float* row = room.rows + lane * axis.row();
-            if (lane < count)
-                axis.write(mu[lane], room.sigma[unit * BLOCK + lane], VALUE, which ? weight[lane] : 1, row, room.scratch);
-            else
-                std::memset(row, 0, sizeof(float) * axis.row());
-        }
-        for (int part = 0; part < 2; ++part)
-            for (int f = 0; f < axis.frequencies(); f += LANES)
-                for (int v = 0; v < VECTORS; ++v) {
-                    Vector block[LANES];
-#pragma GCC unroll 16
-                    for (int lane = 0; lane < LANES; ++lane)
-                        block[lane] = load(room.rows + (v * LANES + lane) * axis.row() + part * axis.half() + f);
-                    transpose(block);
-                    const int some = axis.frequencies() - f < LANES ? axis.frequencies() - f : LANES;
-                    for (int j = 0; j < some; ++j) store(table + (f + j) * step + part * BLOCK + v * LANES, block[j]);
-                }
-    }
-
-    void add_axis(const UnitSpectra& axis, int which, const Units& units, int64_t first_target, int64_t source, int64_t k,
-                  const float* table, int64_t step, const Room& room) const {
-        for (int part = 0; part < 2; ++part)
-            for (int f = 0; f < axis.frequencies(); f += LANES)
-                for (int v = 0; v < VECTORS; ++v) {
-                    Vector block[LANES];
-#pragma GCC unroll 16
-                    for (int j = 0; j < LANES; ++j)
-                        block[j] = f + j < axis.frequencies() ? load(table + (f + j) * step + part * BLOCK + v * LANES) : Vector{};
-                    transpose(block);
-#pragma GCC unroll 16
-                    for (int lane = 0; lane < LANES; ++lane)
-                        store(room.rows + (v * LANES + lane) * axis.row() + part * axis.half() + f, block[lane]);
-                }
-        const int64_t count = present(units, first_target);
-        for (int64_t lane = 0; lane < count; ++lane) {
-            const int64_t i = units.index(first_target + lane, source, k);
-            const float mu = units.displacement[2 * i + which], sigma = units.sigma_of(i);
-            const float* grad = room.rows + lane * axis.row();
-            auto along = [&](Quantity quantity) {
-                axis.write(mu, sigma, quantity, 1, room.row, room.scratch);
-                Vector total{};
-                for (int f = 0; f < axis.row(); f += LANES) total += load(grad + f) * load(room.row + f);
-                return sum(total);
-            };
-            const float factor = which == 1 ? units.weight[i] * scale : 1;  // of the table
-            if (which == 1 && units.grad_weight) units.grad_weight[i] += scale * along(VALUE);
-            if (units.grad_displacement) units.grad_displacement[2 * i + which] += factor * along(BY_DISPLACEMENT);
-            if (units.grad_sigma) units.grad_sigma[i] += factor * along(BY_SIGMA);
-        }
     }
 };

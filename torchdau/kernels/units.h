@@ -15,22 +15,70 @@ struct Profile {
 
 enum Quantity { VALUE, BY_DISPLACEMENT, BY_SIGMA };
 
-// Spectra along one axis: rows of `half` cosines and `half` sines, frequencies() of each of them used.
+// As many units as there are lanes, and what stands for their derivatives, at some pixels.
+struct Samples {
+    int pixels;
+    float* by[3];  // quantity: (pixel, lane)
+
+    explicit Samples(const Profile& profile, Memory& memory) : pixels(profile.gaussian ? profile.last + 1 - profile.first : profile.radius + 1) {
+        for (float*& each : by) each = memory.floats(int64_t(pixels) * LANES);
+    }
+
+    // The zero-mean Gaussian at the pixels 0, 1, 2, ...: equations (4) and (16) of the paper.
+    void centred(Vector sigma) const {
+        const Vector s2 = sigma * sigma;
+        Vector total = Vector{} + 1, square{};
+        for (int j = 0; j < pixels; ++j) {
+            const Vector g = exponential(float(j * j) * -0.5f / s2);
+            store(by[VALUE] + j * LANES, g);
+            if (j) total += 2 * g, square += g * float(2 * j * j);
+        }
+        const Vector scale = 1 / total, mean = square * scale;
+        for (int j = 0; j < pixels; ++j) {
+            const Vector g = load(by[VALUE] + j * LANES) * scale;
+            store(by[VALUE] + j * LANES, g);
+            store(by[BY_DISPLACEMENT] + j * LANES, g * float(j) / s2);
+            store(by[BY_SIGMA] + j * LANES, g * (float(j * j) - mean) / (s2 * sigma));
+        }
+    }
+
+    // The Gaussian drawn at mu, at the pixels from `first` on, normalised over them: equations (2) to (4).
+    void drawn(Vector mu, Vector sigma, int first) const {
+        const Vector s2 = sigma * sigma, near = nearest(mu) - mu;
+        Vector total{}, moment{}, square{};
+        for (int j = 0; j < pixels; ++j) {
+            const Vector d = float(first + j) - mu, g = exponential((near * near - d * d) * 0.5f / s2);  // at most 1
+            store(by[VALUE] + j * LANES, g);
+            total += g, moment += g * d, square += g * d * d;
+        }
+        const Vector scale = 1 / total;
+        moment *= scale, square *= scale;
+        for (int j = 0; j < pixels; ++j) {
+            const Vector d = float(first + j) - mu, g = load(by[VALUE] + j * LANES) * scale;
+            store(by[VALUE] + j * LANES, g);
+            store(by[BY_DISPLACEMENT] + j * LANES, g * (d - moment) / s2);
+            store(by[BY_SIGMA] + j * LANES, g * (d * d - square) / (s2 * sigma));
+        }
+    }
+};
+
+// Spectra along one axis. Cosines and sines of `half` frequencies each, of which frequencies() are used, make a row.
 class UnitSpectra {
    public:
     UnitSpectra(const Profile& profile, int length, double shift, Memory& memory)
         : profile_(profile), length_(length), shift_(shift), half_((length / 2 + LANES) / LANES * LANES) {
         waves_ = memory.floats(int64_t(profile.last + 2 - profile.first) * row());
-        cosines_ = memory.floats(int64_t(profile.radius + 1) * half_);
-        sines_ = memory.floats(int64_t(profile.radius + 1) * half_);
+        for (float*& pairs : pairs_) pairs = memory.floats(int64_t(profile.radius + 1) * half_);
         for (float*& kernel : kernels_) kernel = memory.floats(half_);
         picks_ = PICKS && !profile.gaussian && profile.last + 2 - profile.first <= 2 * LANES;
         by_place_ = memory.floats(picks_ ? int64_t(frequencies()) * 2 * 2 * LANES : 0);
     }
 
     int frequencies() const { return length_ / 2 + 1; }
-    int half() const { return half_; }
-    int row() const { return 2 * half_; }
+    int64_t row() const { return 2 * half_; }
+
+    // Whether each unit has a Gaussian of its own.
+    bool owned() const { return !shared_ && !profile_.gaussian; }
 
     void fill(const float* shared_sigma) {
         for (int q = profile_.first; q <= profile_.last + 1; ++q)
@@ -48,117 +96,129 @@ class UnitSpectra {
         for (int j = 0; j <= profile_.radius; ++j)
             for (int k = 0; k < half_; ++k) {
                 double angle = 2 * M_PI / length_ * std::fmod(double(k) * j, length_);
-                cosines_[j * half_ + k] = float((j ? 2 : 1) * std::cos(angle));
-                sines_[j * half_ + k] = float(2 * std::sin(angle));
+                pairs_[0][j * half_ + k] = float((j ? 2 : 1) * std::cos(angle));
+                pairs_[1][j * half_ + k] = float(2 * std::sin(angle));
             }
         shared_ = shared_sigma != nullptr && !profile_.gaussian;
-        if (shared_)
-            for (int quantity = VALUE; quantity <= BY_SIGMA; ++quantity)
-                kernel(*shared_sigma, Quantity(quantity), kernels_[quantity]);
+        for (int quantity = VALUE; shared_ && quantity <= BY_SIGMA; ++quantity) kernel(*shared_sigma, Quantity(quantity));
     }
 
-    // The spectrum of a unit, or its derivative, times `scale`; `scratch` has room for half() numbers.
-    void write(float mu, float sigma, Quantity quantity, float scale, float* out, float* scratch) const {
-        if (!(mu == mu) || !(sigma == sigma)) {
-            for (int k = 0; k < row(); ++k) out[k] = NAN;
-        } else if (profile_.gaussian) {
-            drawn(mu, sigma, quantity, scale, out);
-        } else {
-            const float* kernel = kernels_[quantity];
-            if (!shared_) this->kernel(sigma, quantity, scratch), kernel = scratch;
-            interpolated(mu, quantity, kernel, scale, out);
+    // Calls write(frequency, cosines, sines) with the spectra of as many units as there are lanes; those behind `count` count
+    // as zero. `samples` has their Gaussians, if they are owned(), and `rows` room for a row of each.
+    template <class Write>
+    void write(const float* mu, const float* sigma, const Samples& samples, int64_t count, float* rows, Write write) const {
+        if (profile_.gaussian) {
+            samples.drawn(load(mu), load(sigma), profile_.first);
+            for (int k = 0; k < frequencies(); ++k)
+                write(k, spectrum(samples, VALUE, waves_ + k, row()), spectrum(samples, VALUE, waves_ + half_ + k, row()));
+            return;
         }
+        const auto smoothed = [&](auto factor) {
+            waves(mu, false, count, rows, [&](int k, Vector c, Vector s) __attribute__((always_inline)) {
+                const Vector f = factor(k);
+                write(k, c * f, s * f);
+            });
+        };
+        if (shared_) smoothed([&](int k) { return Vector{} + kernels_[VALUE][k]; });
+        else smoothed([&](int k) { return spectrum(samples, VALUE, k); });
     }
 
-    // Whether there is write_lanes(), which is many times faster: the bilinear form with one sigma, in a narrow window.
-    bool writes_lanes() const { return picks_ && shared_; }
-
-#if defined(__AVX512F__)
-    // The spectra of as many units as there are lanes, for frequency k at out + k * step: cosines, and sines after a block.
-    void write_lanes(Vector mu, Vector scale, float* out, int64_t step) const {
-        const Vector below = rounded_down(mu), far = (mu - below) * scale, near = scale - far;
-        const Places place = whole(below - float(profile_.first)), next = place + 1;
-        const float* table = by_place_;
-        for (int k = 0; k < frequencies(); ++k, table += 4 * LANES, out += step) {
-            const float factor = kernels_[VALUE][k];
-            store(out, (picked(table, place) * near + picked(table, next) * far) * factor);
-            store(out + BLOCK, (picked(table + 2 * LANES, place) * near + picked(table + 2 * LANES, next) * far) * factor);
+    // Sums over frequencies of gradients times the spectra of the same units, or their derivatives: by quantity. The gradients
+    // with respect to cosines are `step` numbers apart, those with respect to sines come after a block.
+    void multiply(const float* mu, const float* sigma, const Samples& samples, int64_t count, const float* grads, int64_t step, float* rows, Vector (&sums)[3]) const {
+        for (Vector& total : sums) total = Vector{};
+        if (profile_.gaussian) {
+            samples.drawn(load(mu), load(sigma), profile_.first);
+            for (int j = 0; j < samples.pixels; ++j) {
+                const float* wave = waves_ + j * row();
+                Vector total{};
+                for (int k = 0; k < frequencies(); ++k) total += load(grads + k * step) * wave[k] + load(grads + k * step + BLOCK) * wave[half_ + k];
+                for (int quantity = VALUE; quantity <= BY_SIGMA; ++quantity) sums[quantity] += total * load(samples.by[quantity] + j * LANES);
+            }
+            return;
         }
+        const auto dot = [=](int k, Vector c, Vector s) { return load(grads + k * step) * c + load(grads + k * step + BLOCK) * s; };
+        const bool exact = profile_.exact;
+        const auto add = [&](auto factor) {
+            waves(mu, false, count, rows, [&](int k, Vector c, Vector s) __attribute__((always_inline)) {
+                const Vector even = dot(k, c, s);
+                sums[VALUE] += even * factor(VALUE, k), sums[BY_SIGMA] += even * factor(BY_SIGMA, k);
+                if (!exact) sums[BY_DISPLACEMENT] += dot(k, -s, c) * factor(BY_DISPLACEMENT, k);  // an odd kernel has an imaginary spectrum
+            });
+            if (exact) waves(mu, true, count, rows, [&](int k, Vector c, Vector s) { sums[BY_DISPLACEMENT] += dot(k, c, s) * factor(VALUE, k); });
+        };
+        if (shared_) add([&](Quantity quantity, int k) { return Vector{} + kernels_[quantity][k]; });
+        else add([&](Quantity quantity, int k) { return spectrum(samples, quantity, k); });
     }
-#else
-    void write_lanes(Vector, Vector, float*, int64_t) const {}
-#endif
 
    private:
     const float* wave(int q) const { return waves_ + int64_t(q - profile_.first) * row(); }
+    bool odd(Quantity quantity) const { return quantity == BY_DISPLACEMENT && !profile_.exact; }
 
-    // The bilinear form: the waves of the two pixels around mu, times the spectrum of the Gaussian (or its derivative).
-    void interpolated(float mu, Quantity quantity, const float* kernel, float scale, float* out) const {
-        const float below = std::floor(mu), a = mu - below;
-        const bool slope = quantity == BY_DISPLACEMENT && profile_.exact;
-        const bool odd = quantity == BY_DISPLACEMENT && !profile_.exact;
-        const float near = slope ? -scale : (1 - a) * scale, far = slope ? scale : a * scale;
-        const float *p = wave(int(below)), *q = wave(int(below) + 1);
-        for (int k = 0; k < half_; k += LANES) {
-            Vector factor = load(kernel + k);
-            Vector c = (load(p + k) * near + load(q + k) * far) * factor;
-            Vector s = (load(p + half_ + k) * near + load(q + half_ + k) * far) * factor;
-            store(out + k, odd ? -s : c);  // an odd kernel has an imaginary spectrum
-            store(out + half_ + k, odd ? c : s);
+    // The spectra of Gaussians or of what stands for their derivatives: real if even, imaginary if odd.
+    Vector spectrum(const Samples& samples, Quantity quantity, int k) const { return spectrum(samples, quantity, pairs_[odd(quantity)] + k, half_); }
+
+    // Sums of samples times what is `line` numbers apart.
+    static Vector spectrum(const Samples& samples, Quantity quantity, const float* waves, int64_t line) {
+        Vector total{};
+        for (int j = 0; j < samples.pixels; ++j) total += load(samples.by[quantity] + j * LANES) * waves[j * line];
+        return total;
+    }
+
+    // The same of the shared sigma.
+    void kernel(float sigma, Quantity quantity) {
+        const double s2 = double(sigma) * sigma;
+        double total = 1, square = 0;
+        for (int j = 1; j <= profile_.radius; ++j) {
+            const double g = std::exp(-0.5 * double(j * j) / s2);
+            total += 2 * g, square += 2 * g * j * j;
+        }
+        for (int k = 0; k < half_; ++k) kernels_[quantity][k] = 0;
+        for (int j = 0; j <= profile_.radius; ++j) {
+            const double g = std::exp(-0.5 * double(j * j) / s2) / total;
+            const double sample = quantity == BY_SIGMA ? g * (j * j - square / total) / (s2 * sigma) : odd(quantity) ? g * j / s2 : g;
+            for (int k = 0; k < half_; ++k) kernels_[quantity][k] += pairs_[odd(quantity)][j * half_ + k] * float(sample);
         }
     }
 
-    // The spectrum of the zero-mean Gaussian or of what stands for its derivative: real if even, imaginary if odd.
-    void kernel(float sigma, Quantity quantity, float* out) const {
-        const int r = profile_.radius;
-        const bool odd = quantity == BY_DISPLACEMENT && !profile_.exact;
-        const double q = std::exp(-0.5 / (double(sigma) * sigma)), q2 = q * q;
-        double total = 1, square = 0, g = 1, step = q;
-        for (int j = 1; j <= r; ++j) g *= step, step *= q2, total += 2 * g, square += 2 * g * j * j;
-        const double mean = square / total, s2 = double(sigma) * sigma;
-        g = 1 / total, step = q;
-        for (int j = 0; j <= r; ++j) {
-            const double sample = quantity == BY_SIGMA ? g * (j * j - mean) / (s2 * sigma) : odd ? g * j / s2 : g;
-            const float* waves = (odd ? sines_ : cosines_) + j * half_;
-            for (int k = 0; k < half_; k += LANES)
-                store(out + k, (j ? load(out + k) : Vector{}) + load(waves + k) * float(sample));
-            g *= step, step *= q2;
+    // The bilinear form without its Gaussian: the waves of the two pixels around mu; or `slope`, how they change with mu.
+    template <class Use>
+    void waves(const float* mu, bool slope, int64_t count, float* rows, Use use) const {
+#if defined(__AVX512F__)
+        if (picks_) {
+            const Vector below = rounded_down(load(mu)), a = load(mu) - below;
+            const Vector near = slope ? a * 0 - 1 : 1 - a, far = slope ? a * 0 + 1 : a;  // NaN stays NaN
+            const Places place = whole(below - float(profile_.first)), next = place + 1;
+            const float* table = by_place_;
+            for (int k = 0; k < frequencies(); ++k, table += 4 * LANES)
+                use(k, picked(table, place) * near + picked(table, next) * far, picked(table + 2 * LANES, place) * near + picked(table + 2 * LANES, next) * far);
+            return;
         }
+#endif
+        by_rows(count, rows, [&](int64_t lane, float* out) {
+            const bool number = mu[lane] == mu[lane];
+            const float below = number ? std::floor(mu[lane]) : 0, a = mu[lane] - below, near = slope ? a * 0 - 1 : 1 - a, far = slope ? a * 0 + 1 : a;
+            const float *p = wave(int(below)), *q = wave(int(below) + 1);
+            for (int k = 0; k < row(); k += LANES) store(out + k, load(p + k) * near + load(q + k) * far);
+        }, use);
     }
 
-    // The Gaussian form: the Gaussian drawn at mu, normalised over the window.
-    void drawn(float mu, float sigma, Quantity quantity, float scale, float* out) const {
-        const double s2 = double(sigma) * sigma, q2 = std::exp(-1 / s2);
-        const int middle = int(std::lround(mu));
-        const double delta = double(mu) - middle;
-        const double up = std::exp((delta - 0.5) / s2), down = std::exp((-delta - 0.5) / s2);
-        double total = 1, first = -delta, second = delta * delta;  // moments of the distance q - mu
-        auto each = [&](auto use) {
-            double g = 1, step = up;
-            for (int q = middle + 1; q <= profile_.last; ++q) g *= step, step *= q2, use(q, g);
-            g = 1, step = down;
-            for (int q = middle - 1; q >= profile_.first; --q) g *= step, step *= q2, use(q, g);
-        };
-        each([&](int q, double g) {
-            const double d = q - double(mu);
-            total += g, first += g * d, second += g * d * d;
-        });
-        first /= total, second /= total;
-        auto sample = [&](int q, double g) {
-            const double d = q - double(mu);
-            g *= scale / total;
-            if (quantity == BY_DISPLACEMENT) return float(g * (d - first) / s2);
-            if (quantity == BY_SIGMA) return float(g * (d * d - second) / (s2 * sigma));
-            return float(g);
-        };
-        const float* waves = wave(middle);
-        float factor = sample(middle, 1);
-        for (int k = 0; k < row(); k += LANES) store(out + k, load(waves + k) * factor);
-        each([&](int q, double g) {
-            const float* waves = wave(q);
-            const float factor = sample(q, g);
-            for (int k = 0; k < row(); k += LANES) store(out + k, load(out + k) + load(waves + k) * factor);
-        });
+    // Calls fill(lane, row) for every unit, and use(frequency, cosines, sines) with the lanes of all rows.
+    template <class Fill, class Use>
+    void by_rows(int64_t count, float* rows, Fill fill, Use use) const {
+        for (int64_t lane = 0; lane < LANES; ++lane) {
+            float* out = rows + lane * row();
+            if (lane < count) fill(lane, out);
+            else for (int k = 0; k < row(); ++k) out[k] = 0;
+        }
+        for (int first = 0; first < frequencies(); first += LANES) {
+            Vector c[LANES], s[LANES];
+#pragma GCC unroll 16
+            for (int lane = 0; lane < LANES; ++lane) c[lane] = load(rows + lane * row() + first), s[lane] = load(rows + lane * row() + half_ + first);
+            transpose(c), transpose(s);
+            const int some = frequencies() - first < LANES ? frequencies() - first : LANES;
+            for (int j = 0; j < some; ++j) use(first + j, c[j], s[j]);
+        }
     }
 
     Profile profile_;
@@ -166,10 +226,10 @@ class UnitSpectra {
     double shift_;
     int half_;
     bool shared_ = false, picks_;
-    float* waves_;                // (position, cosines and sines)
-    float *cosines_, *sines_;     // (j, frequency) of the Gaussian's sample pairs -j and j
-    float* kernels_[3];           // of the shared sigma, by quantity
-    float* by_place_;             // (frequency, cosine or sine, position)
+    float* waves_;       // (position, cosines and sines)
+    float* pairs_[2];    // (j, frequency) of the Gaussian's sample pairs -j and j: cosines of even ones, sines of odd ones
+    float* kernels_[3];  // of the shared sigma, by quantity
+    float* by_place_;    // (frequency, cosine or sine, position)
 };
 
 // The parameters of the units between `targets` and `sources` channels, and their gradients (null where not asked for).

@@ -95,6 +95,21 @@ static inline void prefetch(const float* p, int64_t count) {
     for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i, 0, 2);
 }
 
+// Whole numbers: adding 1.5 * 2^23 leaves no digits after the point.
+static inline Vector nearest(Vector x) { return (x + 12582912.f) - 12582912.f; }
+
+// Powers of e, of numbers up to 88; below -87 the least normal number.
+static inline Vector exponential(Vector x) {
+    typedef int32_t Integers __attribute__((vector_size(4 * LANES), may_alias));
+    x = x < -87 ? Vector{} - 87 : x;
+    const Vector power = nearest(x * 1.44269504f);
+    const Vector r = (x - power * 0.693359375f) + power * 2.12194440e-4f;
+    Vector series = r * (1.f / 5040) + 1.f / 720;
+    for (const float factor : {1.f / 120, 1.f / 24, 1.f / 6, 0.5f, 1.f, 1.f}) series = series * r + factor;
+    const Integers exponent = (__builtin_convertvector(power, Integers) + 127) << 23;
+    return series * reinterpret_cast<const Vector&>(exponent);
+}
+
 // The other half of each pair of WIDTH lanes; and the lower or upper halves of all pairs of two vectors.
 template <int WIDTH, int... LANE>
 static inline Vector swapped(Vector v, std::integer_sequence<int, LANE...>) {
