@@ -4,6 +4,7 @@
 // Lanes are pixels of a row. A unit reads its pixels between two columns and two rows: each row is interpolated along x once,
 // t = x0 + r x1, and used for the row of outputs above and below: 3 multiply-adds per unit and pixel.
 #include <cmath>
+#include <algorithm>
 #include <cstdint>
 
 #include "direct.h"

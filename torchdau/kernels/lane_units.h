@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <algorithm>
 #include <cstdint>
 
 #include "direct.h"
