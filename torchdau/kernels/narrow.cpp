@@ -45,7 +45,7 @@ class Narrow {
         const int64_t few = d_.images * blocks_, wanted = (4 * d_.threads + few - 1) / few;  // enough for all threads
         const int64_t each = std::max((d_.outputs + wanted - 1) / wanted, d_.channels_last ? std::min<int64_t>(LANES, d_.outputs) : 1);
         const int64_t parts = (d_.outputs + each - 1) / each;
-        run(few * parts, [&](int64_t job, int64_t thread) {
+        threads_.run_small(few * parts, [&](int64_t job, int64_t thread) {
             const OnPlanes::Forward room = rooms.of(thread);
             const int64_t image = job / parts / blocks_, group = job / parts % blocks_ * some_, groups = std::min(some_, d_.groups - group);
             const int64_t first = job % parts * each, count = std::min(each, d_.outputs - first);
@@ -74,29 +74,19 @@ class Narrow {
             const int64_t wanted = std::max<int64_t>(1, 4 * d_.threads / blocks_);
             const int64_t most = d_.channels_last ? std::min<int64_t>(LANES, (d_.outputs + wanted - 1) / wanted) : 1;
             const int64_t each = some_ > 1 || together ? d_.outputs : most, parts = (d_.outputs + each - 1) / each;
-            run(blocks_ * parts, [&](int64_t job, int64_t thread) {
+            threads_.run_small(blocks_ * parts, [&](int64_t job, int64_t thread) {
                 const int64_t first = job % parts * each;
                 back(t, {0, d_.images, job / parts * some_, first, std::min(each, d_.outputs - first), true, together}, rooms.of(thread));
             });
         }
         if (t.grad_input && !together)
-            run(d_.images * blocks_, [&](int64_t job, int64_t thread) {
+            threads_.run_small(d_.images * blocks_, [&](int64_t job, int64_t thread) {
                 back(t, {job / blocks_, job / blocks_ + 1, job % blocks_ * some_, 0, d_.outputs, false, true}, rooms.of(thread));
             });
         return memory_.used();
     }
 
    private:
-    // Calls job(number, thread) for every number below `jobs`. Threads take several at a time, which are neighbours in
-    // memory: jobs are small, and write to the same lines of the cache.
-    template <class Job>
-    void run(int64_t jobs, Job job) const {
-        const int64_t each = jobs / (8 * d_.threads) + 1;
-        threads_.run((jobs + each - 1) / each, [&](int64_t part, int64_t thread) {
-            for (int64_t number = part * each; number < jobs && number < (part + 1) * each; ++number) job(number, thread);
-        });
-    }
-
     // What is worked on together on the way back: images, groups from one on, and of each some outputs; for all images the
     // gradients of the units, for all outputs those of the inputs.
     struct Part {

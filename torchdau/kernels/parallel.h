@@ -31,6 +31,16 @@ struct Threads {
         if (parallel_for(0, count, 1, work, &shared)) work(0, count, &shared);  // an error: do what is left
     }
 
+    // The same for small jobs. A thread takes several at a time, which are neighbours in memory: else threads would wait for
+    // each other's numbers and lines of the cache.
+    template <class Job>
+    void run_small(int64_t jobs, Job job) const {
+        const int64_t each = jobs / (8 * count) + 1;
+        run((jobs + each - 1) / each, [&](int64_t part, int64_t thread) {
+            for (int64_t number = part * each; number < jobs && number < (part + 1) * each; ++number) job(number, thread);
+        });
+    }
+
     // The same with what a thread needs, made once for all its jobs: calls job(number, room).
     template <class Rooms, class Job>
     void run(int64_t jobs, const Rooms& rooms, Job job) const {

@@ -19,6 +19,7 @@
 namespace {
 
 constexpr int TALL = 8;  // rows of outputs whose sums stay in registers
+constexpr int HIGH = 4;  // rows after x
 
 class Separable {
    public:
@@ -27,7 +28,10 @@ class Separable {
           form_{bool(d.gaussian), bool(d.exact), d.bound, d.radius},
           taps_(form_.taps()),
           margin_(form_.reach() + 1),
+          units_(d.groups * d.outputs * d.inputs * d.units),
           memory_(workspace),
+          weights_(memory_.floats(units_ * 2 * 3 * taps_)),
+          firsts_(reinterpret_cast<int64_t*>(memory_.floats(units_ * 2 * 2))),
           threads_{d.parallel_for, d.threads} {}
 
     int64_t forward(const TorchdauDirectTensors* tensors) {
@@ -36,15 +40,15 @@ class Separable {
         const Rooms<Room, Layout> rooms(layout, memory_, d_.threads);
         if (!tensors) return memory_.used();
         const TorchdauDirectTensors& t = *tensors;
-        rooms.clear();
-        threads_.run(d_.images * d_.groups * d_.outputs, [&](int64_t number, int64_t thread) {
+        prepare(t), rooms.clear();
+        threads_.run_small(d_.images * d_.groups * d_.outputs, [&](int64_t number, int64_t thread) {
             const Room room = rooms.of(thread);
             const int64_t image = number / d_.outputs, filter = number % (d_.groups * d_.outputs);
             room.clear();
             for (int64_t i = 0; i < d_.inputs; ++i) {
                 read(t.input + (image * d_.inputs + i) * in.size(), in, 1, 1, room);
                 for (int64_t unit = (filter * d_.inputs + i) * d_.units, last = unit + d_.units; unit < last; ++unit) {
-                    const Taps y = taps(t, unit, 0, room.y), x = taps(t, unit, 1, room.x);
+                    const Taps y = taps(unit, 0), x = taps(unit, 1);
                     add(room, y.value, x.value, y.first - d_.y.padding, x.first - d_.x.padding, t.weight[unit], out, {d_.y.stride, d_.x.stride});
                 }
             }
@@ -54,6 +58,7 @@ class Separable {
     }
 
     int64_t backward(const TorchdauDirectTensors* tensors) {
+        if (tensors) prepare(*tensors);
         const Memory begin = memory_;
         if (!tensors || tensors->grad_input) inputs_back(tensors);
         const int64_t most = memory_.used();
@@ -84,11 +89,11 @@ class Separable {
             : s(s), source{(source.high - 1) * apart.y + 1, (source.wide - 1) * apart.x + 1}, target(target), steps(steps), kinds(kinds) {}
     };
 
-    // What a thread needs: an image with a margin of zeros, its rows after x, sums of outputs, and weights of units.
+    // What a thread needs: an image with a margin of zeros, its rows after x, sums of outputs, and weights of a unit turned around.
     struct Room {
         int64_t top, left, line;  // of the plane: where the image begins, and numbers of a row
         int64_t wide, rows_size, sums_size;
-        float *plane, *rows, *sums, *y, *x, *numbers;
+        float *plane, *rows, *sums, *y, *x;
 
         Room(const Layout& l, Memory& memory) : top(l.s.before(l.s.d_.y.padding)), left(l.s.before(l.s.d_.x.padding)) {
             // targets read from -padding - margin to the last one's place + margin, and so many more in a vector
@@ -98,7 +103,7 @@ class Separable {
             rows_size = (high + l.s.taps_) * wide, sums_size = tall * wide;
             plane = memory.floats(line * (std::max(l.source.high, high) + top + after + 1));
             rows = memory.floats(l.kinds * rows_size), sums = memory.floats(sums_size);
-            y = memory.floats(3 * l.s.taps_), x = memory.floats(3 * l.s.taps_), numbers = memory.floats(l.kinds * l.s.taps_);
+            y = memory.floats(l.s.taps_), x = memory.floats(l.s.taps_);
         }
 
         void clear() const { std::memset(sums, 0, sizeof(float) * sums_size); }
@@ -108,10 +113,18 @@ class Separable {
     int64_t before(int64_t padding) const { return margin_ + std::abs(padding); }
     int64_t after(int64_t padding) const { return margin_ + std::abs(padding) + taps_; }
 
-    Taps taps(const TorchdauDirectTensors& t, int64_t unit, int axis, float* room) const {
-        Taps made{room, room + taps_, room + 2 * taps_, 0};
-        made.fill(form_, t.displacement[2 * unit + axis], d_.shared_sigma ? *t.sigma : t.sigma[unit]);
-        return made;
+    // The weights of all units, once for all images.
+    void prepare(const TorchdauDirectTensors& t) const {
+        threads_.run_small(2 * units_, [&](int64_t number, int64_t) {
+            Taps made = taps(number / 2, number % 2);
+            made.fill(form_, t.displacement[number], d_.shared_sigma ? *t.sigma : t.sigma[number / 2]);
+            firsts_[number] = made.first;
+        });
+    }
+
+    Taps taps(int64_t unit, int axis) const {
+        float* begin = weights_ + (2 * unit + axis) * 3 * taps_;
+        return {begin, begin + taps_, begin + 2 * taps_, firsts_[2 * unit + axis]};
     }
 
     // An image into the plane, its pixels `apart_y` and `apart_x` from each other.
@@ -126,21 +139,31 @@ class Separable {
         }
     }
 
-    // Rows from `first_y` on, multiplied with weights along x, which begin at pixel `first_x`.
-    void along_x(const Room& room, const float* weights, int64_t first_y, int64_t first_x, int64_t count, float* rows) const {
+    // Rows from `first_y` on, multiplied with weights along x, which begin at pixel `first_x`: with KINDS rows of weights, to as
+    // many rows.
+    template <int KINDS>
+    void along_x(const Room& room, const float* const (&weights)[KINDS], int64_t first_y, int64_t first_x, int64_t count) const {
         const float* from = room.plane + (first_y + room.top) * room.line + first_x + room.left;
-        for (int64_t y = 0; y < count; ++y, from += room.line, rows += room.wide)
+        for (int64_t y = 0; y < count; y += HIGH)
             for (int64_t x = 0; x < room.wide; x += LANES) {
-                Vector total{};
-                for (int64_t t = 0; t < taps_; ++t) total += load(from + x + t) * weights[t];
-                store(rows + x, total);
+                Vector totals[KINDS][HIGH] = {};
+                for (int64_t t = 0; t < taps_; ++t)
+#pragma GCC unroll 4
+                    for (int row = 0; row < HIGH; ++row) {  // rows behind the last are read where the last one is
+                        const Vector pixels = load(from + std::min(y + row, count - 1) * room.line + x + t);
+#pragma GCC unroll 3
+                        for (int kind = 0; kind < KINDS; ++kind) totals[kind][row] += pixels * weights[kind][t];
+                    }
+#pragma GCC unroll 3
+                for (int kind = 0; kind < KINDS; ++kind)
+                    for (int row = 0; row < HIGH && y + row < count; ++row) store(room.rows + kind * room.rows_size + (y + row) * room.wide + x, totals[kind][row]);
             }
     }
 
     // Adds a unit to the sums, whose first output reads from pixel (first_y, first_x) on.
     void add(const Room& room, const float* y_weights, const float* x_weights, int64_t first_y, int64_t first_x, float weight, const Side& target, Steps steps) const {
         if (weight == 0) return;
-        along_x(room, x_weights, first_y, first_x, (target.high - 1) * steps.y + taps_, room.rows);
+        along_x<1>(room, {x_weights}, first_y, first_x, (target.high - 1) * steps.y + taps_);
         for (int64_t y = 0; y < target.high; y += TALL)
             for (int64_t x = 0; x < room.wide; x += LANES) {
                 float* sums = room.sums + y * room.wide + x;
@@ -171,7 +194,7 @@ class Separable {
         if (!tensors) return;
         const TorchdauDirectTensors& t = *tensors;
         rooms.clear();
-        threads_.run(d_.images * d_.groups * d_.inputs, [&](int64_t number, int64_t thread) {
+        threads_.run_small(d_.images * d_.groups * d_.inputs, [&](int64_t number, int64_t thread) {
             const Room room = rooms.of(thread);
             const int64_t image = number / d_.inputs, group = image % d_.groups, i = number % d_.inputs;
             room.clear();
@@ -179,9 +202,9 @@ class Separable {
                 read(t.grad_output + (image * d_.outputs + o) * out.size(), out, d_.y.stride, d_.x.stride, room);
                 for (int64_t k = 0; k < d_.units; ++k) {
                     const int64_t unit = ((group * d_.outputs + o) * d_.inputs + i) * d_.units + k;
-                    const Taps y = taps(t, unit, 0, room.y), x = taps(t, unit, 1, room.x);
-                    std::reverse(y.value, y.value + taps_), std::reverse(x.value, x.value + taps_);
-                    add(room, y.value, x.value, d_.y.padding - y.first - taps_ + 1, d_.x.padding - x.first - taps_ + 1, t.weight[unit], in, {1, 1});
+                    const Taps y = taps(unit, 0), x = taps(unit, 1);
+                    std::reverse_copy(y.value, y.value + taps_, room.y), std::reverse_copy(x.value, x.value + taps_, room.x);
+                    add(room, room.y, room.x, d_.y.padding - y.first - taps_ + 1, d_.x.padding - x.first - taps_ + 1, t.weight[unit], in, {1, 1});
                 }
             }
             write(room, in, 1, 0, t.grad_input + number * in.size());
@@ -191,6 +214,7 @@ class Separable {
     void units_back(const TorchdauDirectTensors* tensors) {
         const Side in = inputs(), out = outputs();
         const int64_t kinds = d_.shared_sigma ? 2 : 3;
+        const auto unit_back = d_.shared_sigma ? &Separable::unit_back<2> : &Separable::unit_back<3>;
         const Layout layout(*this, in, out, {d_.y.stride, d_.x.stride}, kinds);
         const Rooms<Room, Layout> rooms(layout, memory_, d_.threads);
         const int64_t line = rounded((out.wide - 1) * d_.x.stride + 1, LANES), all = d_.inputs * d_.units;
@@ -199,7 +223,7 @@ class Separable {
         if (!tensors) return;
         const TorchdauDirectTensors& t = *tensors;
         rooms.clear();
-        threads_.run(d_.groups * d_.outputs, [&](int64_t filter, int64_t thread) {
+        threads_.run_small(d_.groups * d_.outputs, [&](int64_t filter, int64_t thread) {
             const Room room = rooms.of(thread);
             float* grad = grads + thread * out.high * line;
             double* total = totals + thread * 4 * all;
@@ -212,7 +236,7 @@ class Separable {
                     for (int64_t x = 0; x < out.wide; ++x) grad[y * line + x * d_.x.stride] = *from++;
                 for (int64_t k = 0; k < all; ++k) {
                     if (k % d_.units == 0) read(t.input + (image * d_.inputs + k / d_.units) * in.size(), in, 1, 1, room);
-                    unit_back(t, filter * all + k, room, grad, line, kinds, total + 4 * k);
+                    (this->*unit_back)(filter * all + k, room, grad, line, total + 4 * k);
                 }
             }
             for (int64_t k = 0; k < all; ++k) {
@@ -225,34 +249,41 @@ class Separable {
         });
     }
 
-    // Adds to a unit's sums: those of its weight, of its displacement along y and x, and of its sigma.
-    void unit_back(const TorchdauDirectTensors& t, int64_t unit, const Room& room, const float* grad, int64_t line, int64_t kinds, double* total) const {
+    // Adds to a unit's sums: those of its weight, of its displacement along y and x, and with KINDS 3 of its sigma.
+    template <int KINDS>
+    void unit_back(int64_t unit, const Room& room, const float* grad, int64_t line, double* total) const {
         const Side out = outputs();
-        const Taps y = taps(t, unit, 0, room.y), x = taps(t, unit, 1, room.x);
-        const int64_t count = (out.high - 1) * d_.y.stride + taps_;
-        const float* weights[] = {x.value, x.by_displacement, x.by_sigma};
-        for (int64_t kind = 0; kind < kinds; ++kind) {
-            float* rows = room.rows + kind * room.rows_size;
-            along_x(room, weights[kind], y.first - d_.y.padding, x.first - d_.x.padding, count, rows);
-            for (int64_t tap = 0; tap < taps_; ++tap) {
-                Vector sums{};
-                for (int64_t row = 0; row < out.high; ++row)
-                    for (int64_t c = 0; c < line; c += LANES) sums += load(grad + row * line + c) * load(rows + (row * d_.y.stride + tap) * room.wide + c);
-                room.numbers[kind * taps_ + tap] = sum(sums);
+        const Taps y = taps(unit, 0), x = taps(unit, 1);
+        const float* const all[] = {x.value, x.by_displacement, x.by_sigma};
+        const float* weights[KINDS];
+        std::copy(all, all + KINDS, weights);
+        along_x<KINDS>(room, weights, y.first - d_.y.padding, x.first - d_.x.padding, (out.high - 1) * d_.y.stride + taps_);
+        for (int64_t tap = 0; tap < taps_; tap += HIGH) {
+            Vector sums[KINDS][HIGH] = {};
+            for (int64_t row = 0; row < out.high; ++row)
+                for (int64_t c = 0; c < line; c += LANES) {
+                    const Vector factor = load(grad + row * line + c);
+#pragma GCC unroll 3
+                    for (int kind = 0; kind < KINDS; ++kind) {
+                        const float* rows = room.rows + kind * room.rows_size + row * d_.y.stride * room.wide + c;
+#pragma GCC unroll 4
+                        for (int j = 0; j < HIGH; ++j) sums[kind][j] += factor * load(rows + std::min(tap + j, taps_ - 1) * room.wide);
+                    }
+                }
+            for (int j = 0; j < HIGH && tap + j < taps_; ++j) {
+                const double plain = sum(sums[0][j]), of_y = y.value[tap + j];
+                total[0] += plain * of_y, total[1] += plain * y.by_displacement[tap + j], total[2] += sum(sums[1][j]) * of_y;
+                if constexpr (KINDS == 3) total[3] += plain * y.by_sigma[tap + j] + sum(sums[2][j]) * of_y;
             }
-        }
-        for (int64_t tap = 0; tap < taps_; ++tap) {
-            const double plain = room.numbers[tap];
-            total[0] += plain * y.value[tap], total[1] += plain * y.by_displacement[tap];
-            total[2] += double(room.numbers[taps_ + tap]) * y.value[tap];
-            if (kinds == 3) total[3] += plain * y.by_sigma[tap] + double(room.numbers[2 * taps_ + tap]) * y.value[tap];
         }
     }
 
     const TorchdauDirect& d_;
     const Form form_;
-    const int64_t taps_, margin_;
+    const int64_t taps_, margin_, units_;
     Memory memory_;
+    float* const weights_;   // (unit, axis, value and derivatives, tap)
+    int64_t* const firsts_;  // (unit, axis), the pixels of the first taps
     Threads threads_;
 };
 
