@@ -57,6 +57,19 @@ def test_equals_dense(variant, case, form, learned):
         assert relative(a, b) < (2e-6 if b.ndim else 2e-5)  # a shared sigma's is a sum in which most cancels
 
 
+@pytest.mark.parametrize("form", ["bilinear", "gaussian"])
+@pytest.mark.parametrize(("least", "most", "reach"), [(0.1, 0.2, 4), (1, 8, 16), (20, 60, 4)])
+def test_widest_and_narrowest_gaussians(variant, form, least, most, reach):
+    """Where digits could cancel, or errors grow with the square of the distance."""
+    x, (weight, mu) = images(2, 8, 20, 20), units(8, 8, 2)
+    sigma = torch.rand(weight.shape, dtype=weight.dtype) * (most - least) + least
+    inputs = [x, weight, mu * (reach / 4), sigma, images(8)]
+    options = {"interpolation": form, "max_displacement": reach, "max_sigma": most}
+    expected = gradients(inputs, algorithm="dense", **options)
+    got = gradients([t.float() for t in inputs], algorithm="spectral", **options)
+    assert max(relative(a, b) for a, b in zip(got, expected, strict=True)) < 2e-6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", layer.SHAPES, ids=str)
 def test_error_at_the_shapes_that_are_timed(shape):

@@ -44,20 +44,20 @@ struct Samples {
 
     // The Gaussian drawn at mu, at the pixels from `first` on, normalised over them: equations (2) to (4).
     void drawn(Vector mu, Vector sigma, int first) const {
-        const Vector s2 = sigma * sigma, near = nearest(mu) - mu;
+        const Vector s2 = sigma * sigma, middle = nearest(mu), twice = 2 * (middle - mu);
         Vector total{}, moment{}, square{};
-        for (int j = 0; j < pixels; ++j) {
-            const Vector d = float(first + j) - mu, g = exponential((near * near - d * d) * 0.5f / s2);  // at most 1
+        for (int j = 0; j < pixels; ++j) {  // the distance and its square beyond those of the nearest pixel, which lose no digits
+            const Vector i = float(first + j) - middle, more = i * (i + twice), g = exponential(more * -0.5f / s2);
             store(by[VALUE] + j * LANES, g);
-            total += g, moment += g * d, square += g * d * d;
+            total += g, moment += g * i, square += g * more;
         }
         const Vector scale = 1 / total;
         moment *= scale, square *= scale;
         for (int j = 0; j < pixels; ++j) {
-            const Vector d = float(first + j) - mu, g = load(by[VALUE] + j * LANES) * scale;
+            const Vector i = float(first + j) - middle, more = i * (i + twice), g = load(by[VALUE] + j * LANES) * scale;
             store(by[VALUE] + j * LANES, g);
-            store(by[BY_DISPLACEMENT] + j * LANES, g * (d - moment) / s2);
-            store(by[BY_SIGMA] + j * LANES, g * (d * d - square) / (s2 * sigma));
+            store(by[BY_DISPLACEMENT] + j * LANES, g * (i - moment) / s2);
+            store(by[BY_SIGMA] + j * LANES, g * (more - square) / (s2 * sigma));
         }
     }
 };
