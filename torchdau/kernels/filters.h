@@ -55,11 +55,12 @@ struct Filters {
     void build(const Units& units, int64_t target, int64_t source, int64_t count, int64_t place, const Tables& tables, const Room& room) const {
         each_vector(units, target, source, count, room, [&](int64_t s, int64_t k, const Vectors& some) {
             const int64_t at = ((place + s) * tables.k + k) * 2 * BLOCK + some.lane, step = tables.step;
-            const auto into = [&](float* table, Vector factor) {
-                return [=](int f, Vector c, Vector s) __attribute__((always_inline)) { store(table + f * step, c * factor), store(table + f * step + BLOCK, s * factor); };
-            };
-            y.write(some.mu_y, some.sigma, room.samples, some.count, room.rows, into(tables.y + at, Vector{} + 1));
-            x.write(some.mu_x, some.sigma, room.samples, some.count, room.rows, into(tables.x + at, load(some.weight)));
+            y.write(some.mu_y, some.sigma, room.samples, some.count, room.rows, [=, table = tables.y + at](int f, Vector c, Vector s) __attribute__((always_inline)) {
+                store(table + f * step, c), store(table + f * step + BLOCK, s);
+            });
+            x.write(some.mu_x, some.sigma, room.samples, some.count, room.rows, [=, table = tables.x + at, weight = load(some.weight)](int f, Vector c, Vector s) __attribute__((always_inline)) {
+                store(table + f * step, c * weight), store(table + f * step + BLOCK, s * weight);
+            });
         });
     }
 
