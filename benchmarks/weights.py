@@ -1,10 +1,12 @@
-"""The network of a checkpoint as a file of weights, with its accuracy and some outputs to compare with.
+"""The network of a checkpoint as a file of weights, with its scores and some outputs to compare with.
 
     TORCHDAU_DATA=cifar10 uv run python benchmarks/weights.py CHECKPOINT weights/cifar10_dau_resnet20.safetensors \
         torchdau/cifar_resnetv2 --arguments '{"depth": 20}'
+    TORCHDAU_DATA=PAIRS uv run python benchmarks/weights.py CHECKPOINT weights/photographs_dau_srn.safetensors \
+        torchdau/dau_srn_deblurnet --arguments '{"sigma": 0.35, "widths": [16, 32, 64], "residual": true}' --half
 
-Beside the file lies NAME.json with the accuracy on the checkpoint's test set and the logits of generated images.
-``tests/test_weights.py`` compares both with what the file gives.
+Beside the file lies NAME.json with the scores on the checkpoint's test set, and with parts of the outputs for generated
+images. ``tests/test_weights.py`` compares both with what the file gives.
 """
 
 import argparse
@@ -20,16 +22,13 @@ from torchdau import save_model
 from torchdau.training.restoring_tasks import restore_data, restore_task
 
 
-def generated_images() -> Tensor:
-    """Return ten normalised images (10, 3, 32, 32), always the same."""
-    return torch.randn(10, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-
-
 @torch.inference_mode()
-def logits_of(network: nn.Module) -> Tensor:
-    """Return the logits (10, classes) of the generated images."""
-    output: Tensor = network.eval()(generated_images())
-    return output
+def outputs_of(network: nn.Module) -> Tensor:
+    """Return the first hundred numbers, or all of fewer, that a network gives for ten images, always the same."""
+    images = torch.randn(10, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    output = network.eval()(images)
+    last: Tensor = output[-1] if isinstance(output, list) else output
+    return last.flatten(1)[:, :100]
 
 
 def main() -> None:
@@ -38,14 +37,15 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("architecture", help="as for torchdau.save_model")
     parser.add_argument("--arguments", type=json.loads, default={}, help="of the architecture, as JSON")
+    parser.add_argument("--half", action="store_true", help="in half precision")
     options = parser.parse_args()
     task = restore_task(options.checkpoint)
     trainer = Trainer(logger=False, enable_model_summary=False)
     (scores,) = trainer.test(task, restore_data(options.checkpoint))
     options.file.parent.mkdir(parents=True, exist_ok=True)
     network = cast("nn.Module", task.network).to(memory_format=torch.contiguous_format)
-    save_model(network, options.file, options.architecture, **options.arguments)
-    known = {"accuracy": round(scores["test_accuracy"], 4), "logits": logits_of(network).tolist()}
+    save_model(network.half() if options.half else network, options.file, options.architecture, **options.arguments)
+    known = {name: round(score, 4) for name, score in scores.items()} | {"outputs": outputs_of(network.float()).tolist()}
     options.file.with_suffix(".json").write_text(json.dumps(known) + "\n")
 
 
