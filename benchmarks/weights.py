@@ -45,7 +45,8 @@ def main() -> None:
     options.file.parent.mkdir(parents=True, exist_ok=True)
     network = cast("nn.Module", task.network).to(memory_format=torch.contiguous_format)
     save_model(network.half() if options.half else network, options.file, options.architecture, **options.arguments)
-    known = {name: round(score, 4) for name, score in scores.items()} | {"outputs": outputs_of(network.float()).tolist()}
+    outputs = outputs_of(network.float()).tolist()
+    known = {name: round(score, 4) for name, score in scores.items()} | {"outputs": outputs}
     options.file.with_suffix(".json").write_text(json.dumps(known) + "\n")
 
 
