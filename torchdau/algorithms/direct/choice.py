@@ -21,7 +21,7 @@ LANES_FORWARD = {(1, 1): (2.75, 460, 0.83, 80, 2.7e7), (2, 2): (4.9, 620, 1.9, 6
 """Cost of ``lanes`` by stride: of a unit per pixel and per call, of a pixel of a window, of a pixel written, of a call.
 
 Fitted to times of 140 layers on Emerald Rapids, and those of a stride of 1 to 75 on Zen 4 (both AVX-512); the costs of
-a backward pass, too. Those of a pixel written, and of ``COPIED`` ones, were fitted to 39 layers of few channels on
+a backward pass, too. Those of a pixel written, and of ``COPIED`` ones, were fitted to 40 layers of few channels on
 Zen 4.
 """
 
