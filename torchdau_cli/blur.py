@@ -38,7 +38,8 @@ def blur(
     from rich.console import Console
     from rich.progress import track
 
-    from torchdau.training.data.pictures import picture_of, pictures_in, pixels_of, read_picture
+    from torchdau.training.data.files import pictures_in
+    from torchdau.training.data.pictures import picture_of, pixels_of, read_picture
     from torchdau.training.shake import blurred_by, shake
 
     if largest < 3 or largest % 2 == 0 or kernels < 1 or not 0 <= test_share < 1:

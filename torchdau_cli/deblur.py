@@ -45,8 +45,8 @@ def deblur(
 
     from torchdau.training.data.deep_colours import has_opencv
     from torchdau.training.data.faults import failures
+    from torchdau.training.data.files import distinct_names, pictures_in
     from torchdau.training.data.photograph import read_photograph
-    from torchdau.training.data.pictures import distinct_names, pictures_in
     from torchdau.training.restoring import restore_network, task_name
     from torchdau.training.sharp import deblurred
 

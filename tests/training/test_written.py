@@ -13,7 +13,7 @@ import yaml
 from tests.training import processes
 from tests.training.data.layouts import make_voc, save_image
 from torchdau.training import CIFAR10Data
-from torchdau.training.data.pictures import distinct_names
+from torchdau.training.data.files import distinct_names
 
 ROOT = Path(__file__).parents[2]
 PATHS = {"open": 0, "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "os.truncate": 0, "os.rename": 1, "os.symlink": 1}

@@ -12,8 +12,9 @@ from rich.console import Console
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from torchdau.training.data.files import distinct_names
 from torchdau.training.data.masks import IGNORED, colour_map
-from torchdau.training.data.pictures import distinct_names, read_picture, save_picture
+from torchdau.training.data.pictures import read_picture, save_picture
 
 OPACITY = 0.6
 """Opacity of the colours over the picture."""

@@ -6,7 +6,7 @@ import pytest
 
 from tests.training.data.layouts import make_folder, make_gopro, make_pairs, save_image
 from torchdau.training import GOPROData, ImageFolderData, SegmentationFolderData
-from torchdau.training.data.pictures import is_data, pictures_in
+from torchdau.training.data.files import is_data, pictures_in
 
 
 def litter(folder):

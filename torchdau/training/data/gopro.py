@@ -10,8 +10,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from torchdau.training.data.faults import MOST_NAMED, refuse_faults
+from torchdau.training.data.files import is_data
 from torchdau.training.data.images import ImageData, data_root
-from torchdau.training.data.pictures import Pictures, is_data, picture_shape, read_picture
+from torchdau.training.data.pictures import Pictures, picture_shape, read_picture
 
 Pair = tuple[str, str]
 

@@ -11,8 +11,9 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from torchdau.training.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from torchdau.training.data.classification import ClassificationData
+from torchdau.training.data.files import is_data, say_left_out
 from torchdau.training.data.images import IMAGENET_MEAN, IMAGENET_STD, data_root
-from torchdau.training.data.pictures import is_data, read_picture, say_left_out
+from torchdau.training.data.pictures import read_picture
 
 
 class ImageFolderData(ClassificationData):

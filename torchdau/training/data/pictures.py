@@ -1,8 +1,7 @@
 """Pictures of any format and size in a folder, as input of a network."""
 
-import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from torchdau.training.data.faults import faults_of
+from torchdau.training.data.files import pictures_in
 from torchdau.whole import whole_file
-
-logger = logging.getLogger("torchdau")
 
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """Errors of Pillow for unreadable files."""
@@ -25,20 +23,6 @@ ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
 
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
 """Modes of pictures without colours."""
-
-NO_DATA = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
-"""Folders and files that systems put beside pictures."""
-
-
-def is_data(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
-    """Return whether a path inside of a folder is data: neither hidden nor put there by the system."""
-    return not any(part.startswith(".") or part in NO_DATA for part in Path(path).relative_to(folder).parts)
-
-
-def say_left_out(others: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str]) -> None:
-    """Log a warning about files of a folder that are no pictures, if there are some."""
-    if others:
-        logger.warning("left out in %s: %d that are no pictures, such as %s", folder, len(others), others[0])
 
 
 def read_picture(file: str | os.PathLike[str]) -> Image.Image:
@@ -59,27 +43,6 @@ def rgb(picture: Image.Image) -> Image.Image:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     return picture.convert("RGB")
-
-
-def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
-    """Return the pictures in a folder and its subfolders in the order of their names, or the one file given.
-
-    Raises:
-        FileNotFoundError: the folder is missing or has no picture.
-    """
-    folder = Path(folder).expanduser()
-    if folder.is_file():
-        return [folder]
-    endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
-    found = sorted(path for path in folder.rglob("*") if is_data(path, folder) and not path.is_dir())
-    files = [path for path in found if path.suffix.lower() in endings]
-    if not files:
-        raise FileNotFoundError(
-            f"pictures must name a folder with files that Pillow reads, such as .jpg and .png, got pictures="
-            f"{str(folder)!r}, {'which has none' if folder.is_dir() else 'which is not there'}."
-        )
-    say_left_out([path for path in found if path.suffix.lower() not in endings], folder)
-    return files
 
 
 def opened(file: str | os.PathLike[str]) -> Image.Image:
@@ -142,19 +105,6 @@ def header_fault(file: str | os.PathLike[str]) -> str | None:
     except ValueError as error:
         return str(error)
     return None
-
-
-def distinct_names(files: Sequence[str]) -> list[Path]:
-    """Return output names for files: relative to the folder that holds them all, without their endings.
-
-    Endings stay if two names would be equal, as for ``a.jpg`` and ``a.png``. No name leads out of the output folder,
-    whatever the files are called.
-    """
-    paths = [Path(os.path.abspath(file)) for file in files]
-    common = os.path.commonpath([path.parent for path in paths])
-    names = [path.relative_to(common) for path in paths]
-    short = [name.with_suffix("") for name in names]
-    return short if len(set(short)) == len(short) else names
 
 
 def _fault(file: Path) -> str | None:

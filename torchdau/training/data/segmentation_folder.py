@@ -3,10 +3,10 @@
 from typing import Any
 
 from torchdau.training.data.faults import MOST_NAMED
+from torchdau.training.data.files import is_data
 from torchdau.training.data.images import data_root
 from torchdau.training.data.masks import colour_map
 from torchdau.training.data.pairs import Pair
-from torchdau.training.data.pictures import is_data
 from torchdau.training.data.segmentation import SegmentationData
 
 
