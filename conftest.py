@@ -18,7 +18,8 @@ if not torch.cuda.is_available():
 
 
 @pytest.fixture(autouse=True)
-def _start(doctest_namespace):
+def _start(doctest_namespace, monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.getbasetemp() / "torch"))  # remembers what was checked
     torch.manual_seed(0)
     torch.set_default_device(os.environ.get("TORCHDAU_TEST_DEVICE"))  # "cuda" runs tests/test_operator.py there
     torch.set_num_threads(1 if SHARED else 2)

@@ -1,14 +1,18 @@
 """The examples run as they stand, in a folder of their own, and do what they say."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbclient import NotebookClient
+from timm.optim import create_optimizer_v2
 
+import torchdau
 from tests.training.data.layouts import save_image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -31,6 +35,29 @@ def test_examples_learn(name, tmp_path):
     assert accuracies[-1] > 95
     if name == "finetune_timm":
         assert accuracies[-1] == accuracies[-2], "what is loaded is what was saved"
+
+
+@pytest.mark.parametrize("name", ["own_network", "finetune_timm"])
+def test_with_timms_optimizers(name, monkeypatch):
+    """No displacement of a converted model decays; for a model of one's own, a warning says so."""
+    plain = torchdau.optimizer
+
+    def optimizer(model, kind, lr, weight_decay, **options):
+        layers = [layer for layer in model.modules() if isinstance(layer, torchdau.DAUConv2d)]
+        if not layers:  # the model is not converted yet
+            return plain(model, kind, lr, weight_decay, **options)
+        made = create_optimizer_v2(model, "adamw", lr=lr, weight_decay=weight_decay)
+        decay = {id(p): group["weight_decay"] for group in made.param_groups for p in group["params"]}
+        assert {decay[id(layer.displacement)] for layer in layers} == {weight_decay if name == "own_network" else 0}
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p)
+        with pytest.warns(UserWarning, match="decay towards 0" if name == "own_network" else "hardly moves them"):
+            made.step()
+        raise KeyboardInterrupt  # no need to train
+
+    monkeypatch.setattr(torchdau, "optimizer", optimizer)
+    with pytest.raises(KeyboardInterrupt):
+        runpy.run_path(str(EXAMPLES / f"{name}.py"))
 
 
 def test_export_onnx(tmp_path):

@@ -79,6 +79,10 @@ def test_what_is_no_model(call):
             lambda x: torch.nested.nested_tensor([*x], layout=torch.jagged),
             "input must be a dense tensor, got a nested one. Convert it",
         ),
+        (
+            lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
+            "input must be of a real floating-point type, got input of torch.quint8",
+        ),
         (lambda x: x + 0j, "input must be of a real floating-point type, got input of torch.complex64"),
         (lambda x: x.int(), "input must be of a real floating-point type, got input of torch.int32"),
     ],

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import sys
 
 import pytest
@@ -28,6 +29,19 @@ def plain():
         nn.Sequential(nn.Conv2d(8, 8, (3, 1), padding="same", padding_mode="replicate"), shared),
         nn.Conv2d(8, 16, 3, stride=2, padding=1, groups=4, bias=False),
     )
+
+
+class HubNet(nn.Module, DAUModelHubMixin):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+
+
+class Evil:
+    """Runs a command where it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("touch ran",)
 
 
 CHANGES = {
@@ -135,6 +149,33 @@ def test_files_that_do_not_load(tmp_path):
         save_file({"weight": torch.ones(3)}, file, {"torchdau": json.dumps(header)})
         with pytest.raises(ValueError, match=message):
             load_model(file, plain())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("os.system", {"command": "touch ran"}),
+        ("builtins/eval", {"source": "open('ran', 'w')"}),
+        ("torchdau/library_model", {"name": "timm/resnet18"}),
+        ("timm/resnet18", {"act_layer": "os.system"}),
+        ("timm/resnet18", {"checkpoint_path": "evil.pth"}),
+        ("timm/resnet18", {"pretrained_cfg": {"file": "evil.pth"}}),
+        ("torchvision/resnet18", {"norm_layer": "os.system"}),
+        ("torchdau/dau_cifarnet", {"name": "os.system"}),
+    ],
+)
+def test_no_code_of_strangers_runs(name, arguments, tmp_path, monkeypatch):
+    """Also through the Hub, which reads the same files."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(Evil(), "evil.pth")
+    monkeypatch.setattr("os.system", lambda *_: pytest.fail("it ran"))
+    header = {"format": 1, "architecture": {"name": name, "arguments": arguments}, "units": []}
+    save_file({"weight": torch.ones(3)}, "model.safetensors", {"torchdau": json.dumps(header)})
+    with pytest.raises(ValueError, match=r"file must name an architecture that can be made, got '.*' in file=.*"):
+        load_model("model.safetensors")
+    with pytest.raises(ValueError, match="model must have the tensors of file="):
+        HubNet.from_pretrained(tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_cannot_be_saved_leaves_the_file_that_was_there(tmp_path):

@@ -123,7 +123,12 @@ def load_model(file: str | os.PathLike[str], model: nn.Module | None = None) -> 
     if model is None:
         if architecture is None:
             raise ValueError(f"model must be given for a file without architecture, got none for file={str(file)!r}.")
-        model = library_model(architecture, **arguments)
+        try:
+            model = library_model(architecture, **arguments)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"file must name an architecture that can be made, got {architecture!r} in file={str(file)!r}: {error}"
+            ) from error
     devices = {parameter.device for parameter in model.parameters()}
     if torch.device("meta") in devices:
         raise ValueError("model must have its weights in memory, got some on the meta device. Make it on the CPU.")

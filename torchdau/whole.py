@@ -19,7 +19,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        if error.filename == str(part):
+        if error.errno and error.filename in (None, str(part)):  # none where the disk is full
             error.filename = str(path)  # the name that the user gave
         raise
     finally:

@@ -38,8 +38,8 @@ def blur(
     from rich.console import Console
     from rich.progress import track
 
-    from torchdau.training.data.files import pictures_in
-    from torchdau.training.data.pictures import picture_of, pixels_of, read_picture
+    from torchdau.training.data.faults import name_failures
+    from torchdau.training.data.pictures import Pictures, picture_of, pixels_of
     from torchdau.training.shake import blurred_by, shake
 
     if largest < 3 or largest % 2 == 0 or kernels < 1 or not 0 <= test_share < 1:
@@ -49,19 +49,21 @@ def blur(
         )
     if output.exists():
         raise FileExistsError(f"output must be a new folder, got {str(output)!r}, which is there.")
-    files = pictures_in(photographs)
+    pictures = Pictures(photographs, pixels_of)
     generator = torch.Generator().manual_seed(seed)
-    if test_share and len(files) < 2:
-        raise ValueError(f"photographs must be at least 2, one for testing, got {len(files)}. Or give --test_share 0.")
-    for_tests = min(max(1, round(test_share * len(files))), len(files) - 1) if test_share else 0
-    tests = set(torch.randperm(len(files), generator=generator)[:for_tests].tolist())
+    count = len(pictures)
+    if test_share and count < 2:
+        raise ValueError(f"photographs must be at least 2, one for testing, got {count}. Or give --test_share 0.")
+    for_tests = min(max(1, round(test_share * count)), count - 1) if test_share else 0
+    tests = set(torch.randperm(count, generator=generator)[:for_tests].tolist())
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as part:
-        for index, file in enumerate(track(files, "blurring", disable=not Console().is_terminal)):
+        for index in track(range(count), "blurring", disable=not Console().is_terminal):
             folder = Path(part) / "pairs" / ("test" if index in tests else "train") / f"{index:06}"
-            sharp = pixels_of(read_picture(file))
+            sharp, _ = pictures[index]
             if min(sharp.shape[-2:]) <= largest:
-                raise ValueError(f"largest must be smaller than photographs, got largest={largest} for {str(file)!r}.")
+                name = pictures.samples[index][0]
+                raise ValueError(f"largest must be smaller than photographs, got largest={largest} for {name!r}.")
             margin = largest // 2
             for number in range(1, kernels + 1):
                 blurred = blurred_by(sharp, shake(largest, generator))
@@ -69,5 +71,7 @@ def blur(
                     (folder / kind).mkdir(parents=True, exist_ok=True)
                     picture_of(image).save(folder / kind / f"{number:06}.png")
         os.replace(Path(part) / "pairs", output)
-    counts = kernels * len(files), kernels * len(tests)
+    counts = kernels * count, kernels * len(tests)
     Console().print(f"written: {counts[0]} pairs in {output}, {counts[1]} of them for testing", soft_wrap=True)
+    if pictures.unreadable:
+        raise ValueError(name_failures(pictures.unreadable, count))

@@ -44,20 +44,26 @@ def deblur(
     from rich.progress import track
 
     from torchdau.training.data.deep_colours import has_opencv
-    from torchdau.training.data.faults import failures
-    from torchdau.training.data.files import distinct_names, pictures_in
+    from torchdau.training.data.faults import name_failures
+    from torchdau.training.data.files import NO_DATA, distinct_names, pictures_in
     from torchdau.training.data.photograph import read_photograph
     from torchdau.training.restoring import restore_network, task_name
     from torchdau.training.sharp import deblurred
 
-    files = [str(file) for path in paths for file in (pictures_in(path) if path.is_dir() else [path])]
-    missing = [file for file in files if not Path(file).is_file()]
+    missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise FileNotFoundError(f"paths must name pictures or folders, got {missing[0]!r}, which is not there.")
+    named = [path for path in paths if path.name.lower() not in NO_DATA]  # the shell's * names them too
+    found = (file for path in named for file in (pictures_in(path) if path.is_dir() else [path]))
+    files = list(dict.fromkeys(str(file) for file in found))
+    if not files:
+        raise FileNotFoundError(f"paths must name pictures or folders, got {str(paths[0])!r}, which is none.")
     targets = [output / f"{name}.png" for name in distinct_names(files)]
     if {target.resolve() for target in targets} & {Path(file).resolve() for file in files}:
         raise ValueError(f"output must be another folder than that of the pictures, got {str(output)!r}.")
     compared = [target.with_name(f"{target.stem}_compare.png") for target in targets] if compare else []
+    if both := {*targets} & {*compared}:
+        raise ValueError(f"compare would write {str(min(both))!r}, the result of another picture. Give other names.")
     there = [str(target) for target in (*targets, *compared) if target.exists()]
     if there and not overwrite:
         raise FileExistsError(
@@ -70,22 +76,26 @@ def deblur(
     network = restore_network(checkpoint).to(where)
     Console().print(f"device: {where}")
     output.mkdir(parents=True, exist_ok=True)
-    failed, lost = [], 0
-    for file, target in track(list(zip(files, targets, strict=True)), "deblurring", disable=not Console().is_terminal):
-        try:
-            photograph = read_photograph(file)
-        except ValueError as error:
-            failed.append(str(error))
-            continue
-        with torch.inference_mode():
-            sharp = deblurred(network, photograph.pixels[None].to(where), tile, overlap)[0].cpu()
-        lost += photograph.lost
-        photograph.save(sharp, target)
-        if compare:
-            photograph.save_comparison(sharp, target.with_name(f"{target.stem}_compare.png"))
-    Console().print(f"written: {len(files) - len(failed)} pictures in {output}", soft_wrap=True)
+    failed, lost, written = [], 0, 0
+    work = list(zip(files, targets, strict=True))
+    try:
+        for file, target in track(work, "deblurring", disable=not Console().is_terminal):
+            try:
+                photograph = read_photograph(file)
+            except ValueError as error:
+                failed.append(str(error))
+                continue
+            with torch.inference_mode():
+                sharp = deblurred(network, photograph.pixels[None].to(where), tile, overlap)[0].cpu()
+            lost += photograph.lost
+            photograph.save(sharp, target)
+            if compare:
+                photograph.save_comparison(sharp, target.with_name(f"{target.stem}_compare.png"))
+            written += 1
+    finally:  # also of those before an error
+        Console().print(f"written: {written} pictures in {output}", soft_wrap=True)
     if lost:
         remedy = "" if has_opencv() else "; pip install opencv-python-headless to keep them all"
         Console().print(f"of {lost} pictures with more than 8 bits per colour, 8 were read{remedy}", soft_wrap=True)
     if failed:
-        raise ValueError(failures(failed))
+        raise ValueError(name_failures(failed, written))

@@ -129,7 +129,7 @@ def test_fit_test_predict_deblur(torchdau, monkeypatch, tmp_path, capsys):
         torchdau("deblur", checkpoint, photos, "--output", tmp_path / "meta")
 
 
-def test_what_deblur_refuses(torchdau, monkeypatch, tmp_path, capsys):
+def test_what_deblur_refuses(torchdau, monkeypatch, tmp_path, capsys, caplog):
     checkpoint = little_checkpoint(torchdau, monkeypatch, tmp_path)
     save_image(tmp_path / "a.png", 20, 20)
     options = ["--output", tmp_path / "out"]
@@ -150,10 +150,22 @@ def test_what_deblur_refuses(torchdau, monkeypatch, tmp_path, capsys):
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     with pytest.raises(SystemExit, match=r"file must be a single picture, got '.*moving.gif' with 2 frames"):
         torchdau("deblur", checkpoint, tmp_path / "moving.gif", *options)
-    with pytest.raises(SystemExit, match=r"not read: 1, all others were written. .*'.*broken.png'"):
-        torchdau("deblur", checkpoint, tmp_path / "broken.png", tmp_path / "whole.png", *options)
-    assert (tmp_path / "out/whole.png").exists()  # it went on
+    (tmp_path / "no.png").write_text("no picture")
+    names = [tmp_path / name for name in ("broken.png", "whole.png", "no.png", "whole.png", "Thumbs.db", "@eaDir")]
+    save_image(tmp_path / "@eaDir/whole.png", 20, 20)
+    (tmp_path / "Thumbs.db").touch()
+    with caplog.at_level("WARNING"), pytest.raises(SystemExit, match=r"2 could not be read, 1 others .*'.*no.png'"):
+        torchdau("deblur", checkpoint, *names, *options)
+    assert "broken.png" in caplog.text  # each is named
+    assert (tmp_path / "out/whole.png").exists()  # it went on, past what a shell's * names too
     (tmp_path / "out/whole.png").unlink()
+    save_image(tmp_path / "a_compare.png", 20, 20)
+    with pytest.raises(SystemExit, match=r"compare would write '.*a_compare.png', the result of another picture"):
+        torchdau(
+            "deblur", checkpoint, tmp_path / "a.png", tmp_path / "a_compare.png", "--output", "new", "--compare", "true"
+        )
+    with pytest.raises(SystemExit, match=r"paths must name pictures or folders, got '.*Thumbs.db', which is none"):
+        torchdau("deblur", checkpoint, tmp_path / "Thumbs.db", *options)
     with pytest.raises(SystemExit, match="checkpoint must be a file that torchdau fit wrote"):
         torchdau("deblur", tmp_path / "a.png", tmp_path / "a.png", "--output", tmp_path / "other")
     (tmp_path / "file").write_text("no folder")

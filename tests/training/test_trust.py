@@ -1,6 +1,7 @@
 """Checkpoints from strangers: which classes they may name, and what else they cannot do."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -127,6 +128,44 @@ def test_nor_by_other_ways_to_name_a_class(how, trained, torchdau, tmp_path, mon
             restore_task(tmp_path / "bad.ckpt")
     assert not (tmp_path / "ran").exists()
     assert "stranger" not in sys.modules
+
+
+class Evil:
+    """Runs a command where it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+@pytest.mark.parametrize("forced", [None, "1"])
+def test_nor_from_files_that_a_checkpoint_names(forced, trained, torchdau, tmp_path, monkeypatch):
+    """By a class that opens them as it likes, such as older versions of timm's create_model."""
+    torch.save(Evil(), tmp_path / "evil.pth")
+    if forced:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", forced)
+    monkeypatch.setattr(
+        "timm.models._helpers.load_state_dict", lambda path, *_, **__: torch.load(path, weights_only=False)
+    )
+    arguments = {"model_name": "resnet10t", "checkpoint_path": "evil.pth"}
+    network = {"class_path": "timm.create_model", "init_args": arguments}
+    model = {"class_path": "torchdau.training.Classification", "init_args": {"network": network}}
+    path = changed(trained, tmp_path / "bad.ckpt", "model", model)
+    for words in (["test", path], ["plot", path, "displacements"]):
+        with pytest.raises(SystemExit, match="Weights only load failed"):
+            torchdau(*words)
+    assert not (tmp_path / "ran").exists()
+    assert os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") == forced
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_a_profiler_writes_nothing_elsewhere(trained, torchdau, tmp_path):
+    profiler = {
+        "class_path": "lightning.pytorch.profilers.SimpleProfiler",
+        "init_args": {"dirpath": str(tmp_path / "elsewhere"), "filename": "x"},
+    }
+    trainer = yaml.safe_load(torch.load(trained, weights_only=True)["config"])["trainer"]
+    torchdau("test", changed(trained, tmp_path / "bad.ckpt", "trainer", trainer | {"profiler": profiler}))
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_modules_that_the_user_trusts(trained, torchdau, tmp_path, monkeypatch):

@@ -20,12 +20,12 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from torchdau.training.checkpoint_files import CheckpointFiles
 from torchdau.training.checkpoints import read_checkpoint
-from torchdau.training.data.faults import failures
+from torchdau.training.data.faults import name_failures
 from torchdau.training.interrupts import Interruptible
 from torchdau.training.messages import Bar, Messages, say_scores, say_that_nothing_was_left, say_what_is_next, silence
 from torchdau.training.parsing import Parser
 from torchdau.training.restoring import configuration
-from torchdau.training.trust import check_trust, only_trusted, trust_options
+from torchdau.training.trust import check_trust, only_trusted, only_weights, trust_options
 
 LOGGERS = (
     "lightning.pytorch.loggers.TensorBoardLogger",
@@ -94,9 +94,9 @@ class CommandLine(LightningCLI):
 
     def after_predict(self) -> None:
         """Name the pictures that could not be read, and end with exit code 1 if there are some."""
-        dataset = getattr(self.trainer.predict_dataloaders, "dataset", None)
+        dataset: Any = getattr(self.trainer.predict_dataloaders, "dataset", None)
         if unreadable := getattr(dataset, "unreadable", None):
-            raise ValueError(failures(unreadable))
+            raise ValueError(name_failures(unreadable, len(dataset)))
 
     def after_test(self) -> None:
         """Print the scores."""
@@ -128,6 +128,15 @@ class CommandLine(LightningCLI):
         return trainer
 
 
+class OfCheckpoint(CommandLine):
+    """The command line with the configuration of a checkpoint."""
+
+    def instantiate_classes(self) -> None:
+        """Make the classes that the checkpoint names; files that they open run no code."""
+        with only_weights():
+            super().instantiate_classes()
+
+
 def main(command: str, options: Sequence[str]) -> None:
     """Run a subcommand.
 
@@ -155,11 +164,13 @@ def main(command: str, options: Sequence[str]) -> None:
         if given.ckpt_path and not given.config and (command != "fit" or Path(given.ckpt_path).suffix == ".ckpt"):
             saved = configuration(read_checkpoint(given.ckpt_path), given.ckpt_path)
             check_trust(saved, given.ckpt_path)
+            if command != "fit" and isinstance(saved.get("trainer"), dict):
+                saved["trainer"].pop("profiler", None)  # it would write into a folder of the training
             config.write_text(yaml.safe_dump(saved))
         stopping = Interruptible()
         try:
             with only_trusted() if config.exists() else nullcontext():
-                CommandLine(
+                (OfCheckpoint if config.exists() else CommandLine)(
                     LightningModule,
                     LightningDataModule,
                     trainer_defaults={"callbacks": [stopping, Messages()], "enable_model_summary": False},

@@ -11,12 +11,16 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+"""Ctrl-C, a terminal that closes, and what schedulers of clusters send before the end; SIGTERM is Lightning's."""
+
 
 class Interruptible(Callback):
     """Callback that saves a checkpoint whenever a training ends.
 
-    On SIGTERM or Ctrl-C, it saves ``last.ckpt`` after the current batch and stops; a second Ctrl-C stops at once. It
-    saves ``last.ckpt`` too if a training ends between two validations, and ``error.ckpt`` if it ends by an error.
+    On a signal to stop, it saves ``last.ckpt`` after the current batch; a second Ctrl-C stops at once. It saves
+    ``last.ckpt`` too if a training ends between two validations, and ``error.ckpt`` if it ends by an error. Signals
+    that something else handles, or that are ignored (as by ``nohup``), are left alone.
 
     Attributes:
         first: step at which the training started, or None.
@@ -28,11 +32,17 @@ class Interruptible(Callback):
     number: int | None = None
     checkpoint: Path | None = None
 
+    def __init__(self) -> None:
+        self.before: dict[int, Any] = {}
+        """Handlers of signals before the training."""
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Turn Ctrl-C into SIGTERM, a flag that Lightning checks after each batch."""
+        """Turn signals to stop into SIGTERM, a flag that Lightning checks after each batch."""
         self.first = trainer.global_step
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._stop)
+            for number in STOPS:
+                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    self.before[number] = signal.signal(number, self._stop)
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
         """Stop within a validation too, which may be long; on several devices, let the validation finish."""
@@ -65,9 +75,10 @@ class Interruptible(Callback):
             before_validation(checkpoint["loops"]["fit_loop"])
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the default handler of Ctrl-C."""
+        """Restore the handlers of signals."""
         if stage == "fit" and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            while self.before:
+                signal.signal(*self.before.popitem())
 
     def _save(self, trainer: Trainer, name: str) -> Path | None:
         folder = next((c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
@@ -78,7 +89,8 @@ class Interruptible(Callback):
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for each, handler in self.before.items():  # a terminal that closes may tell twice
+            signal.signal(each, handler if each == signal.SIGINT else signal.SIG_IGN)
         signal.raise_signal(signal.SIGTERM)
 
 

@@ -42,13 +42,14 @@ class LabelWriter(BasePredictionWriter):
         if self.replaces:
             self.path.open("r+").close()  # a file that cannot be replaced is an error before the work, not after it
         part = self.stack.enter_context(whole_file(self.path))
-        self.file = self.stack.enter_context(part.open("w", newline=""))
+        self.file = self.stack.enter_context(part.open("w", newline="", encoding="utf-8", errors="surrogateescape"))
         self.file.write("image,rank,class,probability\n")
         samples = getattr(trainer.predict_dataloaders.dataset, "samples", None)  # type: ignore[union-attr]
         self.files = [sample[0] for sample in samples] if samples else None
         paths = [Path(file).absolute() for file in self.files or ()]
         folder = os.path.commonpath([path.parent for path in paths]) if paths else ""
-        self.shown = [str(path.relative_to(folder)) for path in paths]
+        names = [os.fsencode(path.relative_to(folder)) for path in paths]
+        self.shown = [name.decode("utf-8", "backslashreplace") for name in names]
         self.count = 0
         self.table = Table("image", "likeliest classes", box=None, pad_edge=False)
 

@@ -5,6 +5,7 @@ import random
 from argparse import ArgumentError
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from torchdau import __version__
 from torchdau.training.checkpoints import read_checkpoint, refusal
-from torchdau.training.trust import DENIED, UntrustedError, check_trust, only_trusted, refusal_of
+from torchdau.training.trust import DENIED, UntrustedError, check_trust, only_trusted, only_weights, refusal_of
 
 PREFIX = "network."
 """Prefix of a network's weights among the weights of its task."""
@@ -140,9 +141,9 @@ def instantiate(parser: ArgumentParser, config: dict[str, Any], checkpoint: str 
     """
     check_trust(config, checkpoint)
     try:
-        with only_trusted():
+        with only_trusted(), only_weights():
             return parser.instantiate(parser.parse_object(config))
-    except ArgumentError as error:
+    except (ArgumentError, RuntimeError, UnpicklingError) as error:  # also of files that they name
         cause: BaseException = error
         while cause.__cause__ is not None:  # the innermost names the culprit
             cause = cause.__cause__

@@ -11,6 +11,9 @@ from jsonargparse import _common, set_parsing_settings
 TRUSTED = ("torchdau", "torch.nn", "torch.optim", "torchvision", "timm", "lightning", "torchmetrics")
 """Modules that every checkpoint may name."""
 
+LOADS = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0"}
+"""Environment variables with which torch.load runs no code, whatever its caller asks for."""
+
 MORE = "TORCHDAU_TRUST"
 """Environment variable with further modules, separated by commas; ``--trust`` of the command sets it."""
 
@@ -51,6 +54,21 @@ def only_trusted() -> Iterator[None]:
         yield
     finally:
         _common.parsing_settings.update(before)
+
+
+@contextmanager
+def only_weights() -> Iterator[None]:
+    """Let torch.load read weights only, for classes that open files which a checkpoint names."""
+    before = {name: os.environ.get(name) for name in LOADS}
+    os.environ.update(LOADS)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def refusal_of(name: str, checkpoint: str | os.PathLike[str]) -> str:

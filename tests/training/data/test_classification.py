@@ -1,3 +1,4 @@
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 
 from tests.training.data.layouts import make_cifar10, make_folder
 from torchdau.training import CIFAR10Data, DigitsData, ImageFolderData, ImageNetData
+from torchdau.training.data import classification
 
 
 def test_image_folder(tmp_path):
@@ -126,6 +128,28 @@ def test_files_that_are_no_pictures_are_refused_before_the_training(tmp_path):
     data = ImageFolderData(str(tmp_path), num_workers=0, max_unreadable=0.5)
     data.setup("fit")
     assert len(data.train) == 5
+    (tmp_path / "test/cat/z.png").touch()  # no validation image may be missing
+    with pytest.raises(ValueError, match=r"file must be a picture, got '.*cat/z.png'"):
+        ImageFolderData(str(tmp_path), num_workers=0, max_unreadable=0.5).setup("fit")
+
+
+def test_what_was_checked_is_remembered(tmp_path, monkeypatch):
+    make_folder(tmp_path, ("train", "test"), classes=["cat"], count=3)
+    checked = []
+    fault = classification.header_fault
+    monkeypatch.setattr(classification, "header_fault", lambda file: checked.append(file) or fault(file))
+    for number in range(3):
+        if number == 2:
+            os.utime(tmp_path / "train/cat/0001.png", (1, 1))
+        ImageFolderData(str(tmp_path), num_workers=0).setup("fit")
+        assert len(checked) == [6, 6, 9][number]  # the training set again
+    (tmp_path / "train/cat/x.png").touch()
+    for _ in range(2):  # what has a fault is not
+        with pytest.raises(ValueError, match=r"got '.*cat/x.png'"):
+            ImageFolderData(str(tmp_path), num_workers=0).setup("fit")
+    monkeypatch.setenv("TORCH_HOME", "/dev/null/nowhere")
+    (tmp_path / "train/cat/x.png").unlink()
+    ImageFolderData(str(tmp_path), num_workers=0).setup("fit")  # nowhere to remember it
 
 
 def test_missing_and_empty_folders(tmp_path):

@@ -55,7 +55,10 @@ def test_images_without_a_partner(kind, tmp_path):
 
 def test_what_is_wrong_with_pairs(tmp_path):
     make_gopro(tmp_path)
-    with pytest.raises(ValueError, match=r"crop must be at most the sides .*, got crop=41 for 45 x 40 in '.*train"):
+    said = (
+        r"crop must be at most the sides .*, got crop=41 for 45 x 40 pixels in '.*train.* --data.init_args.crop 40\.$"
+    )
+    with pytest.raises(ValueError, match=said):
         GOPROData(str(tmp_path), batch_size=2, num_workers=0, crop=41).setup("fit")
     data = GOPROData(str(tmp_path), batch_size=3, num_workers=0, crop=24)
     data.setup("fit")

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from tests.training.data.layouts import make_folder
 from tests.training.test_recipes import ONE_STEP
-from torchdau.training.data.pictures import Pictures, read_picture
+from torchdau.training.data.pictures import Pictures, picture_shape, read_picture
 
 ROOT = Path(__file__).parents[3]
 
@@ -56,6 +56,42 @@ def test_broken_pictures_are_named(tmp_path):
     for name in ("half.png", "text.jpg", "missing.png"):
         with pytest.raises(ValueError, match=f"file must be a picture, got '.*{name}': "):
             read_picture(tmp_path / name)
+
+
+def test_more_than_sixteen_bits(tmp_path):
+    Image.fromarray(np.full((4, 6), 0.5, np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(np.full((4, 6), 70_000, np.int32)).save(tmp_path / "long.tif")
+    for name, what in (("float", "floating point"), ("long", "32 bits")):
+        with pytest.raises(ValueError, match=rf"file must be .* 8 or 16 bits, got '.*{name}.tif' in {what}"):
+            read_picture(tmp_path / f"{name}.tif")
+    Image.fromarray(np.full((4, 6), 128 * 256, np.int32)).save(tmp_path / "sixteen.tif")
+    assert abs(read_picture(tmp_path / "sixteen.tif").getpixel((0, 0))[0] - 128) <= 1
+
+
+def test_pages(tmp_path):
+    """Of a scan; small copies beside a picture are none."""
+    page = image("RGB", RED)
+    page.save(tmp_path / "scan.tif", save_all=True, append_images=[page, page])
+    page.save(tmp_path / "copy.tif", save_all=True, append_images=[page.resize((3, 2))])
+    for read in (read_picture, picture_shape):
+        with pytest.raises(ValueError, match=r"file must be a single picture, got '.*scan.tif' with 3 frames"):
+            read(tmp_path / "scan.tif")
+        read(tmp_path / "copy.tif")
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow was built without AVIF")
+def test_damaged_pictures_of_other_libraries(tmp_path):
+    """They raise errors of their own kinds."""
+    Image.effect_noise((64, 64), 50).convert("RGB").save(tmp_path / "whole.avif")
+    whole = (tmp_path / "whole.avif").read_bytes()
+    kinds = set()
+    for at in range(0, 300, 7):  # of its head
+        (tmp_path / "damaged.avif").write_bytes(whole[:at] + bytes([255] * 7) + whole[at + 7 :])
+        try:
+            read_picture(tmp_path / "damaged.avif")
+        except ValueError as error:
+            kinds.add(type(error.__cause__))
+    assert RuntimeError in kinds
 
 
 def test_folders_without_pictures(tmp_path):

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torchvision.datasets import Cityscapes
 
+from torchdau.training.data.files import only_pictures
 from torchdau.training.data.images import data_root
 from torchdau.training.data.masks import IGNORED
 from torchdau.training.data.pairs import Pair
@@ -50,11 +51,21 @@ class CityscapesData(SegmentationData):
 
     def pairs(self, train: bool) -> list[Pair]:
         """Return the images and masks of the training or the validation set."""
-        try:
-            found = Cityscapes(self.root, "train" if train else "val", target_type="semantic")
-        except (RuntimeError, FileNotFoundError) as error:
+        part = "train" if train else "val"
+        folders = {kind: self.root / kind / part for kind in ("leftImg8bit", "gtFine")}
+        images = only_pictures(folders["leftImg8bit"].glob("*/*"), folders["leftImg8bit"])
+        pairs = [
+            (
+                image,
+                folders["gtFine"] / image.parent.name / image.name.replace("leftImg8bit.png", "gtFine_labelIds.png"),
+            )
+            for image in images
+        ]
+        alone = [image for image, mask in pairs if not mask.is_file()]
+        if alone or not pairs:
+            some = f"{len(alone)} images without a mask, such as {str(alone[0])!r}" if alone else "no image"
             raise FileNotFoundError(
                 f"root must hold leftImg8bit and gtFine of Cityscapes, each with train and val, got root="
-                f"{str(self.root)!r}: {error}."
-            ) from error
-        return sorted((image, masks[0]) for image, masks in zip(found.images, found.targets, strict=True))
+                f"{str(self.root)!r}: {some} in {part}."
+            )
+        return [(str(image), str(mask)) for image, mask in pairs]

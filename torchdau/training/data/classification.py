@@ -8,13 +8,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from torchdau.training.data.faults import refuse_faults
+from torchdau.training.data.faults import check_headers
 from torchdau.training.data.images import ImageData
 from torchdau.training.data.in_memory import InMemory, fits, read
-from torchdau.training.data.pictures import Pictures, header_fault
-
-MOST_CHECKED = 20_000
-"""Training images whose headers are read before a training, evenly chosen; others are checked when they are read."""
+from torchdau.training.data.pictures import Pictures, header_fault, leave_out_unreadable
 
 
 class ClassificationData(ImageData, ABC):
@@ -76,22 +73,25 @@ class ClassificationData(ImageData, ABC):
         if stage == "fit":
             self.train = self._held(train=True)
         if not isinstance(getattr(self, "test", None), InMemory):
-            self.test = self._held(train=False)
+            self.test = self._held(train=False, complete=stage != "predict")
 
-    def _held(self, train: bool) -> Dataset[Any]:
-        """Return a set, in memory if its images are few and small."""
+    def _held(self, train: bool, complete: bool = True) -> Dataset[Any]:
+        """Return a set, in memory if its images are few and small; ``complete`` refuses one with unreadable images."""
         dataset: Any = self.dataset(train)
         if isinstance(dataset, InMemory):
             return dataset
+        most = self.max_unreadable if train else 0.0
+        if not complete and hasattr(dataset, "samples"):
+            leave_out_unreadable(dataset)
         if not fits(len(dataset), self.size):
-            if train:
-                files = [file for file, _ in getattr(dataset, "samples", [])]
-                step = max(1, -(-len(files) // MOST_CHECKED))
-                refuse_faults(files[::step], header_fault, "checking images", self.max_unreadable)
+            files = [file for file, _ in getattr(dataset, "samples", [])]
+            check_headers(files, lambda file: [file], header_fault, most, ["images"])
             return dataset
         dataset.transform = self.transform(train=False)
         augmentation = (self.padding, self.mirror) if train else (0, False)
-        return read(dataset, self.num_workers, self.max_unreadable if train else 0, *augmentation)
+        held = read(dataset, self.num_workers, most, *augmentation)
+        held.unreadable = getattr(dataset, "unreadable", [])
+        return held
 
     def transform(self, train: bool) -> Callable[[Any], Tensor]:
         """Return the transform from an image as it is read to 8-bit pixels (3, H, W)."""

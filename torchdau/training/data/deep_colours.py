@@ -46,7 +46,6 @@ def write_deep_colours(colours: np.ndarray, path: Path, profile: bytes | None) -
     order = [2, 1, 0, 3][: colours.shape[2]]
     kinds = [cv2.IMAGE_METADATA_ICCP] if profile else []
     chunks = [np.frombuffer(profile, np.uint8)] if profile else []
+    _, encoded = cv2.imencodeWithMetadata(".png", np.ascontiguousarray(colours[..., order]), kinds, chunks)
     with whole_file(path) as part:
-        written = cv2.imwriteWithMetadata(os.fspath(part), np.ascontiguousarray(colours[..., order]), kinds, chunks)
-        if not written:
-            raise OSError(f"OpenCV could not write {path}.")
+        part.write_bytes(encoded.tobytes())

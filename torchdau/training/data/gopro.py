@@ -1,6 +1,7 @@
 """The data module of deblurring: pairs of a blurred and a sharp image in the layout of GOPRO."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,10 +10,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from torchdau.training.data.faults import MOST_NAMED, refuse_faults
-from torchdau.training.data.files import is_data
+from torchdau.training.data.faults import MOST_NAMED, check_headers
+from torchdau.training.data.files import only_pictures
 from torchdau.training.data.images import ImageData, data_root
-from torchdau.training.data.pictures import Pictures, picture_shape, read_picture
+from torchdau.training.data.pictures import Pictures, leave_out_unreadable, picture_shape, read_picture
 
 Pair = tuple[str, str]
 
@@ -26,10 +27,12 @@ class BlurredAndSharp(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         samples: files of each pair.
+        unreadable: a sentence about each pair that was left out.
     """
 
     def __init__(self, pairs: Sequence[Pair], crop: int | None) -> None:
         self.samples = list(pairs)
+        self.unreadable: list[str] = []
         self.crop = crop
 
     def __len__(self) -> int:
@@ -94,14 +97,14 @@ class GOPROData(ImageData):
             self.test: Dataset[Any] = Pictures(self.pictures, F.pil_to_tensor)
             return
         if stage == "fit":
-            self.train = BlurredAndSharp(self.pairs(train=True), self.crop)
-        self.test = BlurredAndSharp(self.pairs(train=False), None)
+            self.train = self._dataset(train=True)
+        self.test = self._dataset(train=False, complete=stage != "predict")
 
     def pairs(self, train: bool) -> list[Pair]:
         """Return the files of the blurred and the sharp images of one set."""
         folder = self.root / ("train" if train else "test")
         found = {
-            kind: {(p.parts[-3], p.name): p for p in folder.glob(f"*/{kind}/*") if is_data(p, folder)}
+            kind: {(p.parts[-3], p.name): p for p in only_pictures(folder.glob(f"*/{kind}/*"), folder)}
             for kind in (self.kind, "sharp")
         }
         blurred, sharp = found[self.kind], found["sharp"]
@@ -114,10 +117,7 @@ class GOPROData(ImageData):
                 f"root must hold pairs {folder}/SEQUENCE/{self.kind}/NAME and {folder}/SEQUENCE/sharp/NAME, got "
                 f"{len(alone)} without a partner: {some}."
             )
-        pairs = [(str(blurred[key]), str(sharp[key])) for key in sorted(blurred)]
-        most = self.max_unreadable if train else 0.0
-        refuse_faults(pairs, lambda pair: _fault(pair, self.crop if train else 0), most=most)
-        return pairs
+        return [(str(blurred[key]), str(sharp[key])) for key in sorted(blurred)]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return batches of the training set in a new order every epoch, without an incomplete last batch."""
@@ -129,6 +129,16 @@ class GOPROData(ImageData):
 
     test_dataloader = predict_dataloader = val_dataloader
 
+    def _dataset(self, train: bool, complete: bool = True) -> BlurredAndSharp:
+        """Return a set whose files were checked; ``complete`` refuses one with unreadable images."""
+        crop = self.crop if train else None
+        dataset = BlurredAndSharp(self.pairs(train), crop)
+        if not complete:
+            leave_out_unreadable(dataset)
+        most = self.max_unreadable if train else 0.0
+        check_headers(dataset.samples, list, partial(_fault, least=crop or 0), most, ("pairs", crop))
+        return dataset
+
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Scale intensities to [0, 1]."""
         blurred, sharp = batch
@@ -136,7 +146,11 @@ class GOPROData(ImageData):
 
 
 def _fault(pair: Pair, least: int) -> str | None:
-    """Return the fault of a pair, as far as the headers of its files show it."""
+    """Return the fault of a pair, as far as the headers of its files show it.
+
+    Raises:
+        ValueError: the crop is larger than the pair; others may be like it.
+    """
     try:
         shape, other = (picture_shape(file) for file in pair)
     except ValueError as error:
@@ -144,7 +158,10 @@ def _fault(pair: Pair, least: int) -> str | None:
     if shape != other:
         return _sizes(pair, shape, other)
     if min(shape) < least:
-        return f"crop must be at most the sides of images, got crop={least} for {shape[1]} x {shape[0]} in {pair[0]!r}."
+        raise ValueError(
+            f"crop must be at most the sides of images, got crop={least} for {shape[1]} x {shape[0]} pixels in "
+            f"{pair[0]!r}. Give a smaller one: --data.init_args.crop {min(shape)}."
+        )
     return None
 
 

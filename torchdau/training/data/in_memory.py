@@ -32,7 +32,12 @@ class InMemory(Dataset[Any], Batches):
         mirror: whether to mirror training images with probability 0.5.
         classes: names of the classes.
         samples: files of each image, if there are any.
+
+    Attributes:
+        unreadable: a sentence about each image that was left out.
     """
+
+    unreadable: Sequence[str] = ()
 
     def __init__(
         self,

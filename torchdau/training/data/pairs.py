@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Mask
 
-from torchdau.training.data.faults import refuse_faults
+from torchdau.training.data.faults import check_headers, refuse_faults
 from torchdau.training.data.masks import IGNORED, check_mode, read_mask
 from torchdau.training.data.pictures import picture_shape, read_picture
 
@@ -29,6 +29,7 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
     Attributes:
         samples: files of each pair.
         seen: numbers in masks, once all their pixels were checked.
+        unreadable: a sentence about each image that was left out.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
         self.table = table
         self.transform = transform
         self.seen: set[int] = set()
+        self.unreadable: list[str] = []
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -68,8 +70,10 @@ class ImagesAndMasks(Dataset[tuple[Tensor, Tensor]]):
             ValueError: sizes differ, masks have colours or numbers of no class, or files are damaged. The message names
                 the first of them.
         """
-        title = "looking at masks" if all_pixels else None
-        refuse_faults(self.samples, lambda pair: self._fault(pair, all_pixels), title, most)
+        if all_pixels:
+            refuse_faults(self.samples, lambda pair: self._fault(pair, all_pixels), "looking at masks", most)
+        else:
+            check_headers(self.samples, list, lambda pair: self._fault(pair, all_pixels), most, ["masks"])
 
     def mask(self, file: str) -> Tensor:
         """Return the classes in a mask.

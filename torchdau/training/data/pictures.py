@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +15,16 @@ from torchdau.training.data.faults import faults_of
 from torchdau.training.data.files import pictures_in
 from torchdau.whole import whole_file
 
-UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 """Errors of Pillow for unreadable files."""
 
+DAMAGED = (*UNREADABLE, RuntimeError)
+"""With the error of decoders of other libraries, as for AVIF."""
 
 ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
 """Formats whose frames are an animation; other formats keep thumbnails and the like beside the picture."""
 
-GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
+GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 """Modes of pictures without colours."""
 
 
@@ -49,19 +52,19 @@ def opened(file: str | os.PathLike[str]) -> Image.Image:
     """Read a picture with EXIF rotation, in its own mode.
 
     Raises:
-        ValueError: the file is not a complete picture, or an animation; the message names it.
+        ValueError: the file is not a complete picture of at most 16 bits, or holds several; the message names it.
     """
     try:
         with Image.open(file) as image:
-            frames = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
+            frames = _frames(image)
             picture: Image.Image = ImageOps.exif_transpose(image)
             picture.load()
-    except UNREADABLE as error:
+    except DAMAGED as error:
         raise ValueError(f"file must be a picture, got {str(file)!r}: {error}.") from error
-    if frames > 1:
-        raise ValueError(
-            f"file must be a single picture, got {str(file)!r} with {frames} frames. Save them as pictures."
-        )
+    _refuse_several(file, frames)
+    if picture.mode == "F" or (picture.mode == "I" and int(picture.getextrema()[1]) > 65535):  # type: ignore[arg-type]
+        what = "floating point" if picture.mode == "F" else "32 bits"
+        raise ValueError(f"file must be a picture of 8 or 16 bits, got {str(file)!r} in {what}. Save it with 16 bits.")
     return picture
 
 
@@ -69,15 +72,38 @@ def picture_shape(file: str | os.PathLike[str]) -> tuple[int, int]:
     """Return height and width of a picture as people see it, from the header of its file.
 
     Raises:
-        ValueError: the file is not a picture; the message names it.
+        ValueError: the file is not a picture, or holds several; the message names it.
     """
     try:
         with Image.open(file) as image:
+            frames = _frames(image)
             width, height = image.size
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-    except UNREADABLE as error:
+    except DAMAGED as error:
         raise ValueError(f"file must be a picture, got {str(file)!r}: {error}.") from error
+    _refuse_several(file, frames)
     return (width, height) if turned else (height, width)
+
+
+def _frames(image: Image.Image) -> int:
+    """Return the number of frames of an animation, or of pages of the same size."""
+    if not getattr(image, "is_animated", False):
+        return 1
+    frames: int = image.n_frames  # type: ignore[attr-defined]
+    if image.format == "TIFF":
+        size = image.size
+        image.seek(1)
+        same = image.size == size  # else it is a small copy
+        image.seek(0)
+        return frames if same else 1
+    return frames if image.format in ANIMATED else 1
+
+
+def _refuse_several(file: str | os.PathLike[str], frames: int) -> None:
+    if frames > 1:
+        raise ValueError(
+            f"file must be a single picture, got {str(file)!r} with {frames} frames. Save them as pictures."
+        )
 
 
 def pixels_of(picture: Image.Image) -> Tensor:
@@ -107,7 +133,23 @@ def header_fault(file: str | os.PathLike[str]) -> str | None:
     return None
 
 
-def _fault(file: Path) -> str | None:
+def leave_out_unreadable(dataset: Any) -> None:
+    """Read all pictures of a set once, and leave out the samples whose first file cannot be read.
+
+    Args:
+        dataset: a set with files in ``samples``. Its new attribute ``unreadable`` has a sentence about each of them.
+
+    Raises:
+        ValueError: no picture can be read.
+    """
+    faults = faults_of(dataset.samples, lambda sample: _fault(sample[0]), "reading")
+    dataset.samples = [sample for sample, fault in zip(dataset.samples, faults, strict=True) if not fault]
+    dataset.unreadable = [fault for fault in faults if fault]
+    if not dataset.samples:
+        raise ValueError(f"pictures must be readable, got none of {len(faults)}. {dataset.unreadable[0]}")
+
+
+def _fault(file: str) -> str | None:
     """Return why a picture cannot be read, or None."""
     try:
         opened(file)
@@ -135,12 +177,9 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(self, folder: str | os.PathLike[str], transform: Callable[[Image.Image], Tensor]) -> None:
-        paths = pictures_in(folder)
-        faults = faults_of(paths, _fault, "reading")
-        self.samples = [(str(path), -1) for path, fault in zip(paths, faults, strict=True) if not fault]
-        self.unreadable = [fault for fault in faults if fault]
-        if not self.samples:
-            raise ValueError(f"pictures must name a folder with readable pictures, got none. {self.unreadable[0]}")
+        self.samples = [(str(path), -1) for path in pictures_in(folder)]
+        self.unreadable: list[str] = []
+        leave_out_unreadable(self)
         self.transform = transform
 
     def __len__(self) -> int:

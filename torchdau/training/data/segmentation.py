@@ -12,7 +12,7 @@ from torchvision.tv_tensors import Mask
 from torchdau.training.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageData
 from torchdau.training.data.masks import IGNORED
 from torchdau.training.data.pairs import ImagesAndMasks, Pair
-from torchdau.training.data.pictures import Pictures
+from torchdau.training.data.pictures import Pictures, leave_out_unreadable
 
 
 class Augment:
@@ -94,7 +94,7 @@ class SegmentationData(ImageData, ABC):
             return
         if stage == "fit":
             self.train = self._dataset(train=True)
-        self.val = self._dataset(train=False)
+        self.val = self._dataset(train=False, complete=stage != "predict")
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return batches of the training set in a new order every epoch, without an incomplete last batch."""
@@ -106,10 +106,12 @@ class SegmentationData(ImageData, ABC):
 
     test_dataloader = predict_dataloader = val_dataloader
 
-    def _dataset(self, train: bool) -> ImagesAndMasks:
+    def _dataset(self, train: bool, complete: bool = True) -> ImagesAndMasks:
         resize = _resized(self.size)
         transform = v2.Compose([resize, Augment(self.crop, self.scales)]) if train else resize
         dataset = ImagesAndMasks(self.pairs(train), len(self.classes), self.table, transform)
+        if not complete:
+            leave_out_unreadable(dataset)
         dataset.check(self.check_all, self.max_unreadable if train else 0.0)
         absent = [name for number, name in enumerate(self.classes) if number not in dataset.seen]
         if train and dataset.seen and absent:

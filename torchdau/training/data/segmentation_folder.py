@@ -3,7 +3,7 @@
 from typing import Any
 
 from torchdau.training.data.faults import MOST_NAMED
-from torchdau.training.data.files import is_data
+from torchdau.training.data.files import only_pictures
 from torchdau.training.data.images import data_root
 from torchdau.training.data.masks import colour_map
 from torchdau.training.data.pairs import Pair
@@ -58,9 +58,7 @@ class SegmentationFolderData(SegmentationData):
         for part in (folder / "images", folder / "masks"):
             if not part.is_dir():
                 raise FileNotFoundError(f"root must hold train and val with images and masks, but {part} is missing.")
-        images, files = (
-            sorted(path for path in (folder / part).iterdir() if is_data(path, folder)) for part in ("images", "masks")
-        )
+        images, files = (only_pictures((folder / part).iterdir(), folder / part) for part in ("images", "masks"))
         masks = {path.stem: path for path in files}
         alone = [image for image in images if image.stem not in masks]
         if alone or not images:
