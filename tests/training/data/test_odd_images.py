@@ -1,6 +1,7 @@
 """Images as they lie around, in every data module: seen as people see them, or refused with their file, or replaced."""
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -66,6 +67,11 @@ def prepared(module, change, folder, **options):
     return kind(root=str(folder), batch_size=1, num_workers=0, **settings, **options), file
 
 
+def measured(data):
+    data.setup("test")
+    return list(data.test_dataloader())
+
+
 def epoch(data):
     data.setup("fit")
     return [batch[0] for batch in data.train_dataloader()]
@@ -93,3 +99,31 @@ def test_broken_images_are_named_or_replaced(module, kind, tmp_path):
     whole, _ = prepared(module, saved, tmp_path / "whole")
     assert len(images) == len(epoch(whole))
     assert any("1 unreadable training sample" in str(w.message) and str(file) in str(w.message) for w in said)
+
+
+@pytest.mark.parametrize(
+    ("module", "pattern"),
+    [
+        ("folder", "test/cat/0001.png"),
+        ("pairs", "val/images/1.jpg"),
+        ("cityscapes", "leftImg8bit/val/frankfurt/frankfurt_000001_*.png"),
+        ("voc", "TrainVal/VOCdevkit/VOC2011/JPEGImages/e.jpg"),
+        ("gopro", "test/scene1/blur/000001.png"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["empty", "truncated"])
+def test_what_is_predicted_without_broken_images(module, pattern, kind, tmp_path):
+    """Of the test set, which may have some; to measure it, none may be missing."""
+    make, data, settings, _ = MODULES[module]
+    make(tmp_path)
+    (file,) = tmp_path.glob(pattern)
+    file.write_bytes(BROKEN[kind](Image.open(file).convert("RGB")))
+    sets = data(root=str(tmp_path), batch_size=1, num_workers=0, **settings)
+    sets.setup("predict")
+    loader = sets.predict_dataloader()
+    (said,) = loader.dataset.unreadable
+    assert f"file must be a picture, got {str(file)!r}" in said
+    assert len(list(loader)) == len(loader.dataset) > 0
+    assert str(file) not in str(loader.dataset.samples)
+    with pytest.raises(ValueError, match=re.escape(str(file))):
+        measured(data(root=str(tmp_path), batch_size=1, num_workers=0, **settings))
