@@ -68,6 +68,13 @@ def test_what_is_no_model(call):
         call(nn.Linear(2, 2).parameters())
 
 
+def test_parameters_for_a_model_and_no_rate():
+    with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got a generator"):
+        torchdau.parameter_groups(nn.Linear(2, 2).parameters())
+    with pytest.raises(TypeError, match="lr must be a number, got lr=None"):
+        torchdau.parameter_groups(nn.Linear(2, 2))
+
+
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:.*quantize")
 @pytest.mark.parametrize(
     ("make", "said"),

@@ -1,15 +1,19 @@
 """What the README and the docs say: commands that exist, files that exist, Python that runs."""
 
+import argparse
 import re
+import runpy
 import shlex
+import subprocess
 import sys
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from torchdau_cli import options, training
+from torchdau_cli import options
 from torchdau_cli.main import COMMANDS, LIGHTNING, main
 
 ROOT = Path(__file__).parents[1]
@@ -73,11 +77,50 @@ def test_ci_runs_the_readmes_test_command():
     assert command in (ROOT / ".ci/run").read_text().splitlines()
 
 
-@pytest.mark.parametrize("page", ["from_conv2d", "choosing"])
+@pytest.mark.parametrize("page", ["docs/from_conv2d.md", "docs/choosing.md", "docs/training.md", "weights/README.md"])
 def test_python_of_pages(page, monkeypatch, tmp_path):
+    (tmp_path / "weights").symlink_to(ROOT / "weights")
     monkeypatch.chdir(tmp_path)
-    for code in re.findall(r"```python\n(.*?)```", (ROOT / f"docs/{page}.md").read_text(), re.DOTALL):
+    found = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert found
+    for code in found:
         exec(code, {})
+
+
+def test_all_python_is_run():
+    pages = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/*.md") if "```python" in path.read_text()}
+    assert pages == {"docs/from_conv2d.md", "docs/choosing.md", "docs/training.md", "weights/README.md"}
+
+
+def benchmarks():
+    """Every command line of a benchmark in the docs, as a person would paste it."""
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = path.read_text().replace("\\\n", " ")
+        for line in re.findall(r"^ {4}.*?python (benchmarks/\w+\.py.*)$", text, re.MULTILINE):
+            yield path.name, line
+
+
+@pytest.mark.parametrize(("page", "line"), [*benchmarks()], ids=str)
+def test_benchmarks_of_the_docs_are_understood(page, line, monkeypatch):
+    """Their options are parsed, and they are not run."""
+    expanded = subprocess.run(["bash", "-c", f"printf '%s\\n' {line}"], capture_output=True, text=True, check=True)
+    if " " not in line:
+        assert (ROOT / line).is_file()  # it may take no options
+        return
+    script, *words = [word for word in expanded.stdout.splitlines() if word != "..."]
+    parse = argparse.ArgumentParser.parse_known_args
+
+    def parsed(parser, *args, all_known=False):
+        others = parse(parser, *args)[1]
+        assert not (others and all_known), others
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", parsed)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", partialmethod(parsed, all_known=True))
+    monkeypatch.setattr(sys, "argv", [script, *words])
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    with pytest.raises(KeyboardInterrupt):
+        runpy.run_path(str(ROOT / script), run_name="__main__")
 
 
 def commands():
@@ -89,7 +132,7 @@ def commands():
 
 
 @pytest.mark.parametrize(("page", "line"), [*commands()], ids=str)
-def test_commands_of_the_docs_are_understood(page, line, monkeypatch):
+def test_commands_of_the_docs_are_understood(page, line, monkeypatch, tmp_path):
     """They are parsed, with all classes and arguments that they name, and not run."""
     line = line.replace("--config ...", "--config recipes/digits_dau.yaml").replace("...", "")
     _, command, *words = shlex.split(line, comments=True)
@@ -97,10 +140,10 @@ def test_commands_of_the_docs_are_understood(page, line, monkeypatch):
     if command in LIGHTNING:
         if "--config" not in words[:-1]:  # the recipe of a checkpoint that has what is changed
             recipe = "camvid_dau_resnet18" if "--model.init_args.tile" in words else "digits_dau"
-            if command == "predict":  # pictures come after the checkpoint
-                words = training._predict_options(["--ckpt_path", *words])[1:]
+            if command == "predict" and len(words) > 1 and not words[1].startswith("-"):
+                words.insert(1, "--data.init_args.pictures")
             words = ["--config", f"recipes/{recipe}.yaml", *(word for word in words if word != "CHECKPOINT")]
-        monkeypatch.chdir(ROOT)
+        monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("TORCHDAU_DATA", "anywhere")
         monkeypatch.setattr(sys, "argv", ["torchdau", command, *words, "--print_config"])
         with pytest.raises(SystemExit) as end:

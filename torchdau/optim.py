@@ -107,7 +107,7 @@ register_optimizer_step_pre_hook(_warn_of_shared_groups)
 
 
 def parameter_groups(
-    model: nn.Module, lr: float, weight_decay: float = 0.0, displacement_lr: float | None = None
+    model: nn.Module, lr: float | None = None, weight_decay: float = 0.0, displacement_lr: float | None = None
 ) -> list[dict[str, Any]]:
     """Split the parameters of a model into groups for any optimizer of torch.optim, as in the paper.
 
@@ -120,7 +120,7 @@ def parameter_groups(
 
     Args:
         model: a model with or without unit layers. Parameters without gradient are left out.
-        lr: learning rate of all parameters but displacements.
+        lr: learning rate of all parameters but displacements; it must be given.
         weight_decay: decay of the weights.
         displacement_lr: learning rate of displacements. Default: ``500 * lr``, the paper's factor for SGD. Give Adam
             and its variants a value of their own. They divide a gradient by its size, so a step is about
@@ -145,6 +145,8 @@ def parameter_groups(
         >>> optimizer = torch.optim.SGD(groups, momentum=0.9)
     """
     check_model(model)
+    if lr is None:
+        raise TypeError("lr must be a number, got lr=None.")
     given = {"lr": lr, "weight_decay": weight_decay}
     if displacement_lr is not None:
         given["displacement_lr"] = displacement_lr

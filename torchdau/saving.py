@@ -79,10 +79,10 @@ def save_model(
             plain = library_model(architecture, **recipe["architecture"]["arguments"])
         try:
             _place(plain, _layers(recipe, state))
-            _compare(plain, state, "the model to save")
+            _compare(plain, state, "the model to save", architecture, "your model")
         except ValueError as error:
             raise ValueError(
-                f"architecture must be that of the model, got {architecture!r}: {error} Arguments of the architecture "
+                f"architecture must be that of the model, got {architecture!r}: {error}. Arguments of the architecture "
                 "follow its name: save_model(model, file, architecture, num_classes=10)."
             ) from error
     with whole_file(file) as part:
@@ -136,11 +136,11 @@ def load_model(file: str | os.PathLike[str], model: nn.Module | None = None) -> 
         layer.to(next(iter(devices), torch.device("cpu")))
     replaced = _place(model, layers)
     try:
-        _compare(model, saved, f"file={str(file)!r}")
-    except ValueError:
+        _compare(model, saved, f"file={str(file)!r}", "the model", "the file")
+    except ValueError as error:
         for parent, child, module in replaced:
             setattr(parent, child, module)
-        raise
+        raise ValueError(f"{error}. Make the plain model with the arguments that it had.") from None
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if name in saved:
             tensor.data = tensor.data.to(saved[name].dtype)
@@ -245,14 +245,22 @@ def _place(model: nn.Module, new: Mapping[str, nn.Module]) -> list[tuple[nn.Modu
     return replaced
 
 
-def _compare(model: nn.Module, saved: Mapping[str, Tensor], source: str) -> None:
-    """Raise ValueError unless the tensors of a model and of a file have the same names and shapes."""
-    own = model.state_dict()
-    shapes = [{name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (own, saved)]
-    differing = [name for name in sorted(own.keys() | saved.keys()) if shapes[0].get(name) != shapes[1].get(name)]
+def _compare(model: nn.Module, saved: Mapping[str, Tensor], source: str, plain: str, own: str) -> None:
+    """Raise ValueError unless the tensors of a model and of another have the same names and shapes.
+
+    Args:
+        model: the model.
+        saved: the tensors of the other.
+        source: what these belong to, for the message.
+        plain: a name for the model.
+        own: a name for the other.
+    """
+    found = model.state_dict()
+    shapes = [{name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (found, saved)]
+    differing = [name for name in sorted(found.keys() | saved.keys()) if shapes[0].get(name) != shapes[1].get(name)]
     if differing:
         has, needs = (each.get(differing[0], "missing") for each in shapes)
         raise ValueError(
             f"model must have the tensors of {source}, got {len(differing)} that differ: {differing[0]!r} is {has} in "
-            f"the model and {needs} there. Make the plain model with the arguments that it had."
+            f"{plain} and {needs} in {own}"
         )

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import NoReturn
 
 COMMANDS = {
-    "demo": "train a unit network and its convolutional twins on digits; downloads nothing",
+    "demo": "train a network with units beside two with convolutions on digits; downloads nothing",
     "fit": "train a recipe: torchdau fit --config recipes/digits_dau.yaml",
     "validate": "measure a checkpoint on the validation set: torchdau validate CHECKPOINT",
     "test": "measure a checkpoint on the test set: torchdau test CHECKPOINT",
@@ -54,7 +54,7 @@ def main() -> None:
     elif command == "--version":
         sys.stdout.write(f"torchdau {importlib.metadata.version('torchdau')}\n")
     elif command not in COMMANDS:
-        near = get_close_matches(command, COMMANDS, 1)
+        near = get_close_matches(command, [*COMMANDS, "--version", "--help"], 1)
         hint = f"Did you mean {near[0]!r}?" if near else f"The commands are {', '.join(COMMANDS)}."
         _stop("", f"unknown command {command!r}. {hint}")
     else:

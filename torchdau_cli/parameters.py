@@ -8,9 +8,6 @@ from typing import Literal
 
 from torchdau_cli.options import run
 
-WIDTH = 110
-"""Columns, so that no row is wrapped in the middle of its cells."""
-
 
 def main(args: Sequence[str]) -> None:
     """Run the command with the options of :func:`parameters`."""
@@ -37,8 +34,9 @@ def parameters(format: Literal["text", "json"] = "text") -> None:
         numbers = row.units, row.spatial_parameters, row.total_parameters
         table.add_row(row.network, *(f"{number:,}" if number else "" for number in numbers), row.paper)
     console = Console()
-    console.width = max(console.width, WIDTH)
+    console.width = max(console.width, console.measure(table).maximum)  # no row is wrapped
     console.print(table)
     console.print(
-        "spatial: parameters of units, or of the kernels larger than 1 x 1 in a plain network; all: of the network"
+        "spatial: parameters of units, or of the kernels larger than 1 x 1 in a plain network; all: of the network",
+        soft_wrap=True,
     )

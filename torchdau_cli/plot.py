@@ -25,7 +25,7 @@ def plot(
     compare: Path | None = None,
     layers: list[str] | None = None,
     shares: tuple[float, ...] = (0, 0.75, 0.9),
-    max_channels: int | None = 32,
+    max_channels: int | None = 8,
     size: int = 64,
     overwrite: bool = False,
 ) -> None:
@@ -43,7 +43,7 @@ def plot(
         size: receptive-fields: side in pixels of the noise that replaces a missing data set.
         overwrite: replace a picture that exists.
     """
-    if kind != "receptive-fields" and (compare, max_channels, size) != (None, 32, 64):
+    if kind != "receptive-fields" and (compare, max_channels, size) != (None, 8, 64):
         raise ValueError(f"compare, max_channels and size are options of receptive-fields, got one of them for {kind}.")
     if not shares:
         raise ValueError("shares must have at least one share, got none.")

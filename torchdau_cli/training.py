@@ -1,6 +1,5 @@
 """The commands fit, validate, test and predict: Lightning's, whose arguments are looked at before it is imported."""
 
-import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -36,13 +35,19 @@ MEANT = {
     "--lr_scheduler": "--model.init_args.scheduler",
     "--model.init_args.learning_rate": "--model.init_args.lr",
     "--optimizer": "--model.init_args.optimizer",
-    "--output": "--trainer.default_root_dir",
     "--pictures": "--data.init_args.pictures",
     "--root": "--data.init_args.root",
     "--seed": "--seed_everything",
     "--workers": "--data.init_args.num_workers",
 }
 """Options that people try, and what they are called."""
+
+SHORT = {
+    "--device": "--trainer.accelerator",
+    "--output": "--trainer.default_root_dir",
+    "--tile": "--model.init_args.tile",
+}
+"""Options of the other commands, and what they are called here."""
 
 USAGES = {
     "fit": (
@@ -60,7 +65,7 @@ USAGES = {
 FIT_OPTIONS = {
     "--config RECIPE": "YAML file; recipes/digits_dau.yaml and others are torchdau's own",
     "--trainer.max_epochs N": "epochs of the whole training; more than before to go on",
-    "--trainer.default_root_dir FOLDER": "folder of logs and checkpoints",
+    "--output FOLDER": "folder of logs and checkpoints",
     "--model.init_args.lr RATE": "learning rate",
     "--print_config": "print all settings, as one recipe",
 }
@@ -74,7 +79,7 @@ OPTIONS = {
     "--data.init_args.root FOLDER": "folder of the data; or set TORCHDAU_DATA",
     "--data.init_args.batch_size N": "images in a batch",
     "--data.init_args.num_workers N": "processes that read images",
-    "--trainer.accelerator cpu": "cpu or gpu; chosen by itself",
+    "--device cpu": "cpu, cuda, cuda:1, mps; chosen by itself",
     "--trainer.devices N": "number of GPUs or processes",
     "--trainer.precision bf16-mixed": "half precision",
 }
@@ -128,8 +133,9 @@ def arguments(command: str, options: list[str]) -> list[str]:
                 f"{first!r} is no checkpoint, and a recipe is given as an option: torchdau fit --config RECIPE"
             )
         options = ["--ckpt_path", *options]
-    if command == "predict":
-        options = _predict_options(options)
+    if command == "predict" and len(options) > 2 and options[0] == "--ckpt_path" and not options[2].startswith("-"):
+        options = [*options[:2], "--data.init_args.pictures", *options[2:]]
+    options = _in_full(options)
     names = {option.partition("=")[0] for option in options if option.startswith("-")}
     for name in sorted(names - KNOWN):
         if meant := MEANT.get(name) or MEANT.get(name.partition(".")[0]):
@@ -137,7 +143,7 @@ def arguments(command: str, options: list[str]) -> list[str]:
         if "." not in name and (near := get_close_matches(name, KNOWN, 1)):
             raise ValueError(f"options must be known, got {name!r}. Did you mean {near[0]!r}?")
     if names & EXPLAINED or any(name.endswith(".help") for name in names):
-        return ["--help" if option == "--help-all" else option for option in options]
+        return _with_recipes(["--help" if option == "--help-all" else option for option in options])
     if command != "fit" and "--ckpt_path" not in names:
         raise ValueError(f"a checkpoint is needed, as the first argument: torchdau {command} CHECKPOINT")
     recipe = any(name.startswith(("-c", "--config", "--ckpt_path", "--model")) for name in names)
@@ -145,17 +151,37 @@ def arguments(command: str, options: list[str]) -> list[str]:
         raise ValueError("a recipe is needed: torchdau fit --config recipes/digits_dau.yaml")
     finder = ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--ckpt_path", nargs="?", const="")
-    finder.add_argument("-c", "--config", nargs="?", const="")
-    given = finder.parse_known_args(options)[0]
-    if given.config is not None:
-        file = _recipe(given.config)
-        options = [
-            option.replace(given.config, file) if given.config == option.rpartition("=")[2] else option
-            for option in options
-        ]
-    if given.ckpt_path is not None and given.ckpt_path not in KEYWORDS:
-        check_checkpoint(given.ckpt_path)
-    return options
+    checkpoint = finder.parse_known_args(options)[0].ckpt_path
+    if checkpoint is not None and checkpoint not in KEYWORDS:
+        check_checkpoint(checkpoint)
+    return _with_recipes(options)
+
+
+def _in_full(options: Sequence[str]) -> list[str]:
+    """Return options with Lightning's names; of a device such as ``cuda:1``, it takes kind and number apart."""
+    full: list[str] = []
+    for option in options:
+        name, equals, value = option.partition("=")
+        device = value if name == "--device" else option if full[-1:] == [SHORT["--device"]] else ""
+        _, colon, number = device.partition(":")
+        full.append((SHORT.get(name, name) + equals + value).removesuffix(colon + number))
+        if colon:
+            full.append(f"--trainer.devices=[{number}]")
+    return full
+
+
+def _with_recipes(options: Sequence[str]) -> list[str]:
+    """Return options with the paths of recipes, which may be the package's own."""
+    found: list[str] = []
+    for option, before in zip([*options, ""], ["", *options], strict=True):
+        name, equals, value = option.partition("=")
+        if before in ("-c", "--config"):
+            found.append(_recipe(option))
+        elif name in ("-c", "--config") and equals:
+            found.append(f"{name}={_recipe(value)}")
+        else:
+            found.append(option)
+    return found[:-1]
 
 
 def _recipe(path: str) -> str:
@@ -170,10 +196,3 @@ def _recipe(path: str) -> str:
     near = get_close_matches(own.name, sorted(file.name for file in RECIPES.glob("*.yaml")), 1)
     hint = f"Did you mean 'recipes/{near[0]}'?" if near else f"Those of torchdau are in {str(RECIPES)!r}."
     raise FileNotFoundError(f"a recipe must be a YAML file, got {path!r}, which is no file. {hint}")
-
-
-def _predict_options(options: list[str]) -> list[str]:
-    """Return the options of ``predict`` as Lightning has them, for pictures after the checkpoint and for a folder."""
-    if len(options) > 2 and options[0] == "--ckpt_path" and not options[2].startswith("-"):
-        options = [*options[:2], "--data.init_args.pictures", *options[2:]]
-    return [re.sub("^--output(?==|$)", "--trainer.default_root_dir", option) for option in options]

@@ -3,10 +3,14 @@
 import subprocess
 import sys
 import time
+from inspect import signature
 
 import pytest
 
+from torchdau.analysis.counts import counts
 from torchdau_cli import training
+from torchdau_cli.plot import plot
+from torchdau_cli.report import report
 
 MODULES = "torch, torchdau, lightning, torchvision, rich, numpy"
 LIGHTNING = ("fit", "validate", "test", "predict")
@@ -60,6 +64,7 @@ def test_help_takes_a_fraction_of_importing_torch():
     ("words", "said"),
     [
         ("fitt", "torchdau: unknown command 'fitt'. Did you mean 'fit'?"),
+        ("--versio", "torchdau: unknown command '--versio'. Did you mean '--version'?"),
         ("xyz", "torchdau: unknown command 'xyz'. The commands are demo, fit, validate, test, predict, report"),
         ("fit", "torchdau fit: a recipe is needed: torchdau fit --config recipes/digits_dau.yaml"),
         ("fit my.yaml --x 1", "torchdau fit: a recipe is given as an option: torchdau fit --config my.yaml --x 1"),
@@ -191,6 +196,44 @@ def test_pictures_and_folder_of_predictions(tmp_path):
     given = training.arguments("predict", [str(checkpoint), "photos", "--output", "out"])
     assert given == [*start, "--data.init_args.pictures", "photos", folder, "out"]
     assert training.arguments("predict", [str(checkpoint), "--output=out"]) == [*start, f"{folder}=out"]
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_options_of_the_other_commands(command, tmp_path):
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(64 * b"0")
+    words = ["--device", "cuda:1", "--tile=64", "--output", "out"]
+    full = ["--trainer.accelerator", "cuda", "--trainer.devices=[1]", "--model.init_args.tile=64"]
+    given = training.arguments(command, [str(checkpoint), *words])
+    assert given == ["--ckpt_path", str(checkpoint), *full, "--trainer.default_root_dir", "out"]
+    given = training.arguments(command, [str(checkpoint), "--device=cpu"])
+    assert given == ["--ckpt_path", str(checkpoint), "--trainer.accelerator=cpu"]
+
+
+def test_recipes_of_the_package_from_any_folder(torchdau, tmp_path):
+    own = str(training.RECIPES / "digits_dau.yaml")
+    (tmp_path / "more.yaml").touch()
+    words = ["--config", "recipes/digits_dau.yaml", "--config=more.yaml"]
+    assert training.arguments("fit", words) == ["--config", own, "--config=more.yaml"]
+    assert training.arguments("fit", [*words, "--print_config"]) == [
+        "--config",
+        own,
+        "--config=more.yaml",
+        "--print_config",
+    ]
+
+
+def test_no_row_is_wrapped(torchdau, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    torchdau("parameters")
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 2 + len(counts())
+    assert all(row.rstrip()[0] != " " for row in rows)
+
+
+def test_one_receptive_field_for_plot_and_report():
+    defaults = {signature(function).parameters["max_channels"].default for function in (plot, report)}
+    assert len(defaults) == 1
 
 
 @pytest.mark.parametrize(

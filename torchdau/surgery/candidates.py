@@ -3,6 +3,7 @@
 import fnmatch
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -195,11 +196,11 @@ def _selection(select: Select | None, names: Sequence[str]) -> Callable[[str, nn
         if not isinstance(pattern, str):
             raise TypeError(f"select must be a function or patterns of names, got select={select!r}.")
         if not any(_fits(name, pattern) for name in names):
-            shown = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
-            raise ValueError(
-                f"select must fit the name of a convolution, got {pattern!r}. "
-                + (f"The names are {shown}." if names else "The model has no convolution.")
-            )
+            near = get_close_matches(pattern, names, 1, cutoff=0.3)
+            shown = ", ".join([*names[:5], *["and so on"] * (len(names) > 5)])
+            hint = f"The names are {shown}." if names else "The model has no convolution."
+            hint = f"Did you mean {near[0]!r}?" if near else hint
+            raise ValueError(f"select must fit the name of a convolution, got {pattern!r}. {hint}")
     return lambda name, module: any(_fits(name, pattern) for pattern in patterns)
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -83,7 +84,7 @@ def convert_(
     check_option("init", init, INITS)
     check_option("strides", strides, STRIDES)
     if unknown := options.keys() - OPTIONS:
-        near = get_close_matches(min(unknown), OPTIONS, 1)
+        near = get_close_matches(min(unknown), [*OPTIONS, *signature(convert_).parameters], 1)
         hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(OPTIONS)}."
         raise TypeError(
             f"options must be arguments of DAUConv2d that a convolution does not set, got {min(unknown)}. {hint}"

@@ -128,7 +128,8 @@ def _sizes(trainer: Trainer) -> list[str]:
     else:
         fits = trainer.state.fn == "fit"
         sets = {"training": getattr(data, "train", None) if fits else None, "test": getattr(data, "test", None)}
-    counts = [f"{len(images):,} {name} images" for name, images in sets.items() if isinstance(images, Sized)]
+    sizes = {name: len(images) for name, images in sets.items() if isinstance(images, Sized)}
+    counts = [f"{size:,} {name} image{'' if size == 1 else 's'}" for name, size in sizes.items()]
     classes = None if trainer.predicting else getattr(data, "classes", None)
     return [*counts, f"{len(classes)} classes"] if classes else counts
 

@@ -67,7 +67,7 @@ def _layers(networks: Mapping[str, nn.Module], paths: Mapping[str, Path], images
         "Layers",
         [
             "Each unit layer beside a 3 x 3 convolution of the same channels, for one image. The gain is over a dense "
-            "kernel that reaches as far: by counting, formula (17) of the paper, and in time on this machine. Distance "
+            "kernel that reaches as far: by counting multiply-adds, and in time on this machine. Distance "
             "from the centre and way moved in training are means over the units.",
         ],
     )
@@ -147,7 +147,7 @@ def _displacements(networks: Mapping[str, nn.Module], paths: Mapping[str, Path])
         section.notes.append("There are no units to show.")
     else:
         section.notes.append(
-            "Left, bright places have most of the filters' weight; the dashed square is as far as units may go. Right, "
+            "First, bright places have most of the filters' weight; the dashed square is as far as units may go. Then, "
             "how far from the centre the weight lies. A 3 x 3 kernel has all of it within 1.4 pixels."
         )
     return section
@@ -218,6 +218,10 @@ def _pruning(networks: Mapping[str, nn.Module], table: Path | None) -> Section:
 
 def _training(paths: Mapping[str, Path]) -> Section:
     section = Section("Training")
+    section.notes.append(
+        "What the training measured, by its steps. Losses on training images that go on falling while those on other "
+        "images (val) rise mean that the network learns its training images by heart."
+    )
     logs = {name: read_scalars(path) for name, path in paths.items()}
     for name, scalars in logs.items():
         if not scalars:
