@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.progress import track
+from torch import Tensor
 from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import InterpolationMode, affine, gaussian_blur, resize
 
 from torchdau.training.data.pictures import picture_of, pixels_of, read_picture
-from torchdau.training.shake import blurred_by, shake
+from torchdau.training.shake import GAMMA, blurred_by, shake
 
 TRAIN = [
     "imgaug/quokka.jpg",
@@ -29,14 +31,17 @@ TRAIN = [
 ]
 TEST = ["skimage/data/chelsea.png", "skimage/data/coffee.png", "sklearn/datasets/images/flower.jpg"]
 
-SIDE = 96
-"""Least side of a training piece in pixels."""
+SIDE, MARGIN = 128, 20
+"""Side of a training piece, and width of the border that is cut off after the blur, in pixels."""
 
 KERNELS = range(5, 19, 2)
 """Sides of the kernels in pixels."""
 
+FRAMES = 16
+"""Moments of an exposure that are averaged."""
 
-def photograph(file: Path) -> torch.Tensor:
+
+def photograph(file: Path) -> Tensor:
     """Return a photograph (3, H, W), 8 bits; scipy packs the pixels of its own."""
     if file.suffix != ".dat":
         return pixels_of(read_picture(file)).expand(3, -1, -1)
@@ -44,21 +49,74 @@ def photograph(file: Path) -> torch.Tensor:
     return torch.tensor(pixels).permute(2, 0, 1)
 
 
-def piece(photograph: torch.Tensor, side: int) -> torch.Tensor:
+def uniform(low: float, high: float) -> float:
+    return float(torch.empty(()).uniform_(low, high))
+
+
+def piece(photograph: Tensor, side: int) -> Tensor:
     """Cut a random square from a photograph: reduced or enlarged, turned, mirrored, and with exchanged colours."""
     least = side / min(photograph.shape[-2:])
-    scale = max(least, float(torch.empty(()).uniform_(0.5, 1.25)))
+    scale = max(least, uniform(0.5, 1.25))
     height, width = (max(side, round(scale * size)) for size in photograph.shape[-2:])
     cut = v2.RandomCrop(side)(v2.functional.resize(photograph, [height, width], antialias=True))
     cut = cut.rot90(int(torch.randint(4, ())), (1, 2))
     return v2.RandomHorizontalFlip()(cut)[torch.randperm(3)]
 
 
-def save(folder: Path, number: int, sharp: torch.Tensor, generator: torch.Generator) -> None:
-    """Blur an image by a random kernel, and write both without the border that the kernel does not cover."""
+def moved(image: Tensor) -> Tensor:
+    """Return an image (C, H, W) at each moment of an exposure, (FRAMES, C, H, W): it moves, turns and comes nearer.
+
+    It is in its place in the mean over the exposure.
+    """
+    time = torch.linspace(-0.5, 0.5, FRAMES)
+    length, angle = uniform(0, 20), uniform(0, 2 * torch.pi)
+    velocity = length * torch.tensor([np.cos(angle), np.sin(angle)])
+    bend = uniform(0, 0.5) * length * torch.randn(2)
+    places = time[:, None] * velocity + (time.square() - time.square().mean())[:, None] * bend
+    turn, zoom = uniform(-2, 2), uniform(-0.03, 0.03)
+    return torch.stack(
+        [
+            affine(
+                image,
+                angle=float(turn * t),
+                translate=place.tolist(),
+                scale=float(1 + zoom * t),
+                shear=[0.0, 0.0],
+                interpolation=InterpolationMode.BILINEAR,
+            )
+            for t, place in zip(time, places, strict=True)
+        ]
+    )
+
+
+def filmed(scene: Tensor, thing: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a scene (3, H, W), 8 bits, that a moving camera exposed, and the sharp scene, as GOPRO averages videos.
+
+    In every second scene a part of another picture moves on its own. Half of the averages are of light, half of the
+    video's intensities.
+    """
+    side = scene.shape[-1]
+    shape = gaussian_blur(resize(torch.rand(1, 5, 5), [side, side], antialias=True), [3, 3])
+    mask = ((shape - shape.quantile(uniform(0.6, 0.9))) * 40).clamp(0, 1) * float(torch.rand(()) < 0.5)
+    background, parts = scene.float() / 255, torch.cat([thing.float() / 255 * mask, mask])
+    frames, over = moved(background), moved(parts)
+    frames = frames * (1 - over[:, 3:]) + over[:, :3]
+    sharp = background * (1 - mask) + parts[:3]
+    gamma = GAMMA if torch.rand(()) < 0.5 else 1.0
+    blurred = frames.pow(gamma).mean(0).pow(1 / gamma)
+    inner = slice(MARGIN, -MARGIN)
+    blurred, sharp = (x[:, inner, inner].mul(255).round().clamp(0, 255).to(torch.uint8) for x in (blurred, sharp))
+    return blurred, sharp
+
+
+def shaken(sharp: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return an image that a random kernel blurred, and the sharp one, without the border that no kernel covers."""
     largest = KERNELS[int(torch.randint(len(KERNELS), ()))]
     margin = largest // 2
-    blurred, sharp = blurred_by(sharp, shake(largest, generator)), sharp[:, margin:-margin, margin:-margin]
+    return blurred_by(sharp, shake(largest, generator)), sharp[:, margin:-margin, margin:-margin]
+
+
+def save(folder: Path, number: int, blurred: Tensor, sharp: Tensor) -> None:
     for kind, image in (("blur", blurred), ("sharp", sharp)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         picture_of(image.contiguous()).save(folder / kind / f"{number:06}.png")
@@ -69,18 +127,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packages", type=Path, help="folder of the packages")
     parser.add_argument("output", type=Path, help="new folder for the pairs")
-    parser.add_argument("--pieces", type=int, default=6000, help="number of training pieces")
+    parser.add_argument("--pieces", type=int, default=4000, help="number of training pieces")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True)
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     train = [photograph(arguments.packages / file) for file in TRAIN]
     for number in track(range(arguments.pieces), "training pieces"):
-        sharp = piece(train[number % len(train)], SIDE + max(KERNELS))
-        save(arguments.output / "train/pieces", number, sharp, generator)
+        scene = piece(train[number % len(train)], SIDE + 2 * MARGIN)
+        if number % 3:
+            pair = filmed(scene, piece(train[int(torch.randint(len(train), ()))], SIDE + 2 * MARGIN))
+        else:
+            pair = shaken(scene, generator)
+        save(arguments.output / "train/pieces", number, *pair)
     for number, file in enumerate(TEST * 3):
-        sharp = photograph(arguments.packages / file)
-        save(arguments.output / "test/photographs", number, sharp, generator)
+        save(arguments.output / "test/photographs", number, *shaken(photograph(arguments.packages / file), generator))
 
 
 if __name__ == "__main__":

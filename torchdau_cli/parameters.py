@@ -9,6 +9,10 @@ from typing import Literal
 from torchdau_cli.options import run
 
 
+WIDE = 1000
+"""More columns than the table has."""
+
+
 def main(args: Sequence[str]) -> None:
     """Run the command with the options of :func:`parameters`."""
     run(parameters, args)
@@ -34,7 +38,8 @@ def parameters(format: Literal["text", "json"] = "text") -> None:
         numbers = row.units, row.spatial_parameters, row.total_parameters
         table.add_row(row.network, *(f"{number:,}" if number else "" for number in numbers), row.paper)
     console = Console()
-    console.width = max(console.width, console.measure(table).maximum)  # no row is wrapped
+    wide = console.options.update(max_width=WIDE)
+    console.width = max(console.width, console.measure(table, options=wide).maximum)  # no row is wrapped
     console.print(table)
     console.print(
         "spatial: parameters of units, or of the kernels larger than 1 x 1 in a plain network; all: of the network",
