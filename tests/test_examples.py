@@ -74,6 +74,13 @@ def results(notebook):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["layer", "convert"])
+def test_notebooks_of_the_site(name, tmp_path):
+    notebook = nbformat.read(EXAMPLES.parent / f"docs/{name}.ipynb", 4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+
+@pytest.mark.slow
 def test_the_notebook(tmp_path, monkeypatch):
     """On a few images in the layout of CIFAR-10, for one epoch."""
     for part in ("train", "test"):

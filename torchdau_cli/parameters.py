@@ -8,7 +8,6 @@ from typing import Literal
 
 from torchdau_cli.options import run
 
-
 WIDE = 1000
 """More columns than the table has."""
 

@@ -78,7 +78,7 @@ def plot(
             names = track(layers or spatial_layers(each), name, disable=not Console().is_terminal)
             fields[name] = [receptive_field(each, layer, images, max_channels) for layer in names]
         figure = plot_receptive_fields(fields)
-        Console().print(f"seen: {seen}")
+        Console().print(f"device: {images.device}\nseen: {seen}")
     with whole_file(target) as part:
         figure.savefig(part, dpi=150)
     Console().print(f"written: {target}", soft_wrap=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchdau_cli.devices import chosen_device
 from torchdau_cli.options import run
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def prune_curve(
     output: Path = Path("runs/prune_curve"),
     repeats: int = 15,
     overwrite: bool = False,
+    device: str | None = None,
 ) -> None:
     """Measure trained networks on the test set without their weak units: Table 2 and Figure 5 of the paper.
 
@@ -32,6 +34,7 @@ def prune_curve(
         output: folder for the table and the picture.
         repeats: number of measurements of time on the CPU, for one image and for a batch; 0 measures none.
         overwrite: replace a table that exists.
+        device: cpu, cuda, mps, ... for the test set. Default: the accelerator of this machine, else its CPU.
     """
     if not thresholds or repeats < 0:
         raise ValueError(
@@ -47,8 +50,10 @@ def prune_curve(
     from torchdau.training.restoring import named_checkpoints
     from torchdau.whole import whole_file
 
+    where = chosen_device(device)
+    Console().print(f"device: {where}")
     output.mkdir(parents=True, exist_ok=True)
-    steps = {name: measured(path, thresholds, repeats) for name, path in named_checkpoints(checkpoints).items()}
+    steps = {name: measured(path, thresholds, repeats, where) for name, path in named_checkpoints(checkpoints).items()}
     rows = [{"checkpoint": name, **row} for name, network in steps.items() for row in network]
     with whole_file(output / "prune_curve.csv") as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])

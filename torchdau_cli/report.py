@@ -44,6 +44,7 @@ def report(
     from torchdau.training.report.sections import sections
     from torchdau.training.restoring import data_name, named_checkpoints
 
+    Console().print("device: cpu")
     checkpoints = [checkpoint, *([compare] if compare else [])]
     makers = sections(checkpoints, prune_curve, size, max_channels)
     made = [make() for make in track(makers, "report", disable=not Console().is_terminal)]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from lightning import LightningDataModule, Trainer
 from torch import Tensor, nn
 
@@ -12,13 +13,14 @@ from torchdau.training.messages import Bar, silence
 from torchdau.training.restoring_tasks import restore_data, restore_task
 
 
-def measured(checkpoint: Path, thresholds: Sequence[float], repeats: int) -> list[dict[str, Any]]:
+def measured(checkpoint: Path, thresholds: Sequence[float], repeats: int, device: torch.device) -> list[dict[str, Any]]:
     """Measure one network at each threshold, and return one row of numbers for each."""
     silence()
     task, data = restore_task(checkpoint), restore_data(checkpoint)
     steps = pruned_models(cast("nn.Module", task.network), thresholds)
     trainer = Trainer(
-        devices=1,
+        accelerator=device.type,
+        devices=1 if device.index is None or device.type == "cpu" else [device.index],
         logger=False,
         enable_checkpointing=False,
         callbacks=[Bar()],
