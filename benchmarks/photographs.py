@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
+from torch.nn.functional import conv2d
 from torchvision.transforms import v2
-from torchvision.transforms.v2.functional import InterpolationMode, affine, gaussian_blur, resize
+from torchvision.transforms.v2.functional import InterpolationMode, affine, gaussian_blur, pad, resize
 
 from torchdau.training.data.pictures import picture_of, pixels_of, read_picture
 from torchdau.training.shake import GAMMA, blurred_by, shake
@@ -63,6 +64,23 @@ def piece(photograph: Tensor, side: int) -> Tensor:
     return v2.RandomHorizontalFlip()(cut)[torch.randperm(3)]
 
 
+def blob(side: int, share: float) -> Tensor:
+    """Return a mask (1, side, side) of random shape that is 1 in about ``share`` of it, and 0 elsewhere."""
+    shape = gaussian_blur(resize(torch.rand(1, 5, 5), [side, side], antialias=True), [3, 3])
+    return ((shape - shape.quantile(1 - share)) * 40).clamp(0, 1)
+
+
+def defocused(picture: Tensor) -> Tensor:
+    """Put a part of a picture (3, H, H), 8 bits, out of focus, as lenses do: no shake, so a network must leave it."""
+    radius = uniform(1.5, 6)
+    places = torch.arange(-6.0, 7)
+    disk = (radius + 0.5 - torch.hypot(places[:, None], places)).clamp(0, 1)
+    light = pad((picture.float() / 255).pow(GAMMA), [6], padding_mode="reflect")[:, None]
+    soft = conv2d(light, (disk / disk.sum())[None, None])[:, 0].clamp(0, 1).pow(1 / GAMMA) * 255
+    mask = blob(picture.shape[-1], uniform(0.2, 0.8))
+    return (mask * soft + (1 - mask) * picture).round().to(torch.uint8)
+
+
 def moved(image: Tensor) -> Tensor:
     """Return an image (C, H, W) at each moment of an exposure, (FRAMES, C, H, W): it moves, turns and comes nearer.
 
@@ -96,8 +114,7 @@ def filmed(scene: Tensor, thing: Tensor) -> tuple[Tensor, Tensor]:
     video's intensities.
     """
     side = scene.shape[-1]
-    shape = gaussian_blur(resize(torch.rand(1, 5, 5), [side, side], antialias=True), [3, 3])
-    mask = ((shape - shape.quantile(uniform(0.6, 0.9))) * 40).clamp(0, 1) * float(torch.rand(()) < 0.5)
+    mask = blob(side, uniform(0.1, 0.4)) * float(torch.rand(()) < 0.5)
     background, parts = scene.float() / 255, torch.cat([thing.float() / 255 * mask, mask])
     frames, over = moved(background), moved(parts)
     frames = frames * (1 - over[:, 3:]) + over[:, :3]
@@ -132,16 +149,18 @@ def main() -> None:
     arguments.output.mkdir(parents=True)
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
+    for number, file in enumerate(TEST * 3):  # first, so that they stay the same
+        save(arguments.output / "test/photographs", number, *shaken(photograph(arguments.packages / file), generator))
     train = [photograph(arguments.packages / file) for file in TRAIN]
     for number in track(range(arguments.pieces), "training pieces"):
         scene = piece(train[number % len(train)], SIDE + 2 * MARGIN)
-        if number % 3:
+        if torch.rand(()) < 0.3:
+            scene = defocused(scene)
+        if number % 2:
             pair = filmed(scene, piece(train[int(torch.randint(len(train), ()))], SIDE + 2 * MARGIN))
         else:
             pair = shaken(scene, generator)
         save(arguments.output / "train/pieces", number, *pair)
-    for number, file in enumerate(TEST * 3):
-        save(arguments.output / "test/photographs", number, *shaken(photograph(arguments.packages / file), generator))
 
 
 if __name__ == "__main__":
