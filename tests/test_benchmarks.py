@@ -42,18 +42,25 @@ def test_what_measures_a_gpu_runs_small(tmp_path):
 
 
 def test_pieces_of_photographs(tmp_path):
-    """Of any size, and pairs of one size without the border that the kernel does not cover."""
+    """Of any size, and pairs of one size without the border that no blur covers; what moves is blurred most."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
+    side = photographs.SIDE + 2 * photographs.MARGIN
     for number, size in enumerate([(300, 260), (150, 400)]):
         photograph = torch.randint(256, (3, *size), dtype=torch.uint8)
-        sharp = photographs.piece(photograph, 186)
-        assert sharp.shape == (3, 186, 186)
-        photographs.save(tmp_path, number, sharp, generator)
-    for name in ("000000.png", "000001.png"):
+        scene = photographs.piece(photograph, side)
+        assert scene.shape == (3, side, side)
+        shaken, filmed = photographs.shaken(scene, generator), photographs.filmed(scene, scene.flip(2))
+        photographs.save(tmp_path, 2 * number, *shaken)
+        photographs.save(tmp_path, 2 * number + 1, *filmed)
+        soft = photographs.defocused(scene)
+        assert soft.shape == scene.shape
+        assert soft.float().std() < 0.95 * scene.float().std()
+    for number in range(4):
+        name = f"{number:06}.png"
         blurred, sharp = (pixels_of(read_picture(tmp_path / kind / name)) for kind in ("blur", "sharp"))
         assert blurred.shape == sharp.shape
-        assert photographs.SIDE <= sharp.shape[1] < 186
+        assert photographs.SIDE <= sharp.shape[1] < side
         assert blurred.float().std() < 0.8 * sharp.float().std()
 
 
