@@ -60,6 +60,12 @@ class Costs(NamedTuple):
 NATIVE = {False: Costs(3, 1, 2.2, 1100, 80, 2.5e7), True: Costs(0.58, 2.1, 0.94, 520, 40, 3.3e7)}
 """Costs in float32 and, with AMX, in bfloat16 (True), the latter fitted to times on Emerald Rapids."""
 
+NARROW = NATIVE[False] if LANES == 16 else NATIVE[False]._replace(transforms=2.8, written=110)
+"""The same for float32 and at most ``FEW`` channels, which differ without AVX-512: fitted to 6 layers on Zen 3."""
+
+FEW = 32
+"""Most input and output channels of a layer that has costs of its own."""
+
 
 def narrow(input: Sequence[int], weight: Sequence[int]) -> bool:
     """Return whether a layer of such shapes has few channels in many groups, and is not for the kernels."""
@@ -127,7 +133,7 @@ def native_cost(
     bfloat16: bool = False,
 ) -> float:
     """Estimate the same for the native kernels: products, filters and their tables, transforms of images."""
-    costs = NATIVE[bfloat16]
+    costs = NARROW if max(i, o) <= FEW and not bfloat16 else NATIVE[bfloat16]
     channels = [2 * LANES * -(-c // (2 * LANES)) for c in (i, o)]  # as the kernels pad them
     least = None
     for whole in (True, False):
