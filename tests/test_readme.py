@@ -108,8 +108,6 @@ def test_benchmarks_of_the_docs_are_understood(page, line, monkeypatch):
         assert (ROOT / line).is_file()  # it may take no options
         return
     script, *words = [word for word in expanded.stdout.splitlines() if word != "..."]
-    if "DCLS" in (ROOT / script).read_text():
-        pytest.importorskip("DCLS")  # it measures another library too
     parse = argparse.ArgumentParser.parse_known_args
 
     def parsed(parser, *args, all_known=False):
