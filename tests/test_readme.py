@@ -92,12 +92,17 @@ def test_all_python_is_run():
     assert pages == {"docs/from_conv2d.md", "docs/choosing.md", "docs/training.md", "weights/README.md"}
 
 
-def benchmarks():
-    """Every command line of a benchmark in the docs, as a person would paste it."""
+def lines_of_the_docs(pattern):
+    """Every line of a page that fits, with its page; a backslash goes on in the next line."""
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = path.read_text().replace("\\\n", " ")
-        for line in re.findall(r"^ {4}.*?python (benchmarks/\w+\.py.*)$", text, re.MULTILINE):
+        for line in re.findall(pattern, text, re.MULTILINE):
             yield path.name, line
+
+
+def benchmarks():
+    """Every command line of a benchmark in the docs, as a person would paste it."""
+    return lines_of_the_docs(r"^ {4}.*?python (benchmarks/\w+\.py.*)$")
 
 
 @pytest.mark.parametrize(("page", "line"), [*benchmarks()], ids=str)
@@ -125,10 +130,7 @@ def test_benchmarks_of_the_docs_are_understood(page, line, monkeypatch):
 
 def commands():
     """Every command line of torchdau in the docs, as a person would paste it."""
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        text = path.read_text().replace("\\\n", " ")
-        for line in re.findall(r"^(?: {4}|\w+=\S+ |)(?:\w+=\S+ )?(torchdau [a-z].*)$", text, re.MULTILINE):
-            yield path.name, line
+    return lines_of_the_docs(r"^(?: {4}|\w+=\S+ |)(?:\w+=\S+ )?(torchdau [a-z].*)$")
 
 
 @pytest.mark.parametrize(("page", "line"), [*commands()], ids=str)
