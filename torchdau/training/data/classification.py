@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from torchdau.training.data.faults import check_headers
+from torchdau.training.data.headers import check_headers
 from torchdau.training.data.images import ImageData
 from torchdau.training.data.in_memory import InMemory, fits, read
 from torchdau.training.data.pictures import Pictures, header_fault, leave_out_unreadable

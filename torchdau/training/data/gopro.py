@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from torchdau.training.data.faults import MOST_NAMED, check_headers
+from torchdau.training.data.faults import MOST_NAMED
 from torchdau.training.data.files import only_pictures
+from torchdau.training.data.headers import check_headers
 from torchdau.training.data.images import ImageData, data_root
 from torchdau.training.data.pictures import Pictures, leave_out_unreadable, picture_shape, read_picture
 

@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Mask
 
-from torchdau.training.data.faults import check_headers, refuse_faults
+from torchdau.training.data.faults import refuse_faults
+from torchdau.training.data.headers import check_headers
 from torchdau.training.data.masks import IGNORED, check_mode, read_mask
 from torchdau.training.data.pictures import picture_shape, read_picture
 
