@@ -129,8 +129,11 @@ def test_benchmarks_of_the_docs_are_understood(page, line, monkeypatch):
 
 
 def commands():
-    """Every command line of torchdau in the docs, as a person would paste it."""
-    return lines_of_the_docs(r"^(?: {4}|\w+=\S+ |)(?:\w+=\S+ )?(torchdau [a-z].*)$")
+    """Every command line of torchdau in the docs and in ``torchdau --help``, as a person would paste it."""
+    yield from lines_of_the_docs(r"^(?: {4}|\w+=\S+ |)(?:\w+=\S+ |uv run )*(torchdau [a-z].*)$")
+    for purpose in COMMANDS.values():
+        for line in re.findall(r": (torchdau .*)", purpose):
+            yield "--help", re.sub(r"[\[\]]", "", line)
 
 
 @pytest.mark.parametrize(("page", "line"), [*commands()], ids=str)
