@@ -56,10 +56,15 @@ ONE_STEP_EACH = [pytest.param(r, marks=[pytest.mark.slow] if "resnet101" in r.st
 
 
 @pytest.mark.parametrize("recipe", ONE_STEP_EACH, ids=lambda p: p.stem)
-def test_recipe_runs_a_step(recipe, torchdau, monkeypatch, tmp_path):
+def test_recipe_runs_a_step(recipe, torchdau, monkeypatch, tmp_path, capsys):
     options = make_data(recipe, tmp_path)
     monkeypatch.setenv("TORCHDAU_DATA", str(tmp_path))
     torchdau(*command_of(recipe), *ONE_STEP, *options)
+    bar = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch 1/1")][-1]
+    assert "train_loss" in bar
+    assert "val_" in bar
+    longer = bar.replace("epoch 1/1", "epoch 100/100").replace(" 1/1 ", " 12345/12345 ").replace("00:00", "1:00:00")
+    assert len(bar) + 14 == len(longer) <= 80
 
 
 @pytest.mark.parametrize("recipe", [path for path in RECIPES if "dau" in path.stem], ids=lambda p: p.stem)

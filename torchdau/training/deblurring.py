@@ -87,7 +87,8 @@ class Deblurring(Task):
             for name, value in (("psnr", psnr), ("ssim", ssim)):
                 mean = self.means[f"{stage}_{name}"]
                 mean(value)
-                self.log(f"{stage}_{name}", mean, on_step=False, on_epoch=True, prog_bar=True)  # type: ignore[arg-type]
+                shown = name == "psnr"  # both do not fit the bar
+                self.log(f"{stage}_{name}", mean, on_step=False, on_epoch=True, prog_bar=shown)  # type: ignore[arg-type]
 
 
 def scores(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

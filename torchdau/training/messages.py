@@ -105,7 +105,7 @@ class Bar(RichProgressBar):
         """Return a short bar, the number of batches and the remaining time."""
         return [
             TextColumn("{task.description}"),
-            BarColumn(10),
+            BarColumn(6),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeRemainingColumn(compact=True),
         ]
