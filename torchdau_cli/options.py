@@ -2,6 +2,7 @@
 
 import re
 import sys
+from argparse import SUPPRESS, Action, HelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -21,6 +22,16 @@ CHOICES = re.compile(r'Parser key "(\w+)": Expected a typing.Literal\[(.*)\]\. G
 
 CHECKPOINT = ("--checkpoint", "--ckpt_path")
 """What a checkpoint might be given with."""
+
+
+class Help(HelpFormatter):
+    """Shows defaults, as far as the help of an option does not explain them itself."""
+
+    def _get_help_string(self, action: Action) -> str:
+        text, default = action.help or "", action.default
+        if default in (None, SUPPRESS) or "Default:" in text:
+            return text
+        return f"{text} Default: {str(default).lower() if isinstance(default, bool) else default}."
 
 
 class Parser(ArgumentParser):
@@ -57,10 +68,10 @@ def run(function: Callable[..., None], args: Sequence[str], **positionals: dict[
     """
     description = (function.__doc__ or "").partition("\n")[0]
     name = function.__name__.replace("_", "-")
-    parser = Parser(prog=f"torchdau {name}", description=description, allow_abbrev=False)
+    parser = Parser(prog=f"torchdau {name}", description=description, allow_abbrev=False, formatter_class=Help)
     for key, options in positionals.items():
         parser.add_argument(key, **options)
-    parser.add_function_arguments(function, skip=set(positionals), as_positional=False)
+    parser.add_function_arguments(function, skip=set(positionals), as_group=False, as_positional=False)
     arguments = parser.instantiate(parser.parse_args(list(args)))
     for checkpoint in (arguments.get("checkpoint"), *(arguments.get("checkpoints") or ())):
         if checkpoint is not None:

@@ -1,5 +1,6 @@
 """The front door: answers without torch, mistakes in a line with exit code 1, names close to a misspelled one."""
 
+import re
 import subprocess
 import sys
 import time
@@ -48,6 +49,22 @@ def test_torch_is_not_imported(words):
         f"sys.exit(sum(name in sys.modules for name in {MODULES.split(', ')}))\n"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", [name for name in OWN if name != "env"])
+def test_help_is_for_people(command, torchdau, capsys, monkeypatch):
+    """No types of Python, and a default for every option that may be left out."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        torchdau(command, "--help")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    usage, *options = "\n".join(lines).split("\n  -")
+    assert not {"type", "<class", "False"} & {*re.findall(r"[<\w]+", " ".join(lines))}
+    for option in options[1:]:
+        name = option.split()[0].removeprefix("-")
+        optional = f"[--{name} " in usage and "second checkpoint" not in option
+        assert ("Default:" in option) == optional, option
 
 
 def test_help_takes_a_fraction_of_importing_torch():
