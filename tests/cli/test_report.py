@@ -68,13 +68,18 @@ def test_what_units_did_in_a_sentence():
     )
 
 
-def shown(page, script="", *options):
-    """The text of a page's DOM once it is drawn, and what the browser complained of."""
-    copy = page.with_name("shown.html")
+def with_script(page, script):
+    """A copy of a page that runs a script at its end."""
+    copy = page.with_name(f"{page.stem}_with_script.html")
     text, end, rest = page.read_text().rpartition("</body>")
     copy.write_text(f"{text}<script>{script}</script>{end}{rest}")
+    return copy
+
+
+def shown(page, script):
+    """The text of a page's DOM once it is drawn, and what the browser complained of."""
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    command += ["--virtual-time-budget=20000", "--dump-dom", *options, copy.as_uri()]
+    command += ["--virtual-time-budget=20000", "--dump-dom", with_script(page, script).as_uri()]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return result.stdout, [line for line in result.stderr.splitlines() if "CONSOLE" in line]
 
@@ -140,14 +145,19 @@ def test_a_browser_shows_it(units, plain, torchdau, tmp_path, capsys):
 
 
 @browser
-def test_it_fits_a_narrow_screen(units, plain, torchdau, tmp_path):
+def test_it_fits_a_phone(units, plain, torchdau, tmp_path):
+    """In a frame, as no window of Chromium is narrower than 500 pixels."""
     torchdau("report", units, "--compare", plain)
-    note = """setTimeout(() => document.body.insertAdjacentHTML("beforeend",
-    `<pre id="seen">${innerWidth} ${document.documentElement.scrollWidth} ${
-    Math.max(...[...document.querySelectorAll("svg.marks")].map(s => s.getBoundingClientRect().right))}`), 3000)"""
-    dom, complaints = shown(tmp_path / "report.html", note, "--window-size=500,2000")
+    measure = """setTimeout(() => parent.postMessage(`${innerWidth} ${document.documentElement.scrollWidth} ${
+    Math.max(...[...document.querySelectorAll("svg.marks")].map(s => s.getBoundingClientRect().right))}`, "*"), 3000)"""
+    inside = with_script(tmp_path / "report.html", measure)
+    phone = tmp_path / "phone.html"
+    phone.write_text(f'<body><iframe src="{inside.name}" width="390" height="2000" style="border: 0"></iframe></body>')
+    note = """onmessage = ({ data }) => document.body.insertAdjacentHTML("beforeend", `<pre id="seen">${data}</pre>`)"""
+    dom, complaints = shown(phone, note)
     assert complaints == []
-    width, page, charts = map(float, re.search(r'<pre id="seen">([\d.]+ [\d. ]+)', dom)[1].split())
+    width, page, charts = map(float, re.search(r'<pre id="seen">([\d. ]+)', dom)[1].split())
+    assert width == 390
     assert page <= width
     assert charts <= width
 
