@@ -4,18 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torchdau_cli.devices import chosen_device
+from torchdau_cli.files import check_checkpoint, packaged
 from torchdau_cli.options import run
+
+WEIGHTS = "photographs_dau_srn.safetensors"
+"""The network for photographs that comes with torchdau."""
 
 
 def main(args: Sequence[str]) -> None:
     """Run the command with the options of :func:`deblur`."""
-    checkpoint = {"type": Path, "help": "a file that torchdau fit wrote for a deblurring network"}
-    paths = {"nargs": "+", "type": Path, "help": "pictures, or folders with pictures"}
-    run(deblur, args, checkpoint=checkpoint, paths=paths)
+    what = "pictures, or folders with pictures; a file X.ckpt that torchdau fit wrote may come before them"
+    run(deblur, args, paths={"nargs": "+", "type": Path, "help": what})
 
 
 def deblur(
-    checkpoint: Path,
     paths: list[Path],
     output: Path,
     tile: int = 512,
@@ -24,14 +26,14 @@ def deblur(
     overwrite: bool = False,
     device: str | None = None,
 ) -> None:
-    """Deblur pictures of any size and format by a trained network.
+    """Deblur pictures of any size and format by torchdau's network for photographs, or by one of your own.
 
     Write NAME.png for each picture, upright, with its transparency and its colour profile. Grey pictures stay grey.
     16 bits stay 16 bits, in colours if OpenCV is installed. Animations are refused.
 
     Args:
-        checkpoint: a file that torchdau fit wrote for a deblurring network.
-        paths: pictures, or folders with pictures.
+        paths: pictures, or folders with pictures. If the first is a file X.ckpt that torchdau fit wrote, its network
+            is used.
         output: folder for the results.
         tile: side of the tiles in pixels. Large pictures are processed in tiles to bound memory.
         overlap: pixels that neighbouring tiles share.
@@ -39,10 +41,18 @@ def deblur(
         overwrite: replace results that exist.
         device: cpu, cuda, mps, ... Default: the accelerator of this machine, else its CPU.
     """
+    checkpoint = paths[0] if paths[0].suffix == ".ckpt" else None
+    if checkpoint:
+        check_checkpoint(checkpoint)
+        paths = paths[1:]
+    if not paths:
+        raise ValueError(f"paths must name pictures or folders, got only the checkpoint {str(checkpoint)!r}.")
+
     import torch
     from rich.console import Console
     from rich.progress import track
 
+    from torchdau import load_model
     from torchdau.training.data.deep_colours import has_opencv
     from torchdau.training.data.faults import name_failures
     from torchdau.training.data.files import NO_DATA, distinct_names, pictures_in
@@ -70,11 +80,12 @@ def deblur(
             f"output must not hold results yet, got {len(there)} of them, such as {there[0]!r}. Name another folder, "
             "or give --overwrite true."
         )
-    if (task := task_name(checkpoint)) != "Deblurring":
+    if checkpoint and (task := task_name(checkpoint)) != "Deblurring":
         raise ValueError(f"checkpoint must be of a deblurring network, got {str(checkpoint)!r} of {task}.")
     where = chosen_device(device)
-    network = restore_network(checkpoint).to(where)
-    Console().print(f"device: {where}")
+    network = restore_network(checkpoint) if checkpoint else load_model(packaged("weights") / WEIGHTS).float().eval()
+    network = network.to(where)
+    Console().print(f"device: {where}\nnetwork: {checkpoint or WEIGHTS}", soft_wrap=True)
     output.mkdir(parents=True, exist_ok=True)
     failed, lost, written = [], 0, 0
     work = list(zip(files, targets, strict=True))

@@ -8,6 +8,12 @@ DIGEST = re.compile(rb"[0-9a-f]{64}")
 """The end of a checkpoint, as ``torchdau.training.checkpoints`` writes it."""
 
 
+def packaged(kind: str) -> Path:
+    """Return the folder of the package's ``"recipes"`` or ``"weights"``: in a clone, that of the repository."""
+    here = Path(__file__).parent
+    return here / kind if (here / kind).is_dir() else here.parent / kind
+
+
 def check_checkpoint(path: str | Path) -> None:
     """Raise an error if a file cannot be a checkpoint; whether it is one, reading it will tell.
 

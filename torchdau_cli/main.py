@@ -19,7 +19,7 @@ COMMANDS = {
     "report": "write a page about a checkpoint: torchdau report CHECKPOINT [--compare OTHER]",
     "plot": "draw what units learned: torchdau plot CHECKPOINT displacements",
     "prune-curve": "measure a checkpoint without its weak units: torchdau prune-curve CHECKPOINT",
-    "deblur": "sharpen blurred pictures: torchdau deblur CHECKPOINT PICTURES --output FOLDER",
+    "deblur": "sharpen blurred pictures: torchdau deblur PICTURES --output FOLDER",
     "blur": "make pairs to train deblurring on: torchdau blur FOLDER --output FOLDER",
     "parameters": "count units and parameters of the paper's networks",
     "env": "show versions and which native kernels are in use",

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from torchdau_cli.files import check_checkpoint
+from torchdau_cli.files import check_checkpoint, packaged
 
-RECIPES = next(
-    folder for folder in (Path(__file__).parent / "recipes", Path(__file__).parents[1] / "recipes") if folder.is_dir()
-)
-"""The recipes of the package: in a wheel beside this file, in a clone of the repository beside its folder."""
+RECIPES = packaged("recipes")
+"""The recipes of the package."""
 
 KEYWORDS = ("best", "hpc", "last", "registry")
 """Checkpoints that Lightning finds by itself."""

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageCms
+from sklearn.datasets import load_sample_image
 from torch import nn
 
 from tests.training.data.layouts import make_gopro, save_image
 from torchdau.training import restoring
 from torchdau.training.data import deep_colours
+from torchdau.training.data.pictures import picture_of
+from torchdau.training.deblurring import scores
+from torchdau.training.shake import blurred_by, shake
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,6 +133,19 @@ def test_fit_test_predict_deblur(torchdau, monkeypatch, tmp_path, capsys):
         torchdau("deblur", checkpoint, photos, "--output", tmp_path / "meta")
 
 
+def test_without_a_checkpoint(torchdau, tmp_path, capsys):
+    """The network that comes with torchdau, on a part of a photograph that it was not trained on."""
+    photograph = torch.tensor(load_sample_image("flower.jpg")).permute(2, 0, 1)[:, 100:206, 200:306]
+    blurred, sharp = blurred_by(photograph, shake(11, torch.Generator().manual_seed(0))), photograph[:, 5:-5, 5:-5]
+    picture_of(blurred).save(tmp_path / "blurred.png")
+    torchdau("deblur", tmp_path / "blurred.png", "--output", tmp_path / "out")
+    assert "network: photographs_dau_srn.safetensors" in capsys.readouterr().out
+    with Image.open(tmp_path / "out/blurred.png") as picture:
+        result = torch.tensor(np.array(picture)).permute(2, 0, 1)
+    gain = scores(result.float(), sharp.float())[0] - scores(blurred.float(), sharp.float())[0]
+    assert gain > 0.5, gain
+
+
 def test_what_deblur_refuses(torchdau, monkeypatch, tmp_path, capsys, caplog):
     checkpoint = little_checkpoint(torchdau, monkeypatch, tmp_path)
     save_image(tmp_path / "a.png", 20, 20)
@@ -166,8 +183,11 @@ def test_what_deblur_refuses(torchdau, monkeypatch, tmp_path, capsys, caplog):
         )
     with pytest.raises(SystemExit, match=r"paths must name pictures or folders, got '.*Thumbs.db', which is none"):
         torchdau("deblur", checkpoint, tmp_path / "Thumbs.db", *options)
-    with pytest.raises(SystemExit, match="checkpoint must be a file that torchdau fit wrote"):
-        torchdau("deblur", tmp_path / "a.png", tmp_path / "a.png", "--output", tmp_path / "other")
+    with pytest.raises(SystemExit, match=r"paths must name pictures or folders, got only the checkpoint '.*last.ckpt'"):
+        torchdau("deblur", checkpoint, "--output", tmp_path / "other")
+    (tmp_path / "no.png").rename(tmp_path / "no.ckpt")
+    with pytest.raises(SystemExit, match=r"checkpoint must be a file that torchdau fit wrote, got '.*no.ckpt'"):
+        torchdau("deblur", tmp_path / "no.ckpt", tmp_path / "a.png", "--output", tmp_path / "other")
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(SystemExit, match="file"):
         torchdau("deblur", checkpoint, tmp_path / "a.png", "--output", tmp_path / "file")

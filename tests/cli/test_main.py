@@ -135,7 +135,7 @@ def test_help_takes_a_fraction_of_importing_torch():
         ),
         (
             "deblur x.ckpt",
-            "torchdau deblur: missing: paths, output; write torchdau deblur CHECKPOINT PATHS --output OUTPUT",
+            "torchdau deblur: missing: output; write torchdau deblur PATHS --output OUTPUT",
         ),
         ("plot sigmas x.ckpt", "torchdau plot: the checkpoint is the first argument: torchdau plot CHECKPOINT sigmas"),
         ("plot x.ckpt sigma", "torchdau plot: "),
