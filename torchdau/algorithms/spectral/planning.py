@@ -44,6 +44,7 @@ class Costs(NamedTuple):
         products: of a complex product with one filter at one frequency.
         filters: of a multiply-add of the spectra of filters.
         transforms: of a multiply-add of the transforms of images.
+        frequencies: of a number of the spectrum of an image, written and read.
         units: of the tables of a unit.
         written: of a pixel of the output, which is new memory.
         call: of a call.
@@ -52,19 +53,17 @@ class Costs(NamedTuple):
     products: float
     filters: float
     transforms: float
+    frequencies: float
     units: float
     written: float
     call: float
 
 
-NATIVE = {False: Costs(3, 1, 2.2, 1100, 80, 2.5e7), True: Costs(0.58, 2.1, 0.94, 520, 40, 3.3e7)}
-"""Costs in float32 and, with AMX, in bfloat16 (True), the latter fitted to times on Emerald Rapids."""
+FLOAT32 = Costs(3, 1, 2.2, 0, 1100, 80, 2.5e7) if LANES == 16 else Costs(2.2, 1, 0.05, 140, 2100, 120, 1.8e7)
+"""Costs in float32, fitted to times on Emerald Rapids and Zen 4 with AVX-512, and to those of 89 layers on Zen 3."""
 
-NARROW = NATIVE[False] if LANES == 16 else NATIVE[False]._replace(transforms=2.8, written=110)
-"""The same for float32 and at most ``FEW`` channels, which differ without AVX-512: fitted to 6 layers on Zen 3."""
-
-FEW = 32
-"""Most input and output channels of a layer that has costs of its own."""
+BFLOAT16 = Costs(0.58, 2.1, 0.94, 0, 520, 40, 3.3e7)
+"""Costs in bfloat16 with AMX, fitted to times on Emerald Rapids."""
 
 
 def narrow(input: Sequence[int], weight: Sequence[int]) -> bool:
@@ -133,7 +132,7 @@ def native_cost(
     bfloat16: bool = False,
 ) -> float:
     """Estimate the same for the native kernels: products, filters and their tables, transforms of images."""
-    costs = NARROW if max(i, o) <= FEW and not bfloat16 else NATIVE[bfloat16]
+    costs = BFLOAT16 if bfloat16 else FLOAT32
     channels = [2 * LANES * -(-c // (2 * LANES)) for c in (i, o)]  # as the kernels pad them
     least = None
     for whole in (True, False):
@@ -145,7 +144,8 @@ def native_cost(
             tiles *= count
         height, columns = lengths[0], lengths[1] // 2 + 1
         products = height * columns * i * channels[1] * (costs.products * tiles + costs.filters * (4 * k + 8))
-        transforms = costs.transforms * tiles * sum(channels) * height * columns * (lengths[1] + columns)
+        numbers = tiles * sum(channels) * height * columns
+        transforms = numbers * (costs.transforms * (lengths[1] + columns) + costs.frequencies)
         if least is None or products + transforms < least:
             least = products + transforms
     assert least is not None
