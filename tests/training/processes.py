@@ -34,6 +34,22 @@ class KillAt(Callback):
         self.calls += 1
 
 
+class FailAt(Callback):
+    """An error in one process.
+
+    Args:
+        rank: of the process.
+        step: before which it fails.
+    """
+
+    def __init__(self, rank: int, step: int):
+        self.rank, self.step = rank, step
+
+    def on_train_batch_start(self, trainer, *_):
+        if (trainer.global_rank, trainer.global_step) == (self.rank, self.step):
+            raise RuntimeError("of one process")
+
+
 def start(folder, words, log="log"):
     """A process that runs a command in a folder, its output in a file."""
     process = SERVER.Process(target=_run, args=(Path(folder), [str(word) for word in words], dict(os.environ), log))

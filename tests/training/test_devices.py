@@ -26,7 +26,7 @@ def start(folder, data, batch, epochs, *options):
     words += ["--trainer.max_epochs", epochs, "--trainer.check_val_every_n_epoch", "1", *options]
     words += ["--trainer.enable_progress_bar", "false"]
     folder.mkdir(exist_ok=True)
-    environment = os.environ | {"TORCHDAU_DATA": str(data), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"TORCHDAU_DATA": str(data), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with (folder / "log").open("w") as log:
         return subprocess.Popen([*map(str, words)], cwd=folder, env=environment, stdout=log, stderr=log)
 
@@ -49,6 +49,17 @@ def test_two_processes_learn_what_one_does(data, tmp_path):
     first, second = one["state_dict"], two["state_dict"]
     differences = [(first[name] - second[name]).abs().max().item() for name in first]
     assert max(differences) < 1e-5
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_in_one_leaves_what_was_trained(rank, data, tmp_path):
+    fail = ["--trainer.callbacks+", "tests.training.processes.FailAt", "--trainer.callbacks.rank", rank]
+    process = start(tmp_path / "run", data, 4, 1000, *TWO, *fail, "--trainer.callbacks.step", 3)
+    assert process.wait(200) != 0
+    assert "the training until the error is in" in (tmp_path / "run/log").read_text()
+    (checkpoint,) = tmp_path.glob("run/**/error.ckpt")
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 3
+    assert run(tmp_path / "run", data, 4, 3, *TWO, "--ckpt_path", checkpoint)["global_step"] == 6
 
 
 def children(pid):

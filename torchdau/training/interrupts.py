@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
@@ -54,9 +55,9 @@ class Interruptible(Callback):
         if isinstance(exception, SIGTERMException):
             self.number = self.number or signal.SIGTERM
             self.checkpoint = self._save(trainer, "last.ckpt")
-        elif self.first is not None and trainer.global_step > self.first and trainer.world_size == 1:
-            with suppress(Exception):  # the error may not leave anything to save; others would wait for it
-                self.checkpoint = self._save(trainer, "error.ckpt")
+        elif self.first is not None and trainer.global_step > self.first:
+            with suppress(Exception):  # the error may not leave anything to save
+                self.checkpoint = self._save_alone(trainer, "error.ckpt")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save ``last.ckpt`` if no checkpoint has the last step."""
@@ -81,11 +82,23 @@ class Interruptible(Callback):
                 signal.signal(*self.before.popitem())
 
     def _save(self, trainer: Trainer, name: str) -> Path | None:
-        folder = next((c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
-        if folder is None:
+        if path := self._path(trainer, name):
+            trainer.save_checkpoint(path)
+        return path
+
+    def _save_alone(self, trainer: Trainer, name: str) -> Path | None:
+        """Save without the other processes, which may wait elsewhere; without shards, each has the whole network."""
+        path = self._path(trainer, name)
+        if not path or not (trainer.world_size == 1 or isinstance(trainer.strategy, DDPStrategy)):
             return None
-        trainer.save_checkpoint(Path(folder) / name)
-        return Path(folder) / name
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, path)
+        return path
+
+    @staticmethod
+    def _path(trainer: Trainer, name: str) -> Path | None:
+        folder = next((c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
+        return Path(folder) / name if folder else None
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.number = number
