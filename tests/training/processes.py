@@ -73,6 +73,8 @@ def _run(folder, words, environment, log):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        signal.signal(number, usual)  # whatever started the tests may ignore them, as nohup does
     multiprocessing.set_start_method(None, force=True)  # that of loaders is Python's own again, not this server's
     sys.argv = ["torchdau", *words]
     from torchdau_cli.main import main
