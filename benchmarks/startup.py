@@ -19,12 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 HERE = Path(__file__).parents[1]
-START = (
-    "import sys; sys.argv = ['torchdau', *{words}]\n"
-    "try: from torchdau_cli.main import main\n"
-    "except ImportError: from torchdau.__main__ import main\n"
-    "main()"
-)
+START = "import sys; sys.argv = ['torchdau', *{words}]; from {module} import main; main()"
 COMMANDS = (
     *("--help", "--version", "env", "fitt", "fit --help", "fit --confg x.yaml", "fit --config no.yaml", "test no.ckpt"),
     *("test --help", "predict --help", "deblur --help", "blur --help", "plot --help", "report --help"),
@@ -48,12 +43,13 @@ def main() -> None:
     options = parser.parse_args()
     folders = [*([options.before.absolute()] if options.before else []), HERE]
     codes = {"import torch": "import torch", "import lightning": "import lightning"}
-    codes |= {f"torchdau {words}": START.format(words=words.split()) for words in COMMANDS}
+    codes |= {f"torchdau {words}": START for words in COMMANDS}
     times: dict[tuple[str, Path], list[float]] = {}
     for number in track(range(options.repeats + 1), "rounds"):
         for name, code in codes.items():
             for folder in folders:
-                taken = seconds(code, folder)
+                module = "torchdau_cli.main" if (folder / "torchdau_cli").is_dir() else "torchdau.__main__"
+                taken = seconds(code.format(words=name.split()[1:], module=module), folder)
                 if number:
                     times.setdefault((name, folder), []).append(taken)
     table = Table("command", *(["before"] if options.before else []), "seconds", "of import torch", box=None)
