@@ -1,19 +1,14 @@
-"""The page about a network, as a browser shows it, and what it says where something is missing."""
+"""The page about a network: what it says, also where something is missing, and what it refuses."""
 
 import json
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-import vl_convert
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from torchdau.analysis import LayerUnits, displacement_distribution, moved, units_of
-from torchdau.analysis.charts import CELLS
+from tests.cli.conftest import fit
+from torchdau.analysis import LayerUnits
 from torchdau.models import dau_resnetv2
 from torchdau.training.checkpoints import write_checkpoint
 from torchdau.training.logs import read_scalars
@@ -21,33 +16,6 @@ from torchdau.training.report import sections as command
 from torchdau.training.report.headline import amount
 from torchdau.training.report.page import write
 from torchdau.training.restoring import restore_network, restore_start
-from torchdau_cli.main import main
-
-ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-browser = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium to show pages")
-
-
-def fit(recipe, folder, *options):
-    """Trains a digits recipe a little; returns its checkpoint."""
-    quiet = ["--trainer.enable_progress_bar", "false", "--trainer.max_epochs", "2"]
-    words = ["torchdau", "fit", "--config", ROOT / f"recipes/{recipe}.yaml", *quiet, *options]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [*map(str, words), "--trainer.limit_train_batches", "5"])
-        main()
-    (last,) = folder.glob("runs/**/last.ckpt")
-    return last
-
-
-@pytest.fixture(scope="module")
-def units(tmp_path_factory):
-    return fit("digits_dau", tmp_path_factory.mktemp("units"), "--trainer.callbacks+", "torchdau.training.WatchUnits")
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    return fit("digits_conv", tmp_path_factory.mktemp("plain"))
 
 
 def test_what_units_did_in_a_sentence():
@@ -66,100 +34,6 @@ def test_what_units_did_in_a_sentence():
     assert command._learned("net", now, {}) == (
         "The units of net reach 2.00 pixels in the mean; 33.3% are at their bound."
     )
-
-
-def with_script(page, script):
-    """A copy of a page that runs a script at its end."""
-    copy = page.with_name(f"{page.stem}_with_script.html")
-    text, end, rest = page.read_text().rpartition("</body>")
-    copy.write_text(f"{text}<script>{script}</script>{end}{rest}")
-    return copy
-
-
-def shown(page, script):
-    """The text of a page's DOM once it is drawn, and what the browser complained of."""
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    command += ["--virtual-time-budget=20000", "--dump-dom", with_script(page, script).as_uri()]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    return result.stdout, [line for line in result.stderr.splitlines() if "CONSOLE" in line]
-
-
-STEP_THROUGH = """
-addEventListener("load", () => setTimeout(async () => {
-  const seen = {};
-  for (const menu of document.querySelectorAll("select")) {
-    const figure = menu.closest("figure");
-    for (const option of [...menu.options]) {
-      menu.value = option.value;
-      menu.dispatchEvent(new Event("input"));
-      menu.dispatchEvent(new Event("change"));
-      await new Promise(done => setTimeout(done, 200));
-      const key = figure.getAttribute("aria-label") + " / " + option.text;
-      seen[key] = figure.querySelector(".mark-rect").querySelectorAll("path").length;
-    }
-  }
-  const note = document.createElement("pre");
-  note.id = "seen";
-  note.textContent = JSON.stringify(seen);
-  document.body.append(note);
-}, 1000));
-"""
-
-
-@browser
-def test_a_browser_shows_it(units, plain, torchdau, tmp_path, capsys):
-    torchdau("report", units, "--compare", plain, "--output", "page/report.html")
-    assert "written: page/report.html" in capsys.readouterr().out
-    page = tmp_path / "page/report.html"
-    assert page.stat().st_size < 2_000_000
-    own = page.read_text().replace(vl_convert.javascript_bundle(), "")
-    assert not re.findall(r"<(?:script|img|link)[^>]*(?:src|href)=|https?:(?!//vega.github.io/schema)", own)
-    dom, complaints = shown(page, STEP_THROUGH)
-    assert complaints == []
-    charts = re.findall(r'<div id="chart-[^"]*"', dom)
-    assert len(charts) == len(re.findall(r'<svg[^>]*class="marks"', dom)) >= 4
-    seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', dom)[1])
-    layers = [name for name in seen if name.startswith("Where")]
-    assert all(seen.values()), seen
-    for heading in ("Summary", "Where units went", "What a layer sees", "Training", "Layers", "Pruning"):
-        assert f">{heading}</h2>" in dom
-    assert "<title>dau_cifarnet on Digits</title>" in dom
-    accuracy = [read_scalars(path)["val_accuracy"][-1][1] for path in (units, plain)]
-    parameters = [sum(p.numel() for p in restore_network(path).parameters()) for path in (units, plain)]
-    cells = [
-        f"<td>{a:.1%}</td><td>{u}</td><td>{p:,}</td>"
-        for a, u, p in zip(accuracy, ("6,208", "none"), parameters, strict=True)
-    ]
-    assert all(cell in dom for cell in cells), cells
-    difference = 100 * (accuracy[0] - accuracy[1])
-    words = f"its accuracy is {abs(difference):.1f} points {'higher' if difference > 0 else 'lower'}"
-    assert f"has {1 - parameters[0] / parameters[1]:.0%} fewer parameters than cifarnet, and {words}" in dom
-    assert f"cifarnet: {plain}, " in dom
-    distance = units_of(restore_network(units))[0].distance.mean()
-    cells = [int((displacement_distribution(layer, CELLS)[0] > 0).sum()) for layer in units_of(restore_network(units))]
-    assert len(set(cells)) == len(layers) == 3  # other layers, other pictures
-    assert [seen[name] for name in layers] == cells
-    went = moved(units_of(restore_network(units))[0], units_of(restore_start(units))[0]).mean()
-    assert f"<td>{distance:.2f} px</td><td>{went:.2f} px</td>" in dom
-    assert went > 0.005
-
-
-@browser
-def test_it_fits_a_phone(units, plain, torchdau, tmp_path):
-    """In a frame, as no window of Chromium is narrower than 500 pixels."""
-    torchdau("report", units, "--compare", plain)
-    measure = """setTimeout(() => parent.postMessage(`${innerWidth} ${document.documentElement.scrollWidth} ${
-    Math.max(...[...document.querySelectorAll("svg.marks")].map(s => s.getBoundingClientRect().right))}`, "*"), 3000)"""
-    inside = with_script(tmp_path / "report.html", measure)
-    phone = tmp_path / "phone.html"
-    phone.write_text(f'<body><iframe src="{inside.name}" width="390" height="2000" style="border: 0"></iframe></body>')
-    note = """onmessage = ({ data }) => document.body.insertAdjacentHTML("beforeend", `<pre id="seen">${data}</pre>`)"""
-    dom, complaints = shown(phone, note)
-    assert complaints == []
-    width, page, charts = map(float, re.search(r'<pre id="seen">([\d. ]+)', dom)[1].split())
-    assert width == 390
-    assert page <= width
-    assert charts <= width
 
 
 def test_amounts():
@@ -241,54 +115,6 @@ def test_training_curves_are_of_the_whole_network(units):
     scalars = read_scalars(units)
     assert [step for step, _ in scalars["val_accuracy"]] == [4, 9]
     assert not [name for name in scalars if name.startswith(("units/", "lr-")) or name == "epoch"]
-
-
-@pytest.mark.parametrize("change", ["seed_everything: true", "seed_everything: null", "pretrained"])
-def test_a_start_that_is_not_known(change, units, torchdau, tmp_path):
-    saved = torch.load(units, weights_only=True)
-    if change == "pretrained":
-        saved["pretrained"] = "other.ckpt"
-    else:
-        saved["config"] = re.sub("seed_everything: .*", change, saved["config"])
-    write_checkpoint(saved, tmp_path / "other.ckpt")
-    assert restore_start("other.ckpt") is None
-    torchdau("plot", "other.ckpt", "displacements")
-    assert (tmp_path / "displacements.png").exists()
-    with pytest.raises(
-        SystemExit, match=r"output must not be there yet, got 'displacements.png'. Give --overwrite true"
-    ):
-        torchdau("plot", "other.ckpt", "displacements")
-    torchdau("plot", "other.ckpt", "displacements", "--overwrite", "true")
-
-
-def test_units_are_watched(units):
-    events = EventAccumulator(str(units.parent.parent)).Reload()
-    (unit_layer, *_) = sorted({tag.split("/")[1] for tag in events.Tags()["scalars"] if tag.startswith("units/")})
-    assert [event.step for event in events.Scalars(f"units/{unit_layer}/at_bound")] == [5, 10]
-    assert 0 < events.Scalars(f"units/{unit_layer}/mean_distance")[0].value < 5
-    steps, in_all = (
-        [e.value for e in events.Scalars(f"units/{unit_layer}/{tag}")] for tag in ("moved", "moved_in_all")
-    )
-    assert steps[0] == in_all[0] > 0
-    assert max(in_all[0], steps[1]) <= in_all[1] + 1e-3 <= sum(steps) + 2e-3
-    assert f"units/{unit_layer}/distance" in events.Tags()["histograms"]
-    assert "units" in events.Tags()["images"]
-
-
-@pytest.mark.parametrize("kind", ["displacements", "distances", "receptive-fields"])
-def test_pictures(kind, units, torchdau, tmp_path, capsys):
-    torchdau("plot", units, kind, "--output", f"out/{kind}.png")
-    assert (tmp_path / f"out/{kind}.png").read_bytes().startswith(b"\x89PNG")
-    assert f"written: out/{kind}.png" in capsys.readouterr().out
-
-
-def test_pictures_of_what_has_no_units(plain, units, torchdau):
-    with pytest.raises(SystemExit, match=r"model must have learned sigmas, got all at 0.5 pixels"):
-        torchdau("plot", units, "sigmas")
-    with pytest.raises(SystemExit, match="model must have at least one DAUConv2d layer"):
-        torchdau("plot", plain, "displacements")
-    with pytest.raises(SystemExit, match=r"layer must be the name of a layer of the model, .* got layer='nothing'"):
-        torchdau("plot", plain, "receptive-fields", "--layers", "[nothing]")
 
 
 @pytest.mark.slow
