@@ -34,8 +34,8 @@ static inline Tiles summed_tiles(int64_t images, int64_t rows, int64_t columns, 
     for (int64_t part = first; part <= std::min<int64_t>(TALLEST, rows); ++part) {
         if (!stride && part % 2 && part < rows) continue;
         const int64_t products = stride == 0 ? part : stride == 1 ? 3 * part + 2 : 5 * part;  // of a column and a unit
-        for (int64_t tall = part; tall < rows + part && tall <= 4 * part; tall *= 2)
-            for (int64_t wide = WIDE; wide < columns + WIDE && tall * wide <= LARGEST; wide *= 2) {
+        for (int64_t tall = part; tall < rows + part && tall <= 8 * part; tall += part)
+            for (int64_t wide = WIDE; wide < columns + WIDE && wide <= 4 * WIDE && tall * wide <= LARGEST; wide += WIDE) {
                 const Tiles tiles(images, rows, columns, tall, wide, part);
                 const int64_t window = window_side(tall, stride) * window_side(wide, stride), parts = tall / part * wide / WIDE;
                 const int64_t together = std::max<int64_t>(1, WINDOWS / int64_t(sizeof(float) * LANES) / window);

@@ -66,7 +66,7 @@ static inline __attribute__((always_inline)) void add_back(const LaneUnit* units
     for (int64_t k = 0; k < count; ++k) {
         const LaneUnit& u = units[k];
         const float* from = window + u.place;
-        const Vector factors[2][2] = {{u.upper - Vector{}, u.upper * u.ratio - Vector{}}, {u.lower - Vector{}, u.lower * u.ratio - Vector{}}};
+        const Vector ratio = spread(u.ratio), upper = spread(u.upper), lower = spread(u.lower), factors[2][2] = {{upper, upper * ratio}, {lower, lower * ratio}};
 #pragma GCC unroll 8
         for (int y = 0; y < TALL; ++y)
 #pragma GCC unroll 4

@@ -40,6 +40,17 @@ static inline Vector loaded(const float* p) {
     return v;
 }
 
+// A number in all lanes, read as such: compilers would compute with the number before.
+static inline Vector spread(const float& number) {
+    Vector v = number - Vector{};
+#if defined(__AVX512F__)
+    asm("" : "+v"(v));
+#elif defined(__AVX__)
+    asm("" : "+x"(v));
+#endif
+    return v;
+}
+
 // An address kept in a register of its own: compilers would add offsets to another one at each use.
 static inline const float* kept(const float* p) {
     asm("" : "+r"(p));
