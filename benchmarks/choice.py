@@ -2,10 +2,10 @@
 
     uv run python benchmarks/choice.py [--training] [--dtype TYPE] [--csv FILE] [--repeats N] [--shape SHAPE ...]
 
-Measures forward passes, or training steps, of all algorithms on a grid of shapes: interleaved, medians. Prints the time
-of the chosen algorithm relative to the fastest, and to a 3 x 3 convolution of the same stride S. The convolution runs
-in NCHW and in channels_last, and the faster counts. The dense algorithm is left out if it needs 10^11 multiply-adds or
-more.
+Measures forward passes, or training steps, of all algorithms on a grid of shapes: interleaved, medians. A training step
+may also be direct forward and spectral backward ("direct-spectral"). Prints the time of the chosen
+algorithm relative to the fastest, and to a 3 x 3 convolution of the same stride S. The convolution runs in NCHW and in
+channels_last, and the faster counts. The dense algorithm is left out if it needs 10^11 multiply-adds or more.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from rich.table import Table
 from torch import Tensor
 
 from torchdau import dau_conv2d
-from torchdau.algorithms import choose
+from torchdau.algorithms import ALGORITHMS, choose, direct
 from torchdau.algorithms.layer import Layer
 from torchdau.profile import Profile
 
-NAMES = ("spectral", "direct", "dense")
+NAMES = ("spectral", "direct", "direct-spectral", "dense")
 SIGMA = 0.5
 GRID = [  # N, I, O, H, K, R, and the stride if it is not 1
     *((n, 64, 64, 56, 2, 4) for n in (1, 4, 16, 64)),
@@ -69,8 +69,12 @@ def measure(shape: tuple[int, ...], repeats: int, training: bool, dtype: torch.d
     calls: dict[str, Callable[[], Tensor]] = {
         name: partial(dau_conv2d, x, weight, mu, SIGMA, stride=s, max_displacement=r, algorithm=name)
         for name in NAMES
-        if name != "dense" or profile.size**2 * n * i * o * h * h < 1e11
+        if name in ALGORITHMS and (name != "dense" or profile.size**2 * n * i * o * h * h < 1e11)
     }
+    layer = Layer.of(x, weight, torch.tensor(SIGMA), (s, s), (0, 0), 1, profile)
+    if training:
+        mixed = partial(direct.dau_conv2d, stride=(s, s), padding=(0, 0), groups=1, profile=profile)
+        calls["direct-spectral"] = partial(mixed, x, weight, mu, torch.tensor(SIGMA), None, spectral_backward=True)
     calls |= {layout: partial(F.conv2d, *tensors, stride=s, padding=1) for layout, tensors in convolved.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(repeats + 1):
@@ -83,7 +87,7 @@ def measure(shape: tuple[int, ...], repeats: int, training: bool, dtype: torch.d
                 seconds[name].append(time.perf_counter() - start)
     ms = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
     conv2d = min(ms.pop(layout) for layout in LAYOUTS)
-    auto = choose(Layer.of(x, weight, torch.tensor(SIGMA), (s, s), (0, 0), 1, profile), training)
+    auto = "-".join(dict.fromkeys(choose(layer, training)))
     row: dict[str, str | float] = {"shape": ",".join(map(str, shape)), "conv2d 3x3": conv2d}
     row |= {name: ms.get(name, float("nan")) for name in NAMES}
     return row | {"auto": auto, "auto / fastest": ms[auto] / min(ms.values()), "auto / conv2d": ms[auto] / conv2d}

@@ -51,7 +51,7 @@ def measure(shape: tuple[int, int, int, int, int], repeats: int, zeros: float) -
     ms = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
     units, conv2d = ms.pop("units"), min(ms.values())
     profile = Profile("bilinear", "smooth", BOUND, SIGMA)
-    chosen = choose(Layer.of(x, layer.weight, torch.tensor(SIGMA), (1, 1), (0, 0), 1, profile))
+    chosen, _ = choose(Layer.of(x, layer.weight, torch.tensor(SIGMA), (1, 1), (0, 0), 1, profile))
     return [",".join(map(str, shape)), chosen, f"{units:.2f}", f"{conv2d:.2f}", f"{units / conv2d:.2f}"]
 
 

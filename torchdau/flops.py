@@ -45,7 +45,7 @@ def _spectral(input: Shape, weight: Shape, *arguments: Any, out_shape: Sequence[
 
 
 def _direct(input: Shape, weight: Shape, *arguments: Any, out_shape: Shape) -> int:
-    return _forward(out_shape, input, weight, Profile(*arguments[-4:]).radius)
+    return _forward(out_shape, input, weight, Profile(*arguments[6:10]).radius)  # between groups and spectral_backward
 
 
 def _backward(grad: Shape, input: Shape, weight: Shape, profile: Sequence[Any], needed: Sequence[bool]) -> int:

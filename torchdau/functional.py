@@ -167,12 +167,14 @@ def dau_conv2d(
     layer = Layer.of(batched, weight, sigma, stride, (top, left), groups, profile)
     if algorithm == "direct" and (reason := direct.unsuitable(layer)):
         raise ValueError(f'algorithm="direct" {reason}. Take "auto", which chooses an algorithm that serves.')
+    options: dict[str, bool] = {}
     if algorithm == "auto" and (transformed or is_exporting_to_onnx(batched)):
         algorithm = "dense"
     elif algorithm == "auto" and is_exporting():
         algorithm = "spectral"  # for all sizes, because they may be dynamic
     elif algorithm == "auto":
-        algorithm = choose(layer, needs_gradient(batched, weight, displacement, sigma, bias))
+        algorithm, backward = choose(layer, needs_gradient(batched, weight, displacement, sigma, bias))
+        options = {"spectral_backward": True} if backward != algorithm else {}
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         output: Tensor = ALGORITHMS[algorithm].dau_conv2d(
             batched,
@@ -184,6 +186,7 @@ def dau_conv2d(
             padding=(top, left),
             groups=groups,
             profile=profile,
+            **options,
         )
     if uneven:
         output = output[..., :height, :width]

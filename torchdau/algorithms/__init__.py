@@ -12,11 +12,12 @@ groups, profile)``. All compute the operator of docs/operator.md, from these arg
 
 The output has the type and device of the input. An algorithm that "auto" may choose also has ``cost``: its time as a
 function of shapes alone, in multiply-adds of a large matrix product. ``direct`` supports only some layers. Its function
-``unsuitable`` gives the reason, and its backward pass has a cost of its own.
+``unsuitable`` gives the reason. Its backward pass has a cost of its own, and may be that of ``spectral``.
 """
 
 from functools import lru_cache
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 
@@ -38,19 +39,26 @@ ON_GPU = {True: 4, False: 25}
 Measured in training steps on an H100, with few channels in a group: there the two are closest (docs/gpu.md).
 """
 
-TRAINING = 3.2
-"""Time of a training step in forward passes, for all algorithms except "direct"."""
+BACKWARD = 1.9
+"""Time of a backward pass in forward passes, for all algorithms except "direct"."""
 
 
-def choose(layer: Layer, training: bool = False) -> str:
-    """Return the name of the algorithm with the lowest cost, forward or, in ``training``, with a backward pass."""
+class Choice(NamedTuple):
+    """Names of the algorithms for both passes."""
+
+    forward: str
+    backward: str
+
+
+def choose(layer: Layer, training: bool = False) -> Choice:
+    """Return the algorithms with the lowest cost, forward or, in ``training``, with a backward pass."""
     symbols = torch.compiler.is_compiling() or torch._C._is_tracing()
     compare = _cheapest.__wrapped__ if symbols else _cheapest
     return compare(layer, training, available(), spectral.computes_in_bfloat16(layer))
 
 
 @lru_cache(maxsize=1024)
-def _cheapest(layer: Layer, training: bool, _: bool, bfloat16: bool) -> str:
+def _cheapest(layer: Layer, training: bool, _: bool, bfloat16: bool) -> Choice:
     """Compare costs; the last arguments tell whether there are native kernels, and whether they serve bfloat16."""
     (o, i, k), groups, profile = layer.weight, layer.groups, layer.profile
     sizes = layer.input[0], groups, i, o // groups, k, layer.output[2:], layer.stride, profile.size
@@ -61,8 +69,15 @@ def _cheapest(layer: Layer, training: bool, _: bool, bfloat16: bool) -> str:
         spectral_cost *= ON_GPU[kernels]
     if spectral_cost <= least:  # torch.compile cannot trace min(key=) for dynamic sizes
         best, least = "spectral", spectral_cost
-    if serves and on_gpu:
-        return "direct" if groups > 1 or i == 1 else best
-    least = least * TRAINING if training else least  # not in place: of a traced image, sizes are tensors
+    if serves and on_gpu and (groups > 1 or i == 1):
+        best = "direct"
+    if not serves or on_gpu:
+        return Choice(best, best)
     shared = layer.shared and profile.interpolation == "bilinear"
-    return "direct" if serves and direct.cost(*sizes, training, shared) < least else best
+    forward = direct.cost(*sizes, shared)
+    if not training:
+        return Choice("direct", "direct") if forward < least else Choice(best, best)
+    own, other = direct.backward_cost(*sizes, shared), BACKWARD * spectral_cost
+    if forward + min(own, other) >= (1 + BACKWARD) * least:
+        return Choice(best, best)
+    return Choice("direct", "spectral" if other < own else "direct")

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from torchdau.algorithms.direct import triton
-from torchdau.algorithms.direct.choice import FEW, cost
+from torchdau.algorithms.direct.choice import FEW, backward_cost, cost
 from torchdau.algorithms.direct.operators import compute
 from torchdau.algorithms.layer import Layer
 from torchdau.kernels import available, kernels
 from torchdau.profile import Profile
 
-__all__ = ["cost", "dau_conv2d", "unsuitable"]
+__all__ = ["backward_cost", "cost", "dau_conv2d", "unsuitable"]
 
 
 def dau_conv2d(
@@ -29,9 +29,13 @@ def dau_conv2d(
     padding: tuple[int, int],
     groups: int,
     profile: Profile,
+    spectral_backward: bool = False,
 ) -> Tensor:
-    """Compute the operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments."""
-    return compute(input, weight, displacement, sigma, bias, stride, padding, groups, *profile)
+    """Compute the operator of docs/operator.md; see :mod:`torchdau.algorithms` for the arguments.
+
+    ``spectral_backward`` leaves the backward pass to the spectral algorithm.
+    """
+    return compute(input, weight, displacement, sigma, bias, stride, padding, groups, *profile, spectral_backward)
 
 
 def unsuitable(layer: Layer) -> str | None:

@@ -25,8 +25,8 @@ a backward pass, too. Those of a pixel written, and of ``COPIED`` ones, were fit
 Zen 4.
 """
 
-LANES_BACKWARD = {(1, 1): (6.5, 1200, 1.9, 200, 2.5e7), (2, 2): (22, 1700, 6.6, 800, 5e7)}
-"""The same for the gradients."""
+LANES_BACKWARD = {(1, 1): (7, 1200, 1.9, 200, 2.5e7), (2, 2): (20, 1700, 6.6, 800, 5e7)}
+"""The same for the gradients. The first of each five was fitted again to 68 layers on Zen 3 (AVX2)."""
 
 COPIED = 500
 """Cost for ``lanes`` of a pixel that is copied from channels_last together with those of other groups."""
@@ -75,24 +75,17 @@ def backward_kernel(shape: Shape) -> str | None:
 
 
 def cost(
-    n: int,
-    groups: int,
-    i: int,
-    o: int,
-    k: int,
-    size: Pair,
-    stride: Pair,
-    window: int,
-    training: bool = False,
-    shared: bool = True,
+    n: int, groups: int, i: int, o: int, k: int, size: Pair, stride: Pair, window: int, shared: bool = True
 ) -> float:
-    """Return the multiply-adds of a forward pass, or of a training step; slower operations count by their time."""
-    shape = Shape(n, groups, i, o, k, size, stride, window, shared)
-    costs = _costs(shape)
-    forward = min(costs.values(), default=math.inf)
-    if not training or not costs:
-        return forward
-    return forward + min(_backward_costs(shape).values(), default=3 * forward)
+    """Return the multiply-adds of a forward pass; slower operations count by their time."""
+    return min(_costs(Shape(n, groups, i, o, k, size, stride, window, shared)).values(), default=math.inf)
+
+
+def backward_cost(
+    n: int, groups: int, i: int, o: int, k: int, size: Pair, stride: Pair, window: int, shared: bool = True
+) -> float:
+    """Return the same for a backward pass, which is infinite if no kernel has gradients."""
+    return min(_backward_costs(Shape(n, groups, i, o, k, size, stride, window, shared)).values(), default=math.inf)
 
 
 def _costs(shape: Shape) -> dict[str, float]:

@@ -26,6 +26,7 @@ def _forward(
     displacement_gradient: str,
     max_displacement: float,
     max_sigma: float,
+    spectral_backward: bool = False,
 ) -> Tensor:
     profile = Profile(interpolation, displacement_gradient, max_displacement, max_sigma)
     layer = Layer.of(input, weight, sigma, stride, padding, groups, profile)
@@ -43,7 +44,7 @@ def _forward(
 
 
 def _fake(input, weight, displacement, sigma, bias, stride, padding, groups, *options):  # type: ignore[no-untyped-def]
-    layer = Layer.of(input, weight, sigma, stride, padding, groups, Profile(*options))
+    layer = Layer.of(input, weight, sigma, stride, padding, groups, Profile(*options[:4]))
     return input.new_empty(layer.output).to(memory_format=layout(input))
 
 
@@ -106,6 +107,9 @@ _compute_gradients = Backward("torchdau::direct_backward", _backward, _fake_back
 def _gradients(
     observed: bool, grad: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor], options: Any, needed: list[bool]
 ) -> Sequence[Tensor | None]:
+    *options, spectral_backward = options
+    if spectral_backward:
+        return elsewhere.gradients(grad, tensors, options, needed)
     grads = _compute_gradients(observed, grad, *tensors[:4], *options, needed[:4])
     return *grads, grad.sum((0, 2, 3), dtype=torch.float32).to(grad.dtype) if needed[4] else None
 
