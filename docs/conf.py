@@ -9,6 +9,8 @@ release = torchdau.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 html_theme = "furo"
 html_title = f"torchdau {release}"
+html_static_path = ["_static"]
+html_css_files = ["torchdau.css"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
