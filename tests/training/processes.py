@@ -16,7 +16,7 @@ SERVER.set_forkserver_preload(["lightning", "torchdau.training.cli", "tests.trai
 
 
 class KillAt(Callback):
-    """SIGKILL, or another signal, at a hook's n-th call in this process.
+    """SIGKILL for this process, or another signal for its whole group as from a terminal, at a hook's n-th call.
 
     Args:
         hook: the name of the hook.
@@ -30,7 +30,7 @@ class KillAt(Callback):
 
     def _count(self, call, number):
         if self.calls == call:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid() * (1 if number == signal.SIGKILL else -1), number)
         self.calls += 1
 
 
@@ -66,6 +66,7 @@ def run(folder, words, seconds=600):
 
 
 def _run(folder, words, environment, log):
+    os.setpgid(0, 0)
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     os.environ.update(environment)

@@ -218,6 +218,14 @@ def test_signals(number, hook, code, unstopped, tmp_path):
     assert validations(unstopped) == validations(tmp_path)
 
 
+def test_a_signal_to_all_processes(data, tmp_path, monkeypatch):
+    """Ctrl-C in a terminal: worker processes serve the batch in progress."""
+    monkeypatch.setenv("TORCHDAU_DATA", str(data["camvid"]))
+    options = ["--data.init_args.num_workers", "2", *kill("on_train_batch_start", 2, signal.SIGINT)]
+    assert run(tmp_path, command("camvid_dau_resnet18", *options)) == 130, (tmp_path / "log").read_text()
+    assert torch.load(last_checkpoint(tmp_path), weights_only=True)["global_step"] == 3
+
+
 @pytest.mark.parametrize(
     ("schedule", "rate"),
     [

@@ -165,9 +165,10 @@ class TrainingLoader(DataLoader[Any]):
 
 
 def end_with_parent(worker: int) -> None:
-    """End a worker when the process that reads from it ends, even if that process is killed.
+    """End a worker when the process that reads from it ends, even if that process is killed, and not before.
 
-    PyTorch does this for forked workers, but not for workers started by a server, as from Python 3.14 on.
+    PyTorch does this for forked workers, but not for workers started by a server, as from Python 3.14 on. Ctrl-C in a
+    terminal signals all processes of a group. In a group of its own, the worker serves the batch in progress.
 
     Args:
         worker: number of the worker, an argument of ``worker_init_fn``.
@@ -181,3 +182,5 @@ def end_with_parent(worker: int) -> None:
         os._exit(1)
 
     Thread(target=wait, daemon=True).start()
+    if os.name == "posix":
+        os.setpgid(0, 0)
