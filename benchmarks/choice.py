@@ -3,8 +3,8 @@
     uv run python benchmarks/choice.py [--training] [--dtype TYPE] [--csv FILE] [--repeats N] [--shape SHAPE ...]
 
 Measures forward passes, or training steps, of all algorithms on a grid of shapes: interleaved, medians. A training step
-may also be direct forward and spectral backward ("direct-spectral"). Prints the time of the chosen
-algorithm relative to the fastest, and to a 3 x 3 convolution of the same stride S. The convolution runs in NCHW and in
+may also be direct forward and spectral backward ("direct-spectral"). Prints the time of the chosen algorithm
+relative to the fastest, and to a 3 x 3 convolution of the same stride S. The convolution runs in NCHW and in
 channels_last, and the faster counts. The dense algorithm is left out if it needs 10^11 multiply-adds or more.
 """
 
