@@ -29,9 +29,8 @@ typedef float Unaligned __attribute__((vector_size(4 * LANES), may_alias, aligne
 
 static inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
 
-// The same, kept in a register: compilers would load it again for each use.
-static inline Vector loaded(const float* p) {
-    Vector v = load(p);
+// A vector kept in a register: compilers would make it again for each use.
+static inline Vector in_register(Vector v) {
 #if defined(__AVX512F__)
     asm("" : "+v"(v));
 #elif defined(__AVX__)
@@ -40,16 +39,10 @@ static inline Vector loaded(const float* p) {
     return v;
 }
 
-// A number in all lanes, read as such: compilers would compute with the number before.
-static inline Vector spread(const float& number) {
-    Vector v = number - Vector{};
-#if defined(__AVX512F__)
-    asm("" : "+v"(v));
-#elif defined(__AVX__)
-    asm("" : "+x"(v));
-#endif
-    return v;
-}
+static inline Vector loaded(const float* p) { return in_register(load(p)); }
+
+// A number in all lanes, made as such: compilers would compute with the number before.
+static inline Vector spread(float number) { return in_register(number - Vector{}); }
 
 // An address kept in a register of its own: compilers would add offsets to another one at each use.
 static inline const float* kept(const float* p) {
